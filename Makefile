@@ -1,0 +1,39 @@
+# Everything runs in a virtual environment that the first command makes; only python3 and make are needed beforehand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
+	rm -rf demo
+	$(BIN)/facekd prepare synthetic demo/synthetic.parquet --count 1500 --size 160
+	$(BIN)/facekd inspect demo/synthetic.parquet --out demo/inspect
+	$(BIN)/facekd distill demo --data demo/synthetic.parquet --out demo/run
+	$(BIN)/facekd export demo/run demo/student.onnx
+	$(BIN)/facekd evaluate demo/student.onnx demo/synthetic.parquet
+	@echo
+	@echo "Look at demo/run/report/index.html, demo/run/shape.png and demo/inspect/."
+
+test: $(VENV)/.dev  ## lint, types, import contract and all tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+$(VENV)/.train: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[train]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.train
+
+clean:
+	rm -rf $(VENV) demo build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,144 @@
+"""Boxes, and the one similarity transform between a photo and the frame a network sees.
+
+Points are (..., N, 2), x then y, in pixels; the centre of the top-left pixel is (0, 0). Boxes are (..., 4): x0, y0, x1,
+y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix is (..., 2, 3) and maps points by M[:, :2] p + M[:, 2].
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+# Below this scale bilinear sampling skips pixels, so that an area average has to come first.
+_SHRINKS = 0.6
+
+
+def tight_box(points: np.ndarray) -> np.ndarray:
+    """Return the smallest boxes (..., 4) that hold points (..., N, 2)."""
+    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
+
+
+def centre_and_side(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centres (..., 2) of boxes (..., 4) and the length (...) of their larger side."""
+    box = np.asarray(box, dtype=np.float64)
+    return (box[..., :2] + box[..., 2:]) / 2, (box[..., 2:] - box[..., :2]).max(axis=-1)
+
+
+def square(box: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Return square boxes (..., 4) with the same centres, whose side is `scale` times the larger side."""
+    centre, side = centre_and_side(box)
+    half = (side * scale / 2)[..., None]
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: float = 0.0) -> np.ndarray:
+    """Return the transforms (..., 2, 3) from the photo to a frame of `size` px that the square box fills.
+
+    Args:
+        box: (..., 4), in photo pixels.
+        size: side of the frame in pixels.
+        scale: side of the square, in units of the box's larger side.
+        rotation: degrees by which the content turns, clockwise on the screen, about the box's centre.
+    """
+    centre, side = centre_and_side(box)
+    zoom = size / (np.maximum(side, 1e-6) * scale)  # a box without extent is a point: zoomed in far, but finite
+    cos, sin = np.cos(np.radians(rotation)) * zoom, np.sin(np.radians(rotation)) * zoom
+    linear = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
+    shift = (size - 1) / 2 - (linear @ centre[..., None])[..., 0]
+    return np.concatenate([linear, shift[..., None]], axis=-1)
+
+
+def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map points (..., N, 2) by matrices (..., 2, 3)."""
+    return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """Return the matrices (..., 2, 3) that map back."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -(linear @ matrix[..., 2:])], axis=-1)
+
+
+def zoom(matrix: np.ndarray) -> np.ndarray:
+    """Return how many frame pixels (...) one photo pixel becomes under similarity matrices (..., 2, 3)."""
+    return np.sqrt(np.abs(np.linalg.det(matrix[..., :2])))
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Return the frame (size, size, C) that `matrix` (2, 3) cuts from an image (H, W, C) uint8; black outside the image.
+
+    Bilinear; where the photo shrinks, the part that is needed is averaged by area first, so that fine texture does not alias.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    scale = float(zoom(matrix))
+    if scale < _SHRINKS:
+        corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [-0.5, size - 0.5], [size - 0.5, size - 0.5]])
+        x0, y0, x1, y1 = tight_box(apply(invert(matrix), corners))
+        height, width = image.shape[:2]
+        left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
+        part = image[top : min(height, int(y1) + 2), left : min(width, int(x1) + 2)]
+        if part.size == 0:
+            return np.zeros((size, size, *image.shape[2:]), np.uint8)
+        shrunk_size = [max(1, round(side * scale)) for side in (part.shape[1], part.shape[0])]
+        image = cv2.resize(part, shrunk_size, interpolation=cv2.INTER_AREA).reshape(*shrunk_size[::-1], *image.shape[2:])
+        # Shrunk pixel u lies at photo x = left + (u + 0.5) * step - 0.5.
+        step = np.array([part.shape[1], part.shape[0]]) / shrunk_size
+        photo = np.array([left, top]) + step / 2 - 0.5
+        matrix = np.column_stack([matrix[:, :2] * step, matrix[:, :2] @ photo + matrix[:, 2]])
+    frame = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return frame.reshape(size, size, *image.shape[2:])
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (...) of boxes (..., 4); 0 where neither has an area."""
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    areas = [np.clip(box[..., 2:] - box[..., :2], 0, None).prod(axis=-1) for box in (first, second)]
+    union = areas[0] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared, dtype=np.float64), where=union > 0)
+
+
+@dataclass(frozen=True)
+class BoxTransform:
+    """How a face detector's box becomes the box that a network was trained on; lengths in units of its larger side."""
+
+    scale: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+    def apply(self, boxes: np.ndarray) -> np.ndarray:
+        """Return square boxes (..., 4) for detector boxes (..., 4)."""
+        centre, side = centre_and_side(boxes)
+        centre = centre + side[..., None] * np.array([self.shift_x, self.shift_y])
+        half = (side * self.scale / 2)[..., None]
+        return np.concatenate([centre - half, centre + half], axis=-1)
+
+    @classmethod
+    def fit(cls, detected: np.ndarray, tight: np.ndarray) -> BoxTransform:
+        """Fit to boxes (n, 4) of a detector and tight landmark boxes (n, 4) of the same faces, by medians (robust)."""
+        return cls(*(float(value) for value in np.median(_relative(detected, tight), axis=0)))
+
+    def residuals(self, detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
+        """Return (n, 3): log of the scale, x and y by which transformed boxes miss the tight ones, in tight sides."""
+        centre, side = centre_and_side(self.apply(detected))
+        wanted, wanted_side = centre_and_side(tight)
+        return np.column_stack([np.log(side / wanted_side), (centre - wanted) / wanted_side[:, None]])
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values for a model card."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, float]) -> BoxTransform:
+        """Read what `to_dict` wrote."""
+        return cls(**values)
+
+
+def _relative(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
+    """Return (n, 3): scale, x and y of the tight boxes, in units of the detected boxes' larger sides."""
+    centre, side = centre_and_side(detected)
+    wanted, wanted_side = centre_and_side(tight)
+    return np.column_stack([wanted_side / side, (wanted - centre) / side[:, None]])

@@ -1,0 +1,287 @@
+"""What the points of a face are: names, mirror pairs, contours, normalisers, and conversions between mark-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekd.errors import InputError, nearest
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Contour:
+    """A polyline through points of a mark-up, for drawing and for errors by part of the face."""
+
+    name: str
+    points: tuple[int, ...]
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class MarkUp:
+    """What N points mean.
+
+    Attributes:
+        name: how recipes, packs and model cards refer to it.
+        count: N.
+        mirror: a permutation of 0..N-1 that undoes itself; point i of a mirrored photo is point mirror[i] of the photo.
+        contours: polylines for drawing.
+        inter_ocular: the outer eye corners, as two groups of points; the distance of the groups' means normalises errors.
+        inter_pupil: the same for the pupils.
+    Raises:
+        InputError: indices out of range, or `mirror` is not a permutation that undoes itself.
+    """
+
+    name: str
+    count: int
+    mirror: tuple[int, ...]
+    contours: tuple[Contour, ...] = ()
+    inter_ocular: Pair | None = None
+    inter_pupil: Pair | None = None
+
+    def __post_init__(self) -> None:
+        everything = range(self.count)
+        if sorted(self.mirror) != list(everything) or any(self.mirror[self.mirror[i]] != i for i in everything):
+            raise InputError(f"mark-up '{self.name}': mirror must list 0..{self.count - 1} once each, in pairs; mend it")
+        named = [contour.points for contour in self.contours]
+        named += [group for pair in (self.inter_ocular, self.inter_pupil) if pair for group in pair]
+        wrong = sorted({i for group in named for i in group if i not in everything})
+        if wrong:
+            raise InputError(f"mark-up '{self.name}' has {self.count} points but names {wrong}; count from 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON or YAML; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MarkUp:
+        """Read what `to_dict` wrote, or a user's YAML, where mirror may list only the pairs [[0, 16], [1, 15], ...].
+
+        Raises:
+            InputError: a key is missing, unknown or of the wrong kind.
+        """
+        allowed = tuple(cls.__dataclass_fields__)
+        for key in values:
+            if key not in allowed:
+                raise InputError(f"mark-up: unknown key '{key}'; {nearest(key, allowed)}")
+        try:
+            name, count = str(values["name"]), int(values["count"])
+            mirror = values.get("mirror", ())
+            if any(isinstance(item, list | tuple) for item in mirror):
+                mirror = _permutation(count, mirror)
+            contours = tuple(
+                Contour(str(c["name"]), tuple(map(int, c["points"])), bool(c.get("closed", False)))
+                for c in values.get("contours", ())
+            )
+            pairs = {key: _pair(values.get(key)) for key in ("inter_ocular", "inter_pupil")}
+            return cls(name, count, tuple(map(int, mirror)) or tuple(range(count)), contours, **pairs)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"mark-up: {type(error).__name__} {error}; give name, count, mirror, contours") from error
+
+
+def _permutation(count: int, pairs: Iterable[Iterable[int]]) -> tuple[int, ...]:
+    """Return the permutation that swaps the given pairs and keeps every other point."""
+    mirror = list(range(count))
+    for left, right in pairs:
+        mirror[left], mirror[right] = right, left
+    return tuple(mirror)
+
+
+def _pair(value: Any) -> Pair | None:
+    """Read two groups of points; a single number stands for a group of one."""
+    if value is None:
+        return None
+    first, second = ((group,) if isinstance(group, int) else tuple(map(int, group)) for group in value)
+    return first, second
+
+
+def _run(name: str, first: int, last: int, closed: bool = False) -> Contour:
+    return Contour(name, tuple(range(first, last + 1)), closed)
+
+
+# iBUG 68: https://ibug.doc.ic.ac.uk/resources/300-W/ (there counted from 1). "left" is the image's left.
+IBUG68 = MarkUp(
+    "ibug68",
+    68,
+    _permutation(
+        68,
+        [(i, 16 - i) for i in range(8)]
+        + [(17 + i, 26 - i) for i in range(5)]
+        + [(31, 35), (32, 34)]
+        + [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+        + [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58)]
+        + [(60, 64), (61, 63), (65, 67)],
+    ),
+    (
+        _run("jaw", 0, 16),
+        _run("left brow", 17, 21),
+        _run("right brow", 22, 26),
+        _run("nose bridge", 27, 30),
+        _run("nose base", 31, 35),
+        _run("left eye", 36, 41, closed=True),
+        _run("right eye", 42, 47, closed=True),
+        _run("outer lips", 48, 59, closed=True),
+        _run("inner lips", 60, 67, closed=True),
+    ),
+    inter_ocular=((36,), (45,)),
+    inter_pupil=(tuple(range(36, 42)), tuple(range(42, 48))),
+)
+
+# WFLW 98: https://wywu.github.io/projects/LAB/WFLW.html
+WFLW98 = MarkUp(
+    "wflw98",
+    98,
+    _permutation(
+        98,
+        [(i, 32 - i) for i in range(16)]
+        + [(33 + i, 46 - i) for i in range(5)]
+        + [(38 + i, 50 - i) for i in range(4)]
+        + [(55, 59), (56, 58)]
+        + [(60, 72), (61, 71), (62, 70), (63, 69), (64, 68), (65, 75), (66, 74), (67, 73)]
+        + [(76, 82), (77, 81), (78, 80), (87, 83), (86, 84)]
+        + [(88, 92), (89, 91), (95, 93), (96, 97)],
+    ),
+    (
+        _run("jaw", 0, 32),
+        _run("left brow", 33, 41, closed=True),
+        Contour("right brow", (42, 43, 44, 45, 46, 47, 48, 49, 50), closed=True),
+        _run("nose bridge", 51, 54),
+        _run("nose base", 55, 59),
+        _run("left eye", 60, 67, closed=True),
+        _run("right eye", 68, 75, closed=True),
+        _run("outer lips", 76, 87, closed=True),
+        _run("inner lips", 88, 95, closed=True),
+        _run("left pupil", 96, 96),
+        _run("right pupil", 97, 97),
+    ),
+    inter_ocular=((60,), (72,)),
+    inter_pupil=((96,), (97,)),
+)
+
+# COFW 29: Burgos-Artizzu et al., "Robust face landmark estimation under occlusion", ICCV 2013.
+COFW29 = MarkUp(
+    "cofw29",
+    29,
+    _permutation(
+        29,
+        [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)],
+    ),
+    (
+        Contour("left brow", (0, 4, 2, 5), closed=True),
+        Contour("right brow", (1, 6, 3, 7), closed=True),
+        Contour("left eye", (8, 12, 10, 13), closed=True),
+        Contour("right eye", (9, 14, 11, 15), closed=True),
+        Contour("left pupil", (16,)),
+        Contour("right pupil", (17,)),
+        Contour("nose", (18, 20, 19, 21), closed=True),
+        Contour("upper lip", (22, 24, 23, 25), closed=True),
+        Contour("lower lip", (22, 26, 23, 27), closed=True),
+        Contour("chin", (28,)),
+    ),
+    inter_ocular=((8,), (9,)),
+    inter_pupil=((16,), (17,)),
+)
+
+# Eye centres, nose tip, mouth corners: what face recognition aligns by.
+FIVE = MarkUp(
+    "five5",
+    5,
+    (1, 0, 2, 4, 3),
+    (
+        Contour("left eye", (0,)),
+        Contour("right eye", (1,)),
+        Contour("nose", (2,)),
+        Contour("mouth", (3, 4)),
+    ),
+    inter_pupil=((0,), (1,)),
+)
+
+MARKUPS = {markup.name: markup for markup in (IBUG68, WFLW98, COFW29, FIVE)}
+
+
+def get(name: str | Path) -> MarkUp:
+    """Return a mark-up by its name, or read one from a YAML file (keys: those of `MarkUp`, mirror also as pairs).
+
+    Raises:
+        InputError: no such name or file, or the file does not describe a mark-up.
+    """
+    if str(name) in MARKUPS:
+        return MARKUPS[str(name)]
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"no mark-up '{name}'; {nearest(str(name), MARKUPS)}, or a .yaml file of your own")
+    import yaml  # only those with their own mark-up pay for it
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"mark-up {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"mark-up {path} must hold keys and values (name, count, mirror, contours, ...)")
+    return MarkUp.from_dict(values)
+
+
+# Each target point is the mean of a group of source points.
+_IBUG_FROM_WFLW = [
+    (i,)
+    for i in (
+        *range(0, 33, 2),  # every second jaw point
+        *range(33, 38),  # upper edges of the brows
+        *range(42, 47),
+        *range(51, 60),  # nose
+        *(60, 61, 63, 64, 65, 67),  # eyes: without the points above and below the pupil
+        *(68, 69, 71, 72, 73, 75),
+        *range(76, 96),  # lips
+    )
+]
+_FIVE_FROM_IBUG = [tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)]
+_FIVE_FROM_COFW = [(16,), (17,), (20,), (22,), (23,)]
+_STEPS: dict[tuple[str, str], list[tuple[int, ...]]] = {
+    ("wflw98", "ibug68"): _IBUG_FROM_WFLW,
+    ("ibug68", "five5"): _FIVE_FROM_IBUG,
+    ("cofw29", "five5"): _FIVE_FROM_COFW,
+}
+
+
+@cache
+def _conversion(source: str, target: str, count: int) -> np.ndarray | None:
+    """Return the (target N, source N) matrix of a conversion, through a mark-up between them if need be."""
+    if source == target:
+        return np.eye(count)
+    if (source, target) in _STEPS:
+        groups = _STEPS[source, target]
+        matrix = np.zeros((len(groups), count))
+        for row, group in enumerate(groups):
+            matrix[row, list(group)] = 1 / len(group)
+        return matrix
+    for first, between in _STEPS:
+        if first == source and (rest := _conversion(between, target, MARKUPS[between].count)) is not None:
+            return rest @ _conversion(source, between, count)
+    return None
+
+
+def convertible(source: MarkUp, target: MarkUp) -> bool:
+    """Return whether `convert` knows the way from `source` to `target`."""
+    return _conversion(source.name, target.name, source.count) is not None
+
+
+def convert(points: np.ndarray, source: MarkUp, target: MarkUp) -> np.ndarray:
+    """Return points (..., n, 2) of one mark-up as points (..., m, 2) of another: 98 -> 68 -> 5, or 29 -> 5.
+
+    Raises:
+        InputError: there is no conversion, or `points` do not have the source's count.
+    """
+    if points.shape[-2:] != (source.count, 2):
+        raise InputError(f"mark-up '{source.name}' has {source.count} points (x, y), got an array {points.shape}")
+    matrix = _conversion(source.name, target.name, source.count)
+    if matrix is None:
+        ways = ", ".join(f"{a} to {b}" for a, b in _STEPS)
+        raise InputError(f"points of '{source.name}' cannot become '{target.name}'; known conversions: {ways}")
+    return (matrix @ points.astype(np.float64)).astype(points.dtype)
