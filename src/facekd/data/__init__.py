@@ -1,0 +1,1 @@
+"""From the datasets as they are published to one packed table: readers, prepare, pack, inspect."""

@@ -1,0 +1,58 @@
+"""One labelled face: what prepare cuts out of a photo, a pack stores, and the synthetic faces are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+QUALITIES = ("exact", "derived")
+IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+
+
+@dataclass
+class Face:
+    """One labelled face as a pack holds it.
+
+    Args:
+        image: the square crop, (S, S, 3) uint8 RGB, or its encoded JPEG (then `size` is needed).
+        points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0).
+        name: the photo's path relative to the dataset's folder, with `#k` behind it for the k-th face of a photo.
+        split: "train", "val" or "test".
+        subsets: test subsets the face belongs to, such as ("full", "common").
+        quality: "exact", or "derived" for labels that were registered rather than annotated.
+        visible: (N,) bool, False where the landmark is occluded; None if the dataset does not say.
+        photo_box: the dataset's own face box x0, y0, x1, y1 in photo pixels; None if it has none.
+        to_photo: (2, 3) float, crop pixels -> photo pixels.
+        size: side of the crop in pixels; read off the image when that is an array.
+    """
+
+    image: np.ndarray | bytes
+    points: np.ndarray
+    name: str
+    split: str = "train"
+    subsets: tuple[str, ...] = ()
+    quality: str = "exact"
+    visible: np.ndarray | None = None
+    photo_box: np.ndarray | None = None
+    to_photo: np.ndarray = field(default_factory=IDENTITY.copy)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.image, np.ndarray):
+            self.size = int(self.image.shape[0])
+
+    def encoded(self, quality: int) -> Face:
+        """Return the face with its image as JPEG of this quality (1 to 100); bytes stay as they are."""
+        if isinstance(self.image, bytes):
+            return self
+        bgr = cv2.cvtColor(self.image, cv2.COLOR_RGB2BGR)
+        _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return replace(self, image=jpeg.tobytes())
+
+
+def decode(image: bytes) -> np.ndarray:
+    """Decode image bytes to (h, w, 3) uint8 RGB."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

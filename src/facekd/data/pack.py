@@ -1,0 +1,204 @@
+"""The packed table: one Parquet file with every labelled face of a dataset, written once, read by all that follows.
+
+A row is a face: the JPEG of a square generous crop, and its labels in that crop's pixels. Ray, polars and datasets
+read the same file. The labels stay in memory (about 1 kB per face); the photos are streamed, a row group at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facekd.data.face import Face, decode
+from facekd.data.writer import ROW_GROUP, VERSION, PackWriter
+from facekd.errors import InputError
+from facekd.files import atomic
+from facekd.markup import MarkUp
+
+__all__ = ["Face", "Pack", "PackWriter"]
+
+
+class _Jpegs:
+    """The image column of a pack, by row number; keeps the last row group, so reading in order reads each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path, memory_map=True)
+        groups = range(self._file.num_row_groups)
+        self._starts = np.cumsum([0, *(self._file.metadata.row_group(g).num_rows for g in groups)])
+        self._held: tuple[int, pa.ChunkedArray] | None = None
+        self._lock = threading.Lock()  # a ParquetFile is not safe to read from two threads at once
+
+    def __getitem__(self, row: int) -> bytes:
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        with self._lock:
+            if self._held is None or self._held[0] != group:
+                self._held = group, self._file.read_row_group(group, columns=["image"]).column(0)
+            return self._held[1][row - int(self._starts[group])].as_py()
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """The faces of a pack, or some of them: labels as arrays in memory, photos streamed from the file.
+
+    Attributes:
+        path: the Parquet file.
+        markup: what the N points are.
+        meta: dataset, margin, size, jpeg_quality, counts, terms, sha256 of the content, as written.
+        rows: (n,) int64, row number in the file of each face.
+        points: (n, N, 2) float32, pixels of the stored crop.
+        boxes: (n, 4) float32, tight landmark box x0, y0, x1, y1, pixels of the stored crop.
+        sizes: (n,) int32, side of the stored crop in pixels.
+        names: (n,) str.
+        splits: (n,) str, "train", "val" or "test".
+        subsets: (n,) object, each a tuple of subset names.
+        quality: (n,) str, "exact" or "derived".
+        visible: (n, N) bool, or None when the dataset does not say.
+        photo_boxes: (n, 4) float32, the dataset's own box in photo pixels, NaN where it has none.
+        to_photo: (n, 2, 3) float32, stored crop -> photo.
+    """
+
+    path: Path
+    markup: MarkUp
+    meta: dict[str, Any]
+    rows: np.ndarray
+    points: np.ndarray
+    boxes: np.ndarray
+    sizes: np.ndarray
+    names: np.ndarray
+    splits: np.ndarray
+    subsets: np.ndarray
+    quality: np.ndarray
+    visible: np.ndarray | None
+    photo_boxes: np.ndarray
+    to_photo: np.ndarray
+    _jpegs: _Jpegs = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Pack:
+        """Read the labels of a pack. Raises InputError when the file is missing, is not a pack, or is a newer one."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"there is no pack at {path}; make one with `facekd prepare DATASET SRC {path}`")
+        try:
+            jpegs = _Jpegs(path)
+            table = jpegs._file.read(columns=[name for name in jpegs._file.schema_arrow.names if name != "image"])
+            meta = json.loads(jpegs._file.metadata.metadata[b"facekd"])
+        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a pack, or it is damaged; make it with `facekd prepare`") from error
+        if meta["version"] > VERSION:
+            raise InputError(f"{path} has pack version {meta['version']}, above {VERSION}; upgrade facekd")
+        markup, n = MarkUp.from_dict(meta["markup"]), table.num_rows
+
+        def floats(name: str, *shape: int) -> np.ndarray:
+            flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(n, *shape).astype(np.float32)
+
+        def words(name: str) -> np.ndarray:
+            return np.array(table[name].to_pylist(), dtype=str)
+
+        subsets = np.empty(n, object)
+        subsets[:] = [tuple(s) for s in table["subsets"].to_pylist()]
+        visible = table["visible"].to_pylist()
+        photo_boxes = [[np.nan] * 4 if box is None else box for box in table["photo_box"].to_pylist()]
+        return cls(
+            path=path,
+            markup=markup,
+            meta=meta,
+            rows=np.arange(n),
+            points=floats("points", markup.count, 2),
+            boxes=floats("box", 4),
+            sizes=table["size"].to_numpy().astype(np.int32),
+            names=words("name"),
+            splits=words("split"),
+            subsets=subsets,
+            quality=words("quality"),
+            visible=None if None in visible else np.array(visible, bool).reshape(n, markup.count),
+            photo_boxes=np.array(photo_boxes, np.float32).reshape(n, 4),
+            to_photo=floats("to_photo", 2, 3),
+            _jpegs=jpegs,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(
+        self, split: str | None = None, subset: str | None = None, indices: Sequence[int] | np.ndarray | None = None
+    ) -> Pack:
+        """Return a view of the faces that meet every condition given; `indices` count within this view.
+
+        Raises InputError when nothing is left, with the splits and subsets there are.
+        """
+        keep = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
+        if split is not None:
+            keep = keep[self.splits[keep] == split]
+        if subset is not None:
+            keep = keep[[subset in s for s in self.subsets[keep]]] if len(keep) else keep
+        if not len(keep):
+            counts = self.meta["counts"]
+            raise InputError(
+                f"{self.path.name} has no face with split {split or 'any'}, subset {subset or 'any'}; "
+                f"splits {counts['split']}, subsets {counts['subset']}"
+            )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {name: v[keep] for name, v in values.items() if isinstance(v, np.ndarray)}
+        return replace(self, **taken)
+
+    def image(self, index: int) -> np.ndarray:
+        """Decode one crop: (size, size, 3) uint8 RGB."""
+        return decode(self._jpegs[int(self.rows[index])])
+
+    def images(self, batch: int = ROW_GROUP) -> Iterator[list[np.ndarray]]:
+        """Decode all crops in order on all cores, holding one batch at a time: lists of `batch` uint8 RGB arrays."""
+        return self._decoded(batch, decode)
+
+    def frames(self, path: str | Path, px: int) -> tuple[np.memmap, np.ndarray]:
+        """Decode every crop once, resized to px, into a memory map that the operating system pages in as it is read.
+
+        This is how a pack larger than memory trains. The map is written under a temporary name, and used again when
+        it was made from the same faces at the same px (a small `.json` beside it says so).
+
+        Args:
+            path: the .npy file to write or use again.
+            px: side of each frame in pixels.
+
+        Returns:
+            frames (n, px, px, 3) uint8 RGB, read-only, and points (n, N, 2) float32 in frame pixels.
+        """
+        path, stamp = Path(path), Path(path).with_suffix(".json")
+        rows = hashlib.sha256(np.ascontiguousarray(self.rows, np.int64).tobytes()).hexdigest()
+        made_of = json.dumps({"pack": self.meta["sha256"], "rows": rows, "px": px})
+        if not (path.is_file() and stamp.is_file() and stamp.read_text() == made_of):
+            stamp.unlink(missing_ok=True)  # first, so that a stamp never stands beside another map
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), px, px, 3)}
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for frames in self._decoded(ROW_GROUP, lambda jpeg: _resize(decode(jpeg), px)):
+                    file.write(np.stack(frames).tobytes())
+            with atomic(stamp) as temporary:
+                temporary.write_text(made_of)
+        scale = (px / self.sizes.astype(np.float32))[:, None, None]
+        return np.load(path, mmap_mode="r"), (self.points + 0.5) * scale - 0.5
+
+    def _decoded(self, batch: int, work: Callable[[bytes], np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Yield `work` of every JPEG in batches; OpenCV lets go of the interpreter while it decodes, so threads do."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(self), batch):
+                jpegs = [self._jpegs[int(row)] for row in self.rows[start : start + batch]]
+                yield list(pool.map(work, jpegs))
+
+
+def _resize(image: np.ndarray, px: int) -> np.ndarray:
+    """Resize a square image to px, averaging areas when it shrinks; pixel centres map as in `Pack.frames`."""
+    shrink = image.shape[0] > px
+    return cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)

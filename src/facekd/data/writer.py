@@ -1,0 +1,140 @@
+"""Writing a pack: the columns of its table, and the writer that fills them face by face."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facekd.data.face import QUALITIES, SPLITS, Face
+from facekd.errors import InputError
+from facekd.files import atomic
+from facekd.geometry import tight_box
+from facekd.markup import MarkUp
+
+VERSION = 1  # of the table's layout; a reader refuses a newer one
+ROW_GROUP = 128  # rows; the unit of streaming, about 4 MB of 320 px crops
+
+
+def _schema(count: int) -> pa.Schema:
+    def floats(n: int) -> pa.DataType:
+        return pa.list_(pa.float32(), n)
+
+    return pa.schema(
+        [
+            ("image", pa.binary()),
+            ("size", pa.int32()),
+            ("points", floats(2 * count)),
+            ("box", floats(4)),
+            ("photo_box", floats(4)),
+            ("to_photo", floats(6)),
+            ("name", pa.string()),
+            ("split", pa.string()),
+            ("subsets", pa.list_(pa.string())),
+            ("quality", pa.string()),
+            ("visible", pa.list_(pa.bool_())),
+        ]
+    )
+
+
+class PackWriter:
+    """Write a pack face by face; the file appears under its name only when the `with` block ends without an error.
+
+    Args:
+        path: the Parquet file to write.
+        markup: what the points are; its count is N.
+        dataset: name of the dataset.
+        margin: side of a crop / larger side of its tight landmark box.
+        size: largest side of a crop in pixels.
+        jpeg_quality: 1 to 100, for faces added with their image as an array.
+        terms: one sentence on the terms the data come under.
+    """
+
+    def __init__(
+        self, path: str | Path, markup: MarkUp, *, dataset: str, margin: float, size: int, jpeg_quality: int, terms: str
+    ) -> None:
+        self.path, self.markup, self.jpeg_quality = Path(path), markup, jpeg_quality
+        self.count = 0
+        self._about = {
+            "version": VERSION,
+            "dataset": dataset,
+            "markup": markup.to_dict(),
+            "margin": margin,
+            "size": size,
+            "jpeg_quality": jpeg_quality,
+            "terms": terms,
+        }
+        self._counts: dict[str, Counter[str]] = {"split": Counter(), "subset": Counter(), "quality": Counter()}
+        self._digest = hashlib.sha256()
+        self._rows: list[dict[str, Any]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> PackWriter:
+        temporary = self._stack.enter_context(atomic(self.path))
+        self._parquet = self._stack.enter_context(
+            pq.ParquetWriter(
+                temporary,
+                _schema(self.markup.count),
+                compression={"image": "none"},  # JPEG does not shrink further; the labels are small
+                use_dictionary=["split", "quality"],
+                write_statistics=["split", "quality"],
+            )
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+            counts = {"faces": self.count} | {key: dict(sorted(c.items())) for key, c in self._counts.items()}
+            about = self._about | {"counts": counts, "sha256": self._digest.hexdigest()}
+            self._parquet.add_key_value_metadata({"facekd": json.dumps(about)})
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, face: Face) -> None:
+        """Append one face. Raises InputError when it does not fit the mark-up or the table."""
+        points = np.asarray(face.points, np.float32)
+        if points.shape != (self.markup.count, 2) or not np.isfinite(points).all():
+            need = f"{self.markup.name} needs {self.markup.count} finite points"
+            raise InputError(f"{face.name}: {need}, got an array {points.shape}")
+        if face.split not in SPLITS or face.quality not in QUALITIES or face.size <= 0:
+            raise InputError(
+                f"{face.name}: no pack holds split '{face.split}', quality '{face.quality}', {face.size} px"
+            )
+        face = face.encoded(self.jpeg_quality)
+        self._rows.append(
+            {
+                "image": face.image,
+                "size": face.size,
+                "points": points.ravel(),
+                "box": tight_box(points),
+                "photo_box": None if face.photo_box is None else np.asarray(face.photo_box, np.float32),
+                "to_photo": np.asarray(face.to_photo, np.float32).ravel(),
+                "name": face.name,
+                "split": face.split,
+                "subsets": list(face.subsets),
+                "quality": face.quality,
+                "visible": None if face.visible is None else np.asarray(face.visible, bool),
+            }
+        )
+        self._digest.update(bytes(face.image) + points.tobytes() + f"{face.name} {face.split}".encode())
+        self.count += 1
+        self._counts["split"][face.split] += 1
+        self._counts["subset"].update(face.subsets)
+        self._counts["quality"][face.quality] += 1
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._parquet.write_table(pa.Table.from_pylist(self._rows, _schema(self.markup.count)), ROW_GROUP)
+            self._rows.clear()
