@@ -1,0 +1,1 @@
+"""Using a landmark network: faces found, points, tracking, drawing. Never imports torch."""

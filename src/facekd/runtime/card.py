@@ -1,0 +1,131 @@
+"""The model card: what one needs to know to run a landmark network, and to trust it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facekd.errors import InputError, ModelError
+from facekd.files import atomic
+from facekd.geometry import BoxTransform
+from facekd.markup import MarkUp
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What lies beside `<name>.onnx` as `<name>.json`.
+
+    Attributes:
+        name: the model's name.
+        markup: what its points mean.
+        size: side of the network's square input, in pixels.
+        scale: side of the square crop, in units of the larger side of the tight landmark box.
+        detector: how the face detector's box becomes the tight landmark box; None: their boxes are taken as they are.
+        confidence: one sentence on what the per-point confidence means; None: the network gives none.
+        data: the data it was trained on, {"name", "terms"} each.
+        figures: measured errors, by data set.
+        sha256: of the .onnx file.
+        made_with: the version of facekd, the recipe and so on.
+        version: of the model.
+    """
+
+    name: str
+    markup: MarkUp
+    size: int
+    scale: float
+    detector: BoxTransform | None = None
+    confidence: str | None = None
+    data: tuple[dict[str, Any], ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    made_with: dict[str, Any] = field(default_factory=dict)
+    version: str = "1"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; `from_dict` reads them back."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "markup": self.markup.to_dict(),
+            "input": {"size": self.size, "scale": self.scale},
+            "detector": self.detector.to_dict() if self.detector else None,
+            "confidence": self.confidence,
+            "data": list(self.data),
+            "figures": self.figures,
+            "sha256": self.sha256,
+            "made_with": self.made_with,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelCard:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ModelError: a key is missing or of the wrong kind.
+        """
+        try:
+            detector = values.get("detector")
+            card = cls(
+                name=str(values["name"]),
+                markup=MarkUp.from_dict(values["markup"]),
+                size=int(values["input"]["size"]),
+                scale=float(values["input"]["scale"]),
+                detector=BoxTransform.from_dict(detector) if detector else None,
+                confidence=values.get("confidence"),
+                data=tuple(values.get("data", ())),
+                figures=dict(values.get("figures", {})),
+                sha256=str(values.get("sha256", "")),
+                made_with=dict(values.get("made_with", {})),
+                version=str(values.get("version", "1")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+            raise ModelError(f"not a model card: {type(error).__name__} {error}; export the model again") from error
+        if card.size < 1 or not card.scale > 0:
+            raise ModelError(f"model card '{card.name}': input size {card.size} and scale {card.scale} must be above 0")
+        return card
+
+    @classmethod
+    def load(cls, path: str | Path) -> ModelCard:
+        """Read the card of a model; `path` is the .json, or the .onnx that it lies beside.
+
+        Raises:
+            ModelError: there is none, or it cannot be read.
+        """
+        path = Path(path).with_suffix(".json")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ModelError(f"no model card {path}; `facekd export` writes it beside the .onnx") from error
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model card {path} cannot be read ({error}); export the model again") from error
+        return cls.from_dict(values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the card; `path` is the .json, or the .onnx that it lies beside."""
+        with atomic(Path(path).with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def verify(self, onnx: str | Path) -> None:
+        """Check the .onnx file against the card's SHA-256.
+
+        Raises:
+            ModelError: the file is missing or not the one that the card describes.
+        """
+        try:
+            found = sha256(onnx)
+        except OSError as error:
+            raise ModelError(f"model {onnx} cannot be read: {error.strerror}") from error
+        if found != self.sha256:
+            raise ModelError(
+                f"model {onnx} is not the file its card describes (SHA-256 {found[:12]}..., "
+                f"card {self.sha256[:12]}...); install or export it again"
+            )

@@ -1,0 +1,159 @@
+"""A landmark network in ONNX Runtime, and where the bundled ones lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from facekd.errors import ModelError, nearest
+from facekd.geometry import BoxTransform
+from facekd.markup import MarkUp
+from facekd.runtime.card import ModelCard
+
+DEFAULT = "facekd-68"
+_BUNDLED = Path(__file__).parents[1] / "models"
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+}
+
+
+def bundled() -> dict[str, Path]:
+    """Return the models that come with the package, name -> .onnx file."""
+    return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx"))}
+
+
+def resolve(model: str | Path) -> Path:
+    """Return the .onnx file of a bundled model's name, or of a path.
+
+    Raises:
+        ModelError: no such name or file.
+    """
+    path = Path(model)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise ModelError(f"no model file {path}")
+        return path
+    models = bundled()
+    if str(model) not in models:
+        raise ModelError(f"no bundled model '{model}'; {nearest(str(model), models)}, or a path that ends with .onnx")
+    return models[str(model)]
+
+
+def provider_names(providers: Sequence[str] | str | None) -> list[str]:
+    """Return ONNX Runtime's names of providers given in short ("cpu", "cuda", "coreml", ...) or in full; default CPU.
+
+    Raises:
+        ModelError: the installed ONNX Runtime has no such provider.
+    """
+    wanted = [providers] if isinstance(providers, str) else list(providers or ["cpu"])
+    available = onnxruntime.get_available_providers()
+    names = [_PROVIDERS.get(name.lower(), name) for name in wanted]
+    for given, name in zip(wanted, names, strict=True):
+        if name not in available:
+            short = [key for key, full in _PROVIDERS.items() if full in available]
+            raise ModelError(
+                f"this ONNX Runtime has no provider '{given}' (it has {', '.join(short)}); "
+                "install the build that has it, such as onnxruntime-gpu for cuda"
+            )
+    return names
+
+
+class OnnxModel:
+    """A landmark network: crops in, points and confidence out. Calls from several threads are safe.
+
+    Args:
+        path: a bundled model's name or an .onnx file, with its card beside it.
+        threads: CPU threads per call; None: as many as there are cores.
+        providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names.
+        batch: most crops per call of ONNX Runtime; it bounds the memory.
+    Raises:
+        ModelError: no such model, no card, a file that is not the one on the card, no such provider.
+    """
+
+    def __init__(
+        self,
+        path: str | Path = DEFAULT,
+        threads: int | None = None,
+        providers: Sequence[str] | str | None = None,
+        batch: int = 32,
+    ) -> None:
+        self.path = resolve(path)
+        self.card = ModelCard.load(self.path)
+        self.card.verify(self.path)
+        self.batch = batch
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: they come as exceptions as well
+        if threads is not None:
+            if threads < 1:
+                raise ModelError(f"threads must be 1 or more, got {threads}")
+            options.intra_op_num_threads = threads
+        names = provider_names(providers)
+        try:
+            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=names)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise ModelError(f"model {self.path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        self._check()
+
+    @property
+    def size(self) -> int:
+        """Side of the square input, in pixels."""
+        return self.card.size
+
+    @property
+    def scale(self) -> float:
+        """Side of the crop in units of the tight landmark box's larger side."""
+        return self.card.scale
+
+    @property
+    def markup(self) -> MarkUp:
+        """What the points mean."""
+        return self.card.markup
+
+    @property
+    def detector(self) -> BoxTransform | None:
+        """How the face detector's box becomes the tight landmark box."""
+        return self.card.detector
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Find the landmarks in crops.
+
+        Args:
+            images: (B, size, size, 3) uint8 RGB; B may be 0.
+        Returns:
+            points: (B, N, 2) float32 in pixels of the crop.
+            confidence: (B, N) float32 in [0, 1], or None if the network gives none.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (self.size, self.size, 3):
+            raise ModelError(
+                f"model '{self.card.name}' takes (B, {self.size}, {self.size}, 3) uint8, "
+                f"got {images.shape} {images.dtype}"
+            )
+        points = [np.zeros((0, self.markup.count, 2), np.float32)]
+        confidence = [np.zeros((0, self.markup.count), np.float32)]
+        for start in range(0, len(images), self.batch):
+            found = self._session.run(self._outputs, {"image": images[start : start + self.batch]})
+            points.append(found[0])
+            confidence.extend(found[1:])
+        has_confidence = len(self._outputs) > 1
+        return np.concatenate(points), np.concatenate(confidence) if has_confidence else None
+
+    def _check(self) -> None:
+        """Refuse an ONNX file of another kind than the export writes."""
+        inputs = {node.name: (node.type, node.shape[1:]) for node in self._session.get_inputs()}
+        outputs = {node.name: node.shape[1:] for node in self._session.get_outputs()}
+        wanted = {"image": ("tensor(uint8)", [self.size, self.size, 3])}
+        if inputs != wanted or outputs.get("points") != [self.markup.count, 2]:
+            raise ModelError(
+                f"model {self.path} is no landmark model of facekd for {self.markup.count} points at {self.size} px "
+                f"(inputs {inputs}, outputs {outputs}); export it with `facekd export`"
+            )
+        self._outputs = [name for name in ("points", "confidence") if name in outputs]
