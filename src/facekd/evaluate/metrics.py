@@ -1,0 +1,155 @@
+"""What landmark papers report, as pure functions: point errors, normalisers, NME, FR, AUC, CED and bootstrap intervals.
+
+Everything here is a fraction (0.04, not 4 %). One row is one face: points are (n, N, 2), errors (n,). A face that the
+detector missed has the error infinity: a failure in FR, AUC and CED, which callers leave out of means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from facekd.errors import InputError
+from facekd.geometry import tight_box
+from facekd.markup import MarkUp
+
+Statistic = Callable[..., np.ndarray]  # like np.mean: statistic(values (..., n), axis=-1) -> (...)
+
+
+def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the Euclidean distance of each predicted point to its true point: two of (n, N, 2) -> (n, N), pixels."""
+    difference = np.asarray(predicted, np.float64) - truth
+    return np.hypot(difference[..., 0], difference[..., 1])
+
+
+def _distance_between(truth: np.ndarray, pair: tuple[tuple[int, ...], tuple[int, ...]]) -> np.ndarray:
+    left, right = (np.asarray(truth, np.float64)[..., list(points), :].mean(axis=-2) for points in pair)
+    return np.hypot(*np.moveaxis(left - right, -1, 0))
+
+
+def inter_ocular(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+    """Return the distance between the outer eye corners: (n, N, 2) -> (n,), pixels; InputError if there are none."""
+    if markup.inter_ocular is None:
+        raise InputError(f"mark-up '{markup.name}' has no outer eye corners, so it has no inter-ocular distance")
+    return _distance_between(truth, markup.inter_ocular)
+
+
+def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+    """Return the distance between the eye centres: (n, N, 2) -> (n,), pixels; InputError if there are none."""
+    if markup.inter_pupil is None:
+        raise InputError(f"mark-up '{markup.name}' has no eye centres, so it has no inter-pupil distance")
+    return _distance_between(truth, markup.inter_pupil)
+
+
+def box_diagonal(truth: np.ndarray) -> np.ndarray:
+    """Return the diagonal of the tight box around the true points: (n, N, 2) -> (n,), pixels."""
+    box = tight_box(np.asarray(truth, np.float64))
+    return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
+
+
+def normalisers(truth: np.ndarray, markup: MarkUp) -> dict[str, np.ndarray]:
+    """Return every normaliser the mark-up allows by name, the one to report first (inter-ocular) first."""
+    found = {"box_diagonal": box_diagonal(truth)}
+    if markup.inter_pupil is not None:
+        found = {"inter_pupil": inter_pupil(truth, markup), **found}
+    if markup.inter_ocular is not None:
+        found = {"inter_ocular": inter_ocular(truth, markup), **found}
+    return found
+
+
+def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.ndarray:
+    """Return each face's normalised mean error: mean point error / normaliser (n,) -> (n,); a set's NME is its mean."""
+    return point_errors(predicted, truth).mean(axis=-1) / normaliser
+
+
+def failure_rate(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
+    """Return the share of faces whose error is above the threshold (FR@threshold), in [0, 1]."""
+    return np.mean(np.asarray(errors) > threshold, axis=axis)
+
+
+def auc(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
+    """Return the area under the cumulative error curve up to the threshold, divided by it, in [0, 1].
+
+    Exact: the curve is a step of 1/n at each error, so a face adds what of [0, threshold] lies right of its error.
+    """
+    return np.mean(np.clip(1.0 - np.asarray(errors) / threshold, 0.0, 1.0), axis=axis)
+
+
+def ced(errors: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the cumulative error distribution: the share of faces with an error of at most each value of `at`."""
+    return np.searchsorted(np.sort(errors), at, side="right") / len(errors)
+
+
+def bootstrap_interval(
+    values: np.ndarray, statistic: Statistic = np.mean, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a statistic of the values (n,), n >= 1.
+
+    Draws `samples` sets of n values with replacement; the interval holds the central `level` of their statistics. The
+    same seed and n draw the same sets, so figures of one test set are resampled together.
+    """
+    values = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)), dtype=np.int32)
+    low, high = np.quantile(statistic(values[drawn], axis=-1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of (first - second) over the faces both models found, its bootstrap interval and the count of faces."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Difference:
+    """Compare two models by their errors (n,) on the same faces in the same order: `first` is better below zero.
+
+    Resamples faces, not models, so what makes a face hard cancels out: the interval is far narrower than the
+    models' own. InputError if the two have different lengths or no face that both found.
+    """
+    if len(first) != len(second):
+        raise InputError(f"cannot pair {len(first)} errors with {len(second)}: evaluate both models on the same faces")
+    found = np.isfinite(first) & np.isfinite(second)
+    if not found.any():
+        raise InputError("cannot compare two models that have no found face in common")
+    difference = np.asarray(first, np.float64)[found] - np.asarray(second, np.float64)[found]
+    low, high = bootstrap_interval(difference, samples=samples, seed=seed, level=level)
+    return Difference(float(difference.mean()), low, high, int(found.sum()))
+
+
+@dataclass(frozen=True)
+class ContourError:
+    """A contour's error: mean distance of its points, and how far they lie outwards (+) or inwards (-), normalised."""
+
+    distance: float
+    outwards: float
+
+
+def contour_errors(
+    predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray, markup: MarkUp
+) -> dict[str, ContourError]:
+    """Return the mean error of each contour of the mark-up over all faces (n, N, 2), with its sign.
+
+    Outwards is away from the centre of a closed contour (an eye seen too wide, lips too thick) and, for an open one,
+    away from the centre of the face (a jaw too low, brows too high).
+    """
+    truth = np.asarray(truth, np.float64)
+    offset = (predicted - truth) / normaliser[:, None, None]
+    faces = truth.mean(axis=1, keepdims=True)
+    errors = {}
+    for contour in markup.contours:
+        points = list(contour.points)
+        centre = truth[:, points].mean(axis=1, keepdims=True) if contour.closed else faces
+        ray = truth[:, points] - centre
+        length = np.linalg.norm(ray, axis=-1, keepdims=True)
+        outwards = np.sum(offset[:, points] * ray / np.where(length > 0, length, 1.0), axis=-1)
+        distance = np.linalg.norm(offset[:, points], axis=-1)
+        errors[contour.name] = ContourError(float(distance.mean()), float(outwards.mean()))
+    return errors

@@ -1,0 +1,97 @@
+"""Tables of results for the terminal, the docs and the report, from what `Result.to_json` returned or a file holds.
+
+They never print a bare figure: the normaliser, the boxes, the number of faces and the interval stand with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from facekd.errors import InputError
+
+Json = Mapping[str, Any]
+
+BOX_NAMES = {"truth": "ground truth", "detector": "detector"}
+NORMALISER_NAMES = {
+    "inter_ocular": "inter-ocular distance (outer eye corners)",
+    "inter_pupil": "inter-pupil distance",
+    "box_diagonal": "diagonal of the landmark box",
+}
+SHORT_NAMES = {"inter_ocular": "inter-ocular", "inter_pupil": "inter-pupil", "box_diagonal": "box diagonal"}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a figure in percent as text, a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def with_interval(figures: Json, key: str, digits: int = 2) -> str:
+    """Return a figure with its interval, like "4.06 [3.95, 4.18]"."""
+    if figures[key] is None:
+        return "–"
+    low, high = figures[f"{key}_interval"]
+    return f"{figures[key]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def columns(result: Json) -> dict[str, str]:
+    """Return the heading of each figure that the mark-up has, by key, in the order tables show them."""
+    full = result["subsets"]["full"]
+    headings = {f"nme_{name}": f"NME {short}" for name, short in SHORT_NAMES.items() if full[f"nme_{name}"] is not None}
+    return headings | {"fr_8": "FR@8", "auc_8": "AUC@8", "fr_10": "FR@10", "auc_10": "AUC@10"}
+
+
+def rows(result: Json) -> list[list[str]]:
+    """Return a heading and one row per subset: its name, faces, missed faces, and each figure with its interval."""
+    headings = columns(result)
+    table = [["subset", "faces", "missed", *headings.values()]]
+    for name, figures in result["subsets"].items():
+        cells = [with_interval(figures, key) for key in headings]
+        table.append([name, str(figures["count"]), str(figures["missed"]), *cells])
+    return table
+
+
+def caption(result: Json) -> str:
+    """Return the sentence that a table of this result needs beside it."""
+    parts = [
+        f"{result['dataset']}, {result['split']} split, {result['markup']}; figures in %",
+        f"FR, AUC: {NORMALISER_NAMES[result['normaliser']]}",
+        f"boxes: {BOX_NAMES[result['boxes']]}",
+        "95 % bootstrap intervals over faces",
+    ]
+    if result["converted_from"]:
+        parts.append(f"points converted from {result['converted_from']}")
+    return "; ".join(parts) + "."
+
+
+def markdown_table(results: Sequence[Json], subsets: Sequence[str] | None = None) -> str:
+    """Return results on the same faces as one Markdown table: a row per model, NME per subset, FR and AUC on full.
+
+    Args:
+        results: what `Result.to_json` returned, or JSON files hold.
+        subsets: the subsets to show; all by default.
+
+    Raises:
+        InputError: the results are not on the same faces, or use different normalisers.
+    """
+    first = results[0]
+    shown = list(subsets or first["subsets"])
+    counts = {name: first["subsets"][name]["count"] for name in shown}
+    for other in results[1:]:
+        same_faces = {name: other["subsets"].get(name, {}).get("count") for name in shown} == counts
+        if not same_faces or other["normaliser"] != first["normaliser"]:
+            raise InputError(f"'{first['model']}' and '{other['model']}' saw different faces: make two tables")
+    key = f"nme_{first['normaliser']}"
+    heading = ["model", "boxes", *(f"{name} ({count})" for name, count in counts.items()), "FR@8", "AUC@8"]
+    lines = [heading, ["---"] * len(heading)]
+    for result in results:
+        full = result["subsets"]["full"]
+        missed = f", {full['missed']} missed" if full["missed"] else ""
+        nme = [with_interval(result["subsets"][name], key) for name in shown]
+        boxes = BOX_NAMES[result["boxes"]] + missed
+        lines.append([result["model"], boxes, *nme, number(full["fr_8"]), number(full["auc_8"])])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"{table}\n\nNME in %, normalised by the {NORMALISER_NAMES[first['normaliser']]}, with 95 % bootstrap "
+        f"intervals; number of images in brackets; {first['dataset']}, {first['split']} split. FR, AUC: % on full.\n"
+    )
