@@ -19,7 +19,7 @@ class Face:
     Args:
         image: the square crop, (S, S, 3) uint8 RGB, or its encoded JPEG (then `size` is needed).
         points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0).
-        name: the photo's path relative to the dataset's folder, with `#k` behind it for the k-th face of a photo.
+        name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         split: "train", "val" or "test".
         subsets: test subsets the face belongs to, such as ("full", "common").
         quality: "exact", or "derived" for labels that were registered rather than annotated.

@@ -1,0 +1,69 @@
+"""COFW: 29 points with occlusion, photos and labels in MATLAB v7.3 files. https://www.vision.caltech.edu/xpburgos/ICCV13/
+
+MATLAB stores columns first, so that every array arrives transposed, and counts pixels from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from facekd.data.dataset import Annotation, Dataset, Problem, train_or_val
+from facekd.errors import InputError
+from facekd.markup import COFW29
+
+# Split, the files it may lie in, and what the photos, labels and boxes are called inside.
+_FILES = (
+    ("train", ("COFW_train_color.mat", "COFW_train.mat"), ("IsTr", "phisTr", "bboxesTr")),
+    ("test", ("COFW_test_color.mat", "COFW_test.mat"), ("IsT", "phisT", "bboxesT")),
+)
+
+
+def read(source: Path) -> Iterator[Annotation | Problem]:
+    """Yield the faces of the two files, training first; every test face is in the subset "full"."""
+    import h5py
+
+    paths = [next((source / name for name in names if (source / name).is_file()), None) for _, names, _ in _FILES]
+    for (split, _, (photos, labels, boxes)), path in zip(_FILES, paths, strict=True):
+        if path is None or None in paths:
+            raise InputError(f"COFW needs {' and '.join(' or '.join(names) for _, names, _ in _FILES)} in {source}")
+        try:
+            with h5py.File(path) as file:
+                table, box = np.array(file[labels], np.float64), np.array(file[boxes], np.float64)
+        except (OSError, KeyError) as error:
+            raise InputError(
+                f"{path} must be a MATLAB v7.3 file with {photos}, {labels} and {boxes} ({error})"
+            ) from error
+        if table.shape[0] != 3 * COFW29.count or box.shape != (4, table.shape[1]):
+            raise InputError(f"{path}: expected {3 * COFW29.count} values per face in {labels}, and 4 in {boxes}")
+        for i, (row, (x, y, width, height)) in enumerate(zip(table.T, box.T, strict=True)):
+            xs, ys, occluded = row.reshape(3, -1)
+            yield Annotation(
+                name=f"{path.name}/{i:04d}",
+                load=partial(_load, path, photos, i),
+                points=np.column_stack([xs, ys]) - 1,
+                split="test" if split == "test" else train_or_val(f"train/{i:04d}"),
+                subsets=("full",) if split == "test" else (),
+                visible=occluded == 0,
+                box=np.array([x, y, x + width, y + height]) - 1,
+            )
+
+
+def _load(path: Path, photos: str, index: int) -> np.ndarray:
+    """Read the index-th photo, grey or colour: (h, w, 3) uint8 RGB."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            image = np.array(file[file[photos][()].ravel()[index]]).T
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        raise InputError(f"the photo cannot be read ({error})") from error
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise InputError(f"expected a photo of 8 bits per channel, found {image.dtype} {image.shape}")
+    return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+
+
+DATASET = Dataset("cofw", read, COFW29, "COFW (Caltech): for research; the photos belong to their owners.")

@@ -1,0 +1,115 @@
+"""What a dataset's reader hands on: labelled faces still in their photos, and what could not be read.
+
+A new dataset is one file with a reader and a `DATASET`, and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from facekd.errors import InputError
+from facekd.markup import MarkUp
+
+VALIDATION_SHARE = 0.1  # of the training photos with exact labels
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One labelled face in its photo.
+
+    Args:
+        name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
+        load: returns the photo, (h, w, 3) uint8 RGB; it runs in another process, so it must be picklable.
+        points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
+        split: "train", "val" or "test".
+        subsets: test subsets, such as ("full", "common").
+        quality: "exact", or "derived" for labels that were registered rather than annotated.
+        visible: (N,) bool, or None if the dataset does not say.
+        box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
+    """
+
+    name: str
+    load: Callable[[], np.ndarray]
+    points: np.ndarray
+    split: str
+    subsets: tuple[str, ...] = ()
+    quality: str = "exact"
+    visible: np.ndarray | None = None
+    box: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A face that was left out: its photo or label file, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that `facekd prepare` knows.
+
+    Args:
+        name: as given to `facekd prepare`.
+        read: yields the faces, in an order that is always the same. A dataset in a folder takes that folder's path, and
+            raises InputError, with what it expected where, when the layout is not there; a generated one takes
+            `count` and `seed`.
+        markup: what the points are; None where the user says it.
+        terms: one sentence on the terms the data come under.
+        generated: made by a program, so that there is no folder to read.
+    """
+
+    name: str
+    read: Callable[..., Iterator[Annotation | Problem]]
+    markup: MarkUp | None
+    terms: str
+    generated: bool = False
+
+
+def train_or_val(photo: str) -> str:
+    """Return "val" for one training photo in ten, else "train".
+
+    The choice is a hash of the photo's name: it stays the same when other photos are missing, and all faces of a photo
+    go the same way. Only faces with exact labels should be asked about.
+    """
+    hashed = int.from_bytes(hashlib.sha256(photo.encode()).digest()[:8], "big") / 2**64
+    return "val" if hashed < VALIDATION_SHARE else "train"
+
+
+def read_photo(path: Path, upright: bool = False) -> np.ndarray:
+    """Read a photo: (h, w, 3) uint8 RGB.
+
+    Pillow rather than OpenCV, which fills a file that was cut short with grey and says nothing.
+
+    Args:
+        path: the photo.
+        upright: turn it as its EXIF data say. Labels of the published datasets count in the stored pixels.
+
+    Raises:
+        InputError: missing, cut short, or not an image.
+    """
+    try:
+        with Image.open(path) as photo:
+            return np.asarray((ImageOps.exif_transpose(photo) if upright else photo).convert("RGB"))
+    except FileNotFoundError:
+        raise InputError("there is no such photo") from None
+    except Exception as error:  # on a damaged file Pillow's decoders raise almost anything
+        raise InputError(f"the photo cannot be read ({error})") from error
+
+
+def find_photo(labels: Path) -> Path | None:
+    """Return the photo that lies beside a label file under the same name, or None."""
+    for suffix in (".jpg", ".png", ".jpeg", ".bmp", ".webp", ".JPG", ".PNG", ".JPEG"):
+        if (photo := labels.with_suffix(suffix)).exists():
+            return photo
+    return None

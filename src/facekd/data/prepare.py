@@ -1,0 +1,143 @@
+"""Prepare: annotated photos in, one pack out. Streaming, on all cores; a bad photo is named and left out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+
+from facekd.data.crop import Cropped, Cropper
+from facekd.data.dataset import Annotation, Problem
+from facekd.data.pack import PackWriter
+from facekd.errors import InputError
+from facekd.files import atomic
+from facekd.markup import MarkUp
+
+_AHEAD = 8  # faces under way per process: enough to keep it busy, few enough that memory stays flat
+
+
+@dataclass
+class Summary:
+    """What `prepare` did."""
+
+    faces: int = 0
+    faces_outside: int = 0  # with a point outside their photo, kept
+    problems: list[Problem] = field(default_factory=list)
+
+
+def prepare(
+    annotations: Iterable[Annotation | Problem],
+    out: str | Path,
+    markup: MarkUp,
+    *,
+    dataset: str,
+    terms: str,
+    margin: float = 2.0,
+    size: int = 320,
+    jpeg_quality: int = 92,
+    jobs: int | None = None,
+    strict: bool = False,
+    advance: Callable[[], object] = lambda: None,
+) -> Summary:
+    """Crop every annotated face and write them, in order, into the pack `out`.
+
+    Memory does not grow with the number of faces. The pack appears when it is whole. What was left out is listed in
+    `<out>.problems.txt`, if anything was.
+
+    Args:
+        annotations: what a dataset's reader yields.
+        out: the Parquet file to write.
+        markup: what the points are.
+        dataset: name kept in the pack.
+        terms: the data's terms, kept in the pack and in the cards of models trained on it.
+        margin: side of a crop / larger side of the tight landmark box, at least 1.
+        size: largest side of a crop in pixels.
+        jpeg_quality: 1 to 100.
+        jobs: processes; None for one per core.
+        strict: raise at the first problem.
+        advance: called once per item, for a progress bar.
+
+    Raises:
+        InputError: a setting out of range, no face left, or, if `strict`, the first problem.
+    """
+    jobs = _cores() if jobs is None else jobs
+    for name, value, low, high in (
+        ("margin", margin, 1, 10),
+        ("size", size, 16, 4096),
+        ("quality", jpeg_quality, 1, 100),
+        ("jobs", jobs, 1, 1024),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"{name} must be from {low} to {high}, got {value}")
+    summary, listed = Summary(), Path(f"{out}.problems.txt")
+    cropper = Cropper(markup.count, margin, size, jpeg_quality)
+    writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
+    with writer:
+        for result in _in_order(cropper, annotations, jobs):
+            advance()
+            if isinstance(result, Problem):
+                if strict:
+                    raise InputError(f"{result}; without --strict it is left out and the rest goes on")
+                summary.problems.append(result)
+            else:
+                writer.add(result.face)
+                summary.faces_outside += result.outside > 0
+        summary.faces = writer.count
+        if not summary.faces:
+            first = f", first {summary.problems[0]}" if summary.problems else ""
+            raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
+    if summary.problems:
+        with atomic(listed) as temporary:
+            temporary.write_text("".join(f"{problem}\n" for problem in summary.problems), encoding="utf-8")
+    else:
+        listed.unlink(missing_ok=True)
+    return summary
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which in a container is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    """Set up a worker process: one thread, Ctrl-C is the parent's, and when the parent is killed it ends too."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _in_order(cropper: Cropper, items: Iterable[Annotation | Problem], jobs: int) -> Iterator[Cropped | Problem]:
+    """Yield the cropper's results in the order of the items, from `jobs` processes."""
+    if jobs == 1:
+        yield from map(cropper, items)
+        return
+    # Spawned, not forked: a fork copies the locks of Arrow's threads in whatever state they are.
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[Future[Cropped | Problem]] = deque()
+    with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(cropper, item))
+                if len(waiting) >= _AHEAD * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise InputError("a worker process died, probably for want of memory; try fewer --jobs") from error
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,16 @@
+"""The datasets that `facekd prepare` knows, by name."""
+
+from __future__ import annotations
+
+from facekd.data import cofw, folder, w300, wflw
+from facekd.data.dataset import Dataset
+from facekd.errors import InputError, nearest
+
+DATASETS = {module.DATASET.name: module.DATASET for module in (w300, wflw, cofw, folder)}
+
+
+def get(name: str) -> Dataset:
+    """Return a dataset by its name. Raises InputError, with the nearest name, when there is none."""
+    if name not in DATASETS:
+        raise InputError(f"no dataset '{name}'; {nearest(name, DATASETS)}")
+    return DATASETS[name]
