@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from facekd.distill.pictures import draw_shape, picture
+from facekd.distill.pictures import draw_shape, modes
 from facekd.distill.shape import ShapeModel
 from facekd.markup import Contour, MarkUp
 
@@ -28,12 +28,12 @@ def test_contours_are_lines_and_other_points_are_dots() -> None:
     assert axes.yaxis_inverted()  # y points down however many shapes are drawn
 
 
-@pytest.mark.parametrize("modes", [1, 4])
-def test_picture_of_a_shape_model(tmp_path: Path, modes: int) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_picture_of_a_shape_model(tmp_path: Path, count: int) -> None:
     """With fewer modes in the model than asked for, there are fewer panels."""
-    moves = np.random.default_rng(0).normal(size=(modes + 1, 5, 2))
-    picture(ShapeModel.fit(POINTS + 0.1 * moves), tmp_path / "modes.png", HOUSE)
+    moves = np.random.default_rng(0).normal(size=(count + 1, 5, 2))
+    modes(ShapeModel.fit(POINTS + 0.1 * moves), tmp_path / "modes.png", HOUSE)
     image = cv2.imread(str(tmp_path / "modes.png"))
-    assert image.shape[1] > (2 * modes + 3) * 120
+    assert image.shape[1] > (2 * count + 3) * 120
     assert image.std() > 10
     assert [path.name for path in tmp_path.iterdir()] == ["modes.png"]

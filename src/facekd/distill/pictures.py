@@ -35,17 +35,17 @@ def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **
     axes.axis("off")
 
 
-def picture(model: ShapeModel, path: str | Path, markup: MarkUp, modes: int = 4) -> None:
+def modes(model: ShapeModel, path: str | Path, markup: MarkUp, count: int = 4) -> None:
     """Draw what a shape model has learned: its first modes at +-2 standard deviations, and its variance by modes.
 
     path: .png, .svg or another format of matplotlib; markup: of the model's N points.
     """
     from matplotlib.figure import Figure
 
-    modes = min(modes, len(model.variances))
-    figure = Figure(figsize=(2 * modes + 3.2, 2.5), layout="constrained")
-    *panels, curve = figure.subplots(1, modes + 1, width_ratios=[1] * modes + [1.4])
-    faces = np.stack([model.along(mode, deviations) for mode in range(modes) for deviations in (-2, 2)])
+    count = min(count, len(model.variances))
+    figure = Figure(figsize=(2 * count + 3.2, 2.5), layout="constrained")
+    *panels, curve = figure.subplots(1, count + 1, width_ratios=[1] * count + [1.4])
+    faces = np.stack([model.along(mode, deviations) for mode in range(count) for deviations in (-2, 2)])
     low, high = faces.min((0, 1)), faces.max((0, 1))  # one scale for all panels
     margin = 0.05 * (high - low)
     shares = np.diff(model.explained, prepend=0)
