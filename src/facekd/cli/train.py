@@ -1,0 +1,64 @@
+"""`facekd distill` and `facekd export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from facekd.errors import ModelError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the application."""
+    app.command()(distill)
+    app.command()(export)
+
+
+def distill(
+    recipe: str = typer.Argument(help="A bundled recipe (demo, quick, paper) or a YAML file."),
+    data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
+    out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),
+    change: list[str] = typer.Option([], "--set", help="Change a setting: --set student.epochs=20. Repeatable."),
+    accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
+) -> None:
+    """Train both teachers, the student and the student without teachers; evaluate all four and write a report."""
+    from facekd.distill import recipe as recipes
+
+    settings = recipes.load(recipe, change)  # before the heavy imports: a typing error costs no waiting
+    from facekd.data.pack import Pack
+    from facekd.distill.pipeline import distill as run
+    from facekd.evaluate.tables import markdown_table
+
+    folder = run(settings, Pack.open(data), out, accelerator)
+    results = json.loads((folder / "evaluation.json").read_text())["results"]
+    typer.echo(markdown_table(results))
+    typer.echo(f"\nReport: {folder / 'report' / 'index.html'}\nStudent: {folder / 'student' / 'model.safetensors'}")
+
+
+def export(
+    run: Path = typer.Argument(help="A run's folder (its student) or a .safetensors file."),
+    out: Path = typer.Argument(help="The .onnx file to write; its card goes beside it as .json."),
+    name: str = typer.Option("", help="Name on the card; default: the file's."),
+) -> None:
+    """Write a network as ONNX, checked against torch, with a model card."""
+    from facekd.deploy.export import export as write
+
+    checkpoint = run / "student" / "model.safetensors" if run.is_dir() else run
+    if not checkpoint.is_file():
+        raise ModelError(f"no network at {checkpoint}; give a finished run's folder or a .safetensors file")
+    parity = write(checkpoint, out, name=name or None, figures=_figures(run))
+    typer.echo(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
+        f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
+    )
+
+
+def _figures(run: Path) -> dict[str, object]:
+    """Return what a run measured of its student, for the card."""
+    path = run / "evaluation.json"
+    if not path.is_file():
+        return {}
+    results = json.loads(path.read_text())["results"]
+    return {result["boxes"]: result for result in results if result["model"] == "student"}

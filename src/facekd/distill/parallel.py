@@ -1,0 +1,87 @@
+"""Several processes, one result: what they have to share beyond the gradients."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from facekd.errors import TrainingError
+
+_BF16 = ("auto", "bf16")
+
+
+def fabric(precision: str = "auto", accelerator: str = "auto") -> Fabric:
+    """Return a launched Fabric for this machine, or for the processes that torchrun started.
+
+    precision: "32", "bf16", or "auto" for bf16 where the hardware has it.
+    """
+    started = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    mixed = precision in _BF16 and (precision == "bf16" or _has_bf16(accelerator))
+    result = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if started and world > 1 else "auto",
+        precision="bf16-mixed" if mixed else "32-true",
+    )
+    result.launch()
+    return result
+
+
+def _has_bf16(accelerator: str) -> bool:
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def share_batch_norm(net: nn.Module, fabric: Fabric) -> nn.Module:
+    """Make batch-norm statistics those of the global batch, so that N processes give what one gives; return `net`."""
+    if fabric.world_size == 1:
+        return net
+    if fabric.device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(net)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm's BatchNormAct2d is one too
+            kind = type(module)
+            module.__class__ = type(f"Shared{kind.__name__}", (_SharedBatchNorm, kind), {})
+    return net
+
+
+class _SharedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over all processes on a CPU, which torch's own SyncBatchNorm does not do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.float()
+        mean = all_reduce(wide.mean((0, 2, 3))) / dist.get_world_size()
+        square = all_reduce(wide.square().mean((0, 2, 3))) / dist.get_world_size()
+        variance = square - mean.square()
+        count = x.numel() / x.shape[1] * dist.get_world_size()
+        with torch.no_grad():
+            assert self.running_mean is not None and self.running_var is not None
+            assert self.num_batches_tracked is not None and self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        y = (wide - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        activation: Any = getattr(self, "act", None)
+        return (activation(self.drop(y)) if activation is not None else y).to(x.dtype)
+
+
+def share_of(batch: int, fabric: Fabric) -> int:
+    """Return how many faces of a global batch one process takes. Raises TrainingError when they do not divide."""
+    if batch % fabric.world_size:
+        raise TrainingError(f"a batch of {batch} cannot be shared by {fabric.world_size} processes; choose a multiple")
+    return batch // fabric.world_size

@@ -1,0 +1,228 @@
+"""A recipe: every setting of a run, typed and checked; one YAML file per run that is known to work.
+
+`facekd.recipes` holds those that come with the package. A run keeps its own, in full, as RUN/recipe.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from facekd.errors import RecipeError, nearest
+
+
+class Settings(BaseModel):
+    """A group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(Settings):
+    """What a network sees: a square frame around the face."""
+
+    size: int = Field(128, ge=32, le=1024, description="side of the frame in pixels")
+    scale: float = Field(1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box")
+
+
+class Shape(Settings):
+    """The active shape model behind the soft-landmarks (paper: soft-landmarks)."""
+
+    variance: float = Field(90, gt=0, le=100, description="percent of the variance that soft-landmarks keep")
+    clip: float = Field(3, gt=0, description="each coefficient is clipped to +- this many standard deviations")
+    procrustes: bool = Field(False, description="align shapes before the components are found (released code: no)")
+
+
+class Augment(Settings):
+    """Random views of a training face: one similarity warp, then colour, blur, noise and cut-out."""
+
+    rotation: float = Field(30, ge=0, le=180, description="degrees, uniform in +-")
+    scale: float = Field(0.15, ge=0, lt=1, description="log of the size, uniform in +-")
+    shift: float = Field(0.05, ge=0, le=1, description="share of the crop's side, uniform in +-, x and y")
+    mirror: bool = Field(True, description="half of the views are mirrored")
+    brightness: float = Field(0.2, ge=0, le=1, description="added to pixels in [0, 1], uniform in +-")
+    contrast: float = Field(0.3, ge=0, lt=1, description="log of the gain, uniform in +-")
+    saturation: float = Field(0.4, ge=0, le=1, description="most that a colour moves to or from grey")
+    tint: float = Field(0.1, ge=0, lt=1, description="log of a gain per colour channel, uniform in +-")
+    blur: float = Field(0.2, ge=0, le=1, description="share of views that are blurred")
+    noise: float = Field(0.03, ge=0, le=1, description="largest standard deviation of pixel noise; half of the views")
+    cutout: float = Field(0.3, ge=0, le=1, description="share of views with a rectangle painted over")
+
+
+class Stage(Settings):
+    """One network and how it is trained."""
+
+    backbone: str = Field(description="a model name of timm")
+    weights: str = Field("timm", description="none, timm (its hub), a .safetensors file, or an earlier stage: tough")
+    head: Literal["coordinate", "spatial"] = "coordinate"
+    dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
+    mean_start: bool = Field(True, description="the head starts at the mean training shape")
+    standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
+    loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd; kd needs both teachers")
+    loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
+    sigma: float = Field(0, ge=0, description="weight of the likelihood of each point's spread; 0: no confidence")
+    heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
+    epochs: int = Field(30, ge=1)
+    batch: int = Field(32, ge=1, description="faces per step, over all devices")
+    optimiser: Literal["adam", "adamw"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["cosine", "paper"] = Field("cosine", description="paper: lr / (1 + 1e-4 step)")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
+    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+
+    @model_validator(mode="after")
+    def _check(self) -> Stage:
+        if self.heatmap and self.head != "spatial":
+            raise ValueError("heatmap is a term of head: spatial; set head or drop heatmap")
+        return self
+
+
+class Teaching(Settings):
+    """How the teachers' predictions reach the student; both ways, on the same augmented view."""
+
+    mode: Literal["online", "views"] = Field("views", description="views: predicted once on fixed views per face")
+    views: int = Field(8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)")
+
+    def fixed_views(self, epochs: int) -> int | None:
+        """Return how many fixed views a student of so many epochs has; None: each epoch draws new ones."""
+        return min(self.views, epochs) if self.mode == "views" else None
+
+
+class Evaluation(Settings):
+    """What is measured at the end of a run."""
+
+    boxes: tuple[Literal["truth", "detector"], ...] = ("truth",)
+    bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
+
+
+class Recipe(Settings):
+    """Every setting of a run: two teachers, the student and the student without teachers."""
+
+    name: str
+    seed: int = 0
+    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    input: Input = Input()
+    shape: Shape = Shape()
+    augment: Augment = Augment()
+    tough: Stage
+    tolerant: Stage
+    student: Stage
+    baseline: Stage
+    teaching: Teaching = Teaching()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        for name in ("tough", "tolerant", "baseline"):
+            if getattr(self, name).loss == "kd":
+                raise ValueError(f"{name}.loss is kd, which needs teachers; only the student has them")
+        if self.tough.weights == "tough":
+            raise ValueError("tough.weights is tough: a stage cannot start from itself")
+        return self
+
+    def published(self) -> dict[str, Any]:
+        """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
+        values = self.model_dump(mode="json")
+        for stage in ("tough", "tolerant", "student", "baseline"):
+            values[stage]["weights"] = Path(values[stage]["weights"]).name
+        return values
+
+    def to_yaml(self) -> str:
+        """Return the recipe in full, with every default."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def bundled() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
+
+
+def load(name: str | Path, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and change settings in it.
+
+    Args:
+        name: a bundled recipe (`quick` or `quick.yaml`) or a YAML file.
+        changes: "student.epochs=20" and so on; values are read as YAML.
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key or a bad value; with the names or values allowed.
+    """
+    values = _read(name)
+    for change in changes:
+        _set(values, change)
+    return parse(values, str(name))
+
+
+def parse(values: dict[str, Any], where: str) -> Recipe:
+    """Check plain values; `where` names them in errors. Raises RecipeError."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        sentences = [_sentence(detail) for detail in error.errors(include_url=False)]
+        raise RecipeError(f"recipe {where}: " + "; ".join(sentences)) from None
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    path = Path(name)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif path.name == str(name) and path.name.removesuffix(".yaml") in bundled():
+        text = resources.files("facekd.recipes").joinpath(path.name.removesuffix(".yaml") + ".yaml").read_text("utf-8")
+    else:
+        raise RecipeError(f"no recipe '{name}'; {nearest(path.name, bundled())}, or a YAML file of your own")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {name} must hold keys and values (name, student, tough, ...)")
+    return values
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    """Apply one "a.b=value" to nested values."""
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {change}: the value is not YAML") from None
+    *groups, last = path.split(".")
+    for group in groups:
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {change}: {group} is a value, it has no setting '{last}'")
+        values = inner
+    values[last] = value
+
+
+def _sentence(detail: Any) -> str:
+    """Turn one pydantic error into words: which key, what is wrong, what is allowed."""
+    path = [str(part) for part in detail["loc"]]
+    where = ".".join(path) or "recipe"
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key '{where}'; {nearest(path[-1], _allowed(path[:-1]))}"
+    if detail["type"] == "missing":
+        return f"'{where}' is missing"
+    if detail["type"] == "literal_error":
+        allowed = [word.strip("' ") for word in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{where} = {detail['input']!r}; {nearest(str(detail['input']), allowed)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where} = {detail['input']!r}: {message}" if path and detail["type"] != "value_error" else message
+
+
+def _allowed(path: list[str]) -> list[str]:
+    """Return the keys of the group of settings at `path`."""
+    group: Any = Recipe
+    for part in path:
+        field = group.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            break
+        group = field.annotation
+    return list(group.model_fields)

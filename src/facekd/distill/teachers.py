@@ -1,0 +1,70 @@
+"""What two frozen teachers say of the student's view: asked online, or once for a fixed number of views per face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from rich.progress import track
+from torch import Tensor
+
+from facekd.distill.augment import Augmenter
+from facekd.distill.networks import LandmarkNet
+from facekd.distill.train import Faces
+from facekd.files import atomic
+
+_BATCH = 64
+
+
+class OnlineTeachers:
+    """Teachers that look at each view as it comes: endless views, at the cost of both forward passes in every step."""
+
+    def __init__(self, tough: LandmarkNet, tolerant: LandmarkNet, fabric: Fabric) -> None:
+        self.nets = [net.eval().requires_grad_(False).to(fabric.device) for net in (tough, tolerant)]
+        self.fabric = fabric
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> tuple[Tensor, Tensor]:
+        """Return the normalised landmarks (B, N, 2) of both teachers."""
+        with self.fabric.autocast():
+            tough, tolerant = (net(images).landmarks for net in self.nets)
+        return tough, tolerant
+
+
+class ViewedTeachers:
+    """Teachers whose landmarks were written down: predictions[view, face] is (N, 2), of the same augmented view."""
+
+    def __init__(self, tough: np.ndarray, tolerant: np.ndarray, device: torch.device) -> None:
+        self.predictions, self.device = (tough, tolerant), device
+
+    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> tuple[Tensor, Tensor]:
+        """Return the normalised landmarks (B, N, 2) of both teachers."""
+        tough, tolerant = (torch.from_numpy(known[view, faces]).to(self.device) for known in self.predictions)
+        return tough, tolerant
+
+
+@torch.no_grad()
+def look(
+    net: LandmarkNet, train: Faces, augmenter: Augmenter, views: int, path: Path, fabric: Fabric, title: str
+) -> np.ndarray:
+    """Return a teacher's landmarks (views, n, N, 2) float32, normalised, of every view of every face; kept at `path`.
+
+    The first process computes them and the others read its file.
+    """
+    if fabric.global_rank == 0 and not path.is_file():
+        net = net.eval().to(fabric.device, memory_format=torch.channels_last)
+        found = np.empty((views, *train.points.shape), np.float32)
+        for view in track(range(views), f"{title} looks at {views} views", transient=True):
+            for start in range(0, len(train), _BATCH):
+                rows = np.arange(start, min(start + _BATCH, len(train)))
+                batch = augmenter(
+                    torch.from_numpy(train.frames[rows]), train.points[rows], train.boxes[rows], rows, view
+                )
+                with fabric.autocast():
+                    found[view, rows] = net(batch.images).landmarks.float().cpu().numpy()
+        with atomic(path) as temporary:
+            np.save(temporary, found)
+    fabric.barrier()
+    return np.load(path, mmap_mode="r")

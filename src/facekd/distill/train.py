@@ -1,0 +1,251 @@
+"""The training loop, for teachers and students alike.
+
+All randomness is a function of (seed, step), so a checkpoint is weights, optimiser and a step number, and a run that was
+killed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from facekd.distill.augment import Augmenter, to_pixels
+from facekd.distill.chance import permutation
+from facekd.distill.depthwise import accelerate
+from facekd.distill.journal import Journal
+from facekd.distill.networks import LandmarkNet
+from facekd.distill.objective import Objective
+from facekd.distill.parallel import share_batch_norm, share_of
+from facekd.distill.recipe import Stage
+from facekd.errors import TrainingError
+from facekd.evaluate import metrics
+from facekd.files import atomic
+from facekd.markup import MarkUp
+
+CHECKPOINT = "checkpoint.pt"
+_SAVE_EVERY = 20  # seconds, at least, between two checkpoints
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Decoded faces to train on.
+
+    Attributes:
+        frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
+        points: (n, N, 2) float32, frame pixels: what the network learns.
+        boxes: (n, 4), frame pixels: what the crop is cut by.
+    """
+
+    frames: np.ndarray
+    points: np.ndarray
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class Batch(NamedTuple):
+    """Some faces of one step: frames and labels as in `Faces`, and which faces and view they are."""
+
+    frames: Tensor
+    points: np.ndarray
+    boxes: np.ndarray
+    faces: np.ndarray
+    view: int
+
+
+# The teachers' normalised landmarks (B, N, 2), tough then tolerant, of views (B, 3, S, S) of those faces.
+Guidance = Callable[[Tensor, np.ndarray, int], tuple[Tensor, Tensor]]
+
+
+class Average:
+    """An exponential moving average of a network's weights and statistics (EMA); it follows quickly at first."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {key: value.detach().clone() for key, value in net.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, step: int) -> None:
+        """Take in the weights after a step."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        own, new = [], []
+        for key, value in net.state_dict().items():
+            if value.dtype.is_floating_point:
+                own.append(self.state[key])
+                new.append(value.detach())
+            else:
+                self.state[key].copy_(value)
+        torch._foreach_lerp_(own, new, 1 - decay)
+
+
+def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
+    """Yield this process's share of each step's batch, from step `start` on, for ever.
+
+    Every epoch is a new order of all faces, less what does not fill a batch. views: how many fixed views there are, which
+    epochs take in turn; None: each epoch has views of its own.
+    """
+    batch = min(batch, len(data))
+    share = share_of(batch, fabric)
+    per_epoch = len(data) // batch
+    order, current, step = np.empty(0, int), -1, start
+    while True:
+        epoch, k = divmod(step, per_epoch)
+        if epoch != current:
+            order, current = permutation(seed, epoch, len(data)), epoch
+        rows = order[k * batch : (k + 1) * batch][fabric.global_rank * share : (fabric.global_rank + 1) * share]
+        frames = torch.from_numpy(data.frames[rows])
+        yield Batch(frames, data.points[rows], data.boxes[rows], rows, epoch if views is None else epoch % views)
+        step += 1
+
+
+def learning_rate(stage: Stage, step: int, steps: int) -> float:
+    """Return the rate of a step: a linear rise, then a cosine to zero or the paper's lr / (1 + 1e-4 step)."""
+    warmup = stage.warmup * steps
+    if step < warmup:
+        return stage.lr * (step + 1) / (warmup + 1)
+    if stage.schedule == "paper":
+        return stage.lr / (1 + 1e-4 * step)  # 1e-4: released code's decay
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def fit(
+    fabric: Fabric,
+    net: LandmarkNet,
+    stage: Stage,
+    train: Faces,
+    val: Faces,
+    augmenter: Augmenter,
+    plain: Augmenter,
+    markup: MarkUp,
+    folder: Path,
+    guidance: Guidance | None = None,
+    views: int | None = None,
+) -> dict[str, Any]:
+    """Train `net` in place, ending with the averaged weights; go on from the folder's checkpoint if there is one.
+
+    Args:
+        fabric: launched; device, precision and processes are its.
+        net: starts the stage with its weights.
+        stage: loss, schedule and so on.
+        train, val: faces; val is only looked at.
+        augmenter, plain: make the views for training and for validation.
+        markup: for the normaliser of the validation error.
+        folder: the stage's; checkpoint.pt, log.jsonl and tensorboard/ go there.
+        guidance: the teachers' landmarks of a batch, for losses that want them.
+        views: how many fixed views there are; None: endless.
+    Returns:
+        epochs, seconds, images_per_second and the last record's values.
+    Raises:
+        TrainingError: the loss is not a number, or the batch does not divide among the processes.
+    """
+    torch.manual_seed(augmenter.seed)
+    objective = Objective(stage)
+    optimiser = _optimiser(stage, share_batch_norm(accelerate(net), fabric))
+    # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
+    model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
+    average = Average(net, stage.ema)
+    per_epoch = max(1, len(train) // min(stage.batch, len(train)))
+    steps = stage.epochs * per_epoch
+    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
+    source = batches(train, stage.batch, augmenter.seed, start, views, fabric)
+    first, saved = fabric.global_rank == 0, time.monotonic()
+    with Journal(folder, folder.name, steps, start, quiet=not first) as journal:
+        sums: dict[str, Tensor] = {}
+        for step in range(start, steps):
+            batch = next(source)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(stage, step, steps)
+            torch.manual_seed(hash((augmenter.seed, step, fabric.global_rank)) % 2**63)  # for dropout
+            net.train()
+            images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
+            teachers = guidance(images, batch.faces, batch.view) if guidance else ()
+            terms = objective(model(images), target, *teachers)
+            optimiser.zero_grad()
+            fabric.backward(terms["total"])
+            if stage.clip:
+                fabric.clip_gradients(model, optimiser, max_norm=stage.clip, error_if_nonfinite=False)
+            optimiser.step()
+            average.update(net, step)
+            sums = {key: sums.get(key, 0) + value.detach() for key, value in terms.items()}
+            journal.step(len(images) * fabric.world_size)
+            if (step + 1) % per_epoch:
+                continue
+            epoch = (step + 1) // per_epoch
+            means = {key: float(fabric.all_reduce(value, reduce_op="mean")) / per_epoch for key, value in sums.items()}
+            sums = {}
+            if not math.isfinite(means["total"]):
+                raise TrainingError(
+                    f"{folder.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
+                    f"{folder}, lower {folder.name}.lr (now {stage.lr:g}) and start the run anew in another folder"
+                )
+            error = validate(fabric, net, average, val, plain, markup, stage.batch) if first else 0.0
+            rate = learning_rate(stage, step, steps)
+            journal.epoch(step=step + 1, epoch=epoch, **means, val_nme=error, lr=rate)
+            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == steps):
+                _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
+                saved = time.monotonic()
+            fabric.barrier()
+    net.load_state_dict(average.state)
+    net.eval()
+    last = journal.records[-1] if journal.records else {}
+    return last | {"epochs": stage.epochs, "seconds": round(journal.seconds, 1)}
+
+
+@torch.no_grad()
+def validate(
+    fabric: Fabric, net: LandmarkNet, average: Average, val: Faces, plain: Augmenter, markup: MarkUp, batch: int
+) -> float:
+    """Return the mean inter-ocular error in percent (of the box's diagonal where a mark-up has no eyes) on `val`."""
+    if not len(val):
+        return 0.0
+    training = {key: value.clone() for key, value in net.state_dict().items()}
+    net.load_state_dict(average.state)
+    net.eval()
+    points, wanted = [], []
+    for start in range(0, len(val), batch):
+        rows = np.arange(start, min(start + batch, len(val)))
+        views = plain(torch.from_numpy(val.frames[rows]), val.points[rows], val.boxes[rows], rows)
+        with fabric.autocast():
+            landmarks = net(views.images).landmarks
+        points.append(to_pixels(landmarks, plain.frame.size).float().cpu().numpy())
+        wanted.append(to_pixels(views.landmarks, plain.frame.size).float().cpu().numpy())
+    net.load_state_dict(training)
+    truth = np.concatenate(wanted)
+    normaliser = metrics.inter_ocular(truth, markup) if markup.inter_ocular else metrics.box_diagonal(truth)
+    return 100 * float(np.mean(metrics.nme(np.concatenate(points), truth, normaliser)))
+
+
+def _optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
+    """Return the stage's optimiser; biases and normalisation are not decayed."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return kinds[stage.optimiser](groups, lr=stage.lr, betas=(0.9, 0.999), fused=True)
+
+
+def _save(path: Path, step: int, net: nn.Module, average: Average, optimiser: Any) -> None:
+    state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, fabric: Fabric, net: nn.Module, average: Average, optimiser: Any) -> int:
+    """Load a checkpoint if there is one, and return the step to go on from."""
+    if not path.is_file():
+        return 0
+    state = torch.load(path, map_location=fabric.device, weights_only=True)
+    net.load_state_dict(state["net"])
+    average.state = state["average"]
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
