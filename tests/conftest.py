@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples each time, and no deadline: machines are noisy.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50, database=None)
+hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("FACEKD_DATA", ROOT.parent / "shared" / "data"))

@@ -123,6 +123,11 @@ class Augmenter:
             pixels = frames.numpy()
             list(_threads().map(one, range(len(matrix))))
             return torch.from_numpy(warped).float()
+        return self._sample(frames, matrix)
+
+    def _sample(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
+        """Do what `_warp` does with grid_sample, on any device."""
+        size = self.frame.size
         linear = np.linalg.inv(matrix[:, :, :2])
         back = np.concatenate([linear, -(linear @ matrix[:, :, 2:])], axis=-1)
         # grid_sample's coordinates run over [-1, 1] from edge to edge of the frame.

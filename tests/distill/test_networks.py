@@ -1,0 +1,129 @@
+"""Networks: heads, weights, and the file that describes itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from facekd.distill import networks
+from facekd.distill.heads import Coordinates
+from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.errors import ModelError
+from facekd.geometry import BoxTransform
+from facekd.markup import IBUG68
+
+SMALL = Architecture("mobilenetv2_035", "coordinate", 68, 64)
+
+
+@pytest.mark.parametrize("sigma", [False, True])
+@pytest.mark.parametrize("head", ["coordinate", "spatial"])
+def test_shapes_and_ranges(head: str, sigma: bool) -> None:
+    net = LandmarkNet(Architecture("mobilenetv2_035", head, 68, 64, sigma=sigma)).eval()
+    prediction = net(torch.rand(3, 3, 64, 64))
+    assert prediction.landmarks.shape == (3, 68, 2)
+    assert (prediction.log_sigma is not None) == sigma
+    if head == "spatial":
+        assert prediction.heatmaps.shape == (3, 68, 8, 8)
+        torch.testing.assert_close(prediction.heatmaps.exp().sum((-2, -1)), torch.ones(3, 68))
+        assert prediction.landmarks.abs().max() < 0.75  # the grid's cells and a little offset
+
+
+def test_parameters_of_the_papers_networks() -> None:
+    """Paper: student 2.40 M, teacher 10.9 M parameters."""
+    student = LandmarkNet(Architecture("mobilenetv2_100", "coordinate", 68, 224))
+    teacher = LandmarkNet(Architecture("efficientnet_b3", "coordinate", 68, 224))
+    assert round(sum(p.numel() for p in student.parameters()) / 1e6, 2) == 2.40
+    assert round(sum(p.numel() for p in teacher.parameters()) / 1e6, 1) == 10.9
+
+
+def test_the_head_starts_at_the_mean_shape() -> None:
+    torch.manual_seed(0)
+    net = LandmarkNet(SMALL).eval()
+    mean = torch.rand(68, 2) - 0.5
+    net.start_at(mean)
+    with torch.no_grad():
+        assert (net(torch.rand(2, 3, 64, 64)).landmarks - mean).abs().max() < 0.2
+
+
+def test_soft_argmax_reads_a_heatmap_where_its_peak_is() -> None:
+    net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 2, 64)).eval()
+    head = net.head
+    torch.nn.init.zeros_(head.out.weight)
+    with torch.no_grad():
+        head.out.bias.zero_()
+        flat = net(torch.rand(1, 3, 64, 64)).landmarks
+        torch.testing.assert_close(flat, torch.zeros(1, 2, 2), atol=1e-6, rtol=0)  # an even heatmap: the middle
+        head.out.bias[2:4] = torch.tensor([1.0, -2.0])  # x offsets of the two points, in cells of 1/8 of the frame
+        torch.testing.assert_close(net(torch.rand(1, 3, 64, 64)).landmarks[0, :, 0], torch.tensor([0.125, -0.25]))
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    net = LandmarkNet(SMALL).eval()
+    about = About(IBUG68, 1.2, BoxTransform(0.8, 0, 0.1), 0.021, [{"name": "300w", "terms": "research"}], {"name": "quick"})
+    networks.save(net, about, tmp_path / "a.safetensors")
+    again, same = networks.load(tmp_path / "a.safetensors")
+    assert same == about and again.architecture == SMALL
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(again(x).landmarks, net(x).landmarks, rtol=0, atol=0)
+
+
+def test_the_predictor_takes_bytes_and_gives_pixels(tmp_path: Path) -> None:
+    net = LandmarkNet(SMALL).eval()
+    model = TorchModel(net, About(IBUG68, 1.2))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    points, confidence = model(frames)
+    assert points.shape == (3, 68, 2) and points.dtype == np.float32 and confidence is None
+    with torch.no_grad():
+        normalised = net(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).landmarks.numpy()
+    np.testing.assert_allclose(points, normalised * 64 + 31.5, atol=1e-3)
+
+
+def test_confidence_is_the_share_of_a_gaussian_inside_the_radius() -> None:
+    rng = np.random.default_rng(0)
+    inside = (np.hypot(*rng.normal(0, 0.03, (2, 100_000))) < 0.04).mean()
+    assert abs(float(networks.confidence(torch.tensor(0.03).log(), 0.04)) - inside) < 0.005
+
+
+def test_backbone_weights_from_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = timm.create_model("mobilenetv2_035", num_classes=1000)
+    save_file(whole.state_dict(), tmp_path / "w.safetensors")
+    for head in ("coordinate", "spatial"):
+        net = LandmarkNet(Architecture("mobilenetv2_035", head, 68, 64))
+        networks.load_backbone(net, str(tmp_path / "w.safetensors"))
+        torch.testing.assert_close(net.backbone.conv_stem.weight, whole.conv_stem.weight)
+
+
+def test_weights_that_do_not_fit_name_the_layers(tmp_path: Path) -> None:
+    other = timm.create_model("mobilenetv2_050", num_classes=0)
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"do not fit 'mobilenetv2_035': \d+ layers differ \(conv_stem|blocks"):
+        networks.load_backbone(LandmarkNet(SMALL), str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
+def test_files_that_are_no_network(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match="not a facekd network"):
+        networks.load(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        networks.load_backbone(LandmarkNet(SMALL), str(path))
+
+
+def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ModelError, match="did you mean 'mobilenetv2_"):
+        LandmarkNet(Architecture("mobilenetv2_10", "coordinate", 68, 64))
+
+
+def test_coordinates_with_sigma_keep_points_and_spread_apart() -> None:
+    head = Coordinates(8, 5, 0.0, sigma=True)
+    landmarks, log_sigma, _ = head(torch.zeros(2, 8))
+    assert landmarks.shape == (2, 5, 2) and log_sigma.shape == (2, 5)
+    torch.testing.assert_close(log_sigma, torch.full((2, 5), -3.5))

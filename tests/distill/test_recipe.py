@@ -1,0 +1,81 @@
+"""Recipes: what comes with the package is valid, and what is wrong is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facekd.distill import recipe
+from facekd.errors import RecipeError
+
+
+@pytest.mark.parametrize("name", recipe.bundled())
+def test_bundled_recipes_are_valid_and_written_in_full(name: str, tmp_path: Path) -> None:
+    settings = recipe.load(name)
+    assert settings.name == name and settings.student.loss == "kd"
+    path = tmp_path / "again.yaml"
+    path.write_text(settings.to_yaml())
+    assert recipe.load(path) == settings
+    assert recipe.load(f"{name}.yaml") == settings
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    """The table "Networks and training" of the specification."""
+    paper = recipe.load("paper")
+    assert (paper.input.size, paper.student.epochs, paper.student.batch, paper.student.lr) == (224, 150, 70, 1e-3)
+    assert (paper.tough.backbone, paper.student.backbone) == ("efficientnet_b3", "mobilenetv2_100")
+    assert (paper.tough.dropout, paper.tough.loss, paper.tolerant.loss, paper.tough.weights) == (0.5, "l2", "l2", "none")
+    assert (paper.student.optimiser, paper.student.schedule, paper.augment.rotation) == ("adam", "paper", 31.5)
+
+
+def test_settings_change_by_name() -> None:
+    settings = recipe.load("quick", ["student.epochs=3", "seed=7", "evaluation.boxes=[truth]", "student.loss_options.beta=0.2"])
+    assert (settings.student.epochs, settings.seed, settings.evaluation.boxes) == (3, 7, ("truth",))
+    assert settings.student.loss_options == {"preset": "released", "beta": 0.2}
+    assert settings.baseline.epochs == recipe.load("quick").baseline.epochs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("student.epoch=3", "unknown key 'student.epoch'; did you mean 'epochs'?"),
+        ("augmnt.rotation=3", "unknown key 'augmnt'; did you mean 'augment'?"),
+        ("student.head=spatal", "did you mean 'spatial'? allowed: coordinate, spatial"),
+        ("student.lr=-1", "student.lr = -1: Input should be greater than 0"),
+        ("student.epochs=abc", "student.epochs = 'abc'"),
+        ("tough.loss=kd", "needs teachers"),
+        ("tough.weights=tough", "cannot start from itself"),
+        ("student.heatmap=1", "head: spatial"),
+        ("student", "write it as key=value"),
+        ("seed={", "not YAML"),
+        ("seed.x=1", "seed is a value"),
+    ],
+)
+def test_a_wrong_change_is_refused_in_a_sentence(change: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load("quick", [change])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean 'quick'"):
+        recipe.load("quik")
+    path = tmp_path / "r.yaml"
+    for text, message in [("[1]", "keys and values"), ("a: [", "not YAML"), ("name: x", "'tough' is missing")]:
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            recipe.load(path)
+
+
+def test_what_is_published_names_no_folder() -> None:
+    settings = recipe.load("quick", ["student.weights=/home/someone/weights.safetensors"])
+    assert settings.published()["student"]["weights"] == "weights.safetensors"
+    assert "someone" not in yaml.safe_dump(settings.published())
+
+
+def test_fixed_views() -> None:
+    teaching = recipe.load("quick").teaching
+    assert teaching.fixed_views(3) == 3 and teaching.fixed_views(1000) == teaching.views
+    assert recipe.load("paper").teaching.fixed_views(3) is None

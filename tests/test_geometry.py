@@ -1,0 +1,106 @@
+"""Property tests of the transform between photo and frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facekd import geometry
+from facekd.geometry import BoxTransform
+
+numbers = st.floats(-500, 500)
+sides = st.floats(4, 800)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> np.ndarray:
+    x, y = draw(numbers), draw(numbers)
+    return np.array([x, y, x + draw(sides), y + draw(sides)])
+
+
+@given(boxes(), st.integers(16, 512), st.floats(1, 3), st.floats(-180, 180))
+def test_a_crop_and_back_is_where_it_was(box: np.ndarray, size: int, scale: float, rotation: float) -> None:
+    points = np.random.default_rng(0).uniform(-600, 1400, (68, 2))
+    matrix = geometry.crop_matrix(box, size, scale, rotation)
+    there = geometry.apply(matrix, points)
+    np.testing.assert_allclose(geometry.apply(geometry.invert(matrix), there), points, atol=1e-6)
+
+
+@given(boxes(), st.integers(16, 512), st.floats(1, 3))
+def test_the_square_box_fills_the_frame(box: np.ndarray, size: int, scale: float) -> None:
+    x0, y0, x1, y1 = geometry.square(box, scale)
+    corners = geometry.apply(geometry.crop_matrix(box, size, scale), np.array([[x0, y0], [x1, y1]]))
+    np.testing.assert_allclose(corners, [[-0.5, -0.5], [size - 0.5, size - 0.5]], atol=1e-6)
+
+
+@given(boxes(), st.floats(-180, 180))
+def test_rotation_keeps_lengths_and_the_centre(box: np.ndarray, rotation: float) -> None:
+    matrix = geometry.crop_matrix(box, 128, 1.2, rotation)
+    centre, side = geometry.centre_and_side(box)
+    np.testing.assert_allclose(geometry.apply(matrix, centre[None])[0], [63.5, 63.5], atol=1e-6)
+    np.testing.assert_allclose(geometry.zoom(matrix), 128 / (1.2 * side))
+
+
+def test_rotation_turns_clockwise_on_the_screen() -> None:
+    matrix = geometry.crop_matrix(np.array([0, 0, 100, 100.0]), 100, rotation=90)
+    right_of_centre = geometry.apply(matrix, np.array([[70.0, 50]]))[0]
+    np.testing.assert_allclose(right_of_centre, [49.5, 69.5], atol=1e-6)  # now below it
+
+
+def test_batches_are_what_singles_are() -> None:
+    rng = np.random.default_rng(1)
+    many = np.sort(rng.uniform(0, 300, (5, 2, 2)), axis=1).reshape(5, 4)
+    points = rng.uniform(0, 300, (5, 7, 2))
+    together = geometry.apply(geometry.crop_matrix(many, 64, 1.3), points)
+    apart = [geometry.apply(geometry.crop_matrix(b, 64, 1.3), p) for b, p in zip(many, points, strict=True)]
+    np.testing.assert_allclose(together, apart)
+
+
+def test_tight_box_and_square() -> None:
+    points = np.array([[1, 2], [5, 4], [3, 10.0]])
+    np.testing.assert_array_equal(geometry.tight_box(points), [1, 2, 5, 10])
+    np.testing.assert_array_equal(geometry.square(np.array([1, 2, 5, 10]), 1.5), [-3, 0, 9, 12])
+
+
+@pytest.mark.parametrize("scale", [1.7, 1.0, 0.45, 0.2])
+def test_warp_puts_pixels_where_the_matrix_says(scale: float) -> None:
+    """A blob's centre of mass lands on the mapped point, whether the photo grows or shrinks."""
+    image = np.zeros((400, 500, 3), np.uint8)
+    cv2.circle(image, (260, 180), 40, (255, 255, 255), -1, cv2.LINE_AA)
+    matrix = geometry.crop_matrix(np.array([160, 80, 360, 280.0]), round(200 * scale), rotation=20)
+    frame = geometry.warp(image, matrix, round(200 * scale))[..., 0].astype(float)
+    y, x = np.indices(frame.shape)
+    centre = [(x * frame).sum() / frame.sum(), (y * frame).sum() / frame.sum()]
+    np.testing.assert_allclose(centre, geometry.apply(matrix, np.array([[260.0, 180]]))[0], atol=0.1)
+
+
+def test_warp_does_not_alias_when_it_shrinks() -> None:
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    frame = geometry.warp(stripes, geometry.crop_matrix(np.array([-0.5, -0.5, 511.5, 511.5]), 64), 64)
+    assert frame.std() < 3 and abs(float(frame.mean()) - 127.5) < 3
+
+
+def test_warp_is_black_outside_the_photo() -> None:
+    image = np.full((50, 50, 3), 255, np.uint8)
+    assert not geometry.warp(image, geometry.crop_matrix(np.array([100, 100, 150, 150.0]), 32), 32).any()
+    assert not geometry.warp(image, geometry.crop_matrix(np.array([1000, 0, 3000, 2000.0]), 32), 32).any()
+
+
+def test_iou() -> None:
+    a = np.array([0, 0, 10, 10.0])
+    np.testing.assert_allclose(geometry.iou(a, np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])), [1, 1 / 3, 0])
+    assert geometry.iou(np.zeros(4), np.zeros(4)) == 0
+
+
+@given(boxes(), st.floats(0.5, 1.5), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
+def test_box_transform_is_recovered(box: np.ndarray, scale: float, x: float, y: float) -> None:
+    true = BoxTransform(scale, x, y)
+    detected = np.stack([box, box + 7, box * 1.5])
+    fitted = BoxTransform.fit(detected, true.apply(detected))
+    np.testing.assert_allclose([fitted.scale, fitted.shift_x, fitted.shift_y], [scale, x, y], atol=1e-6)
+    np.testing.assert_allclose(fitted.residuals(detected, true.apply(detected)), 0, atol=1e-6)
+    assert BoxTransform.from_dict(fitted.to_dict()) == fitted
