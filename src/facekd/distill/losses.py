@@ -1,228 +1,29 @@
-"""Losses between landmarks: KD-Loss with its two teachers, and the baselines it has to beat.
+"""Every loss by name, and the baselines that KD-Loss has to beat.
 
-Every loss is called the same way, `loss(pred, target, tough=None, tolerant=None)`, with tensors of shape (B, N, 2) in
-normalised coordinates (centred, divided by the input size: [-0.5, 0.5] is the input's frame), and returns `LossTerms`.
-All reductions are the mean over the B * N * 2 coordinates.
-
-KD-Loss, per coordinate, with the student's error `e = |pred - target|` and a teacher's error `T = |teacher - target|`:
-
-    main   = slope * e                          for e <= k
-             e^2 + slope * k - k^2              for e > k          (continuous at k)
-    ALoss  = positive * (e - T)                 for e > T               positive assistant: student behind teacher
-             negative * (T - e)                 for beta T <= e <= T    negative assistant: student ahead
-             negative * (T - e) * e / (beta T)  for e < beta T          low influence "ramp"; 0 for "zero"
-    total  = main_coefficient * main + ALoss(tough) + ALoss(tolerant)
-
-`|P'_Te - P_Pr|` of the paper is `|T - e|` here: the reflection puts the teacher on the student's side of the ground
-truth, so only its distance is left. `T`, and the choice of a region, carry no gradient; the ramp does, for it is a
-function of `e`. Hence the derivative of ALoss with respect to `e`:
-
-    e > T:  positive        beta T <= e <= T:  -negative        e < beta T:  negative * (1 - 2 e / T) / beta, or 0
-
-In the preset `paper` the ramp's derivative starts at -0.5 / 0.4 = -1.25 for each teacher, and the main term's 2.5 is
-what the two of them cancel: the gradient of the whole loss is 0 at the ground truth and grows linearly from there.
-The boundary `e = T` belongs to the negative assistant; the value is 0 there from both sides, the derivative is not.
-In the preset `released` the *value* of ALoss drops from 0 to negative * (1 - beta) T at `e = beta T`: its gradient
-does not see that step, but a line search or a plot of the loss does.
-
-Source: Fard & Mahoor, arXiv 2111.07047 (figures: preset `paper`) and its released code (preset `released`).
+How losses are called: `landmark_loss`. A new loss is one file (or a class here) and one line in `LOSSES`.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from facekd.errors import InputError, RecipeError, nearest
+from facekd.distill.kd_loss import KDLoss
+from facekd.distill.landmark_loss import DistanceLoss, LossTerms, check, check_name, is_number
+
+__all__ = ["L1", "L2", "LOSSES", "KDLoss", "LossTerms", "SmoothL1", "Wing", "build"]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise RecipeError(f"{name} = {value!r} cannot be used in this loss: it must be {allowed}")
-
-
-def _check_name(what: str, name: str, allowed: Iterable[str]) -> None:
-    names = list(allowed)
-    if name not in names:
-        raise RecipeError(f"unknown {what} '{name}': {nearest(name, names)}")
-
-
-class LossTerms(NamedTuple):
-    """A loss and the three parts that add up to it, each a scalar tensor; the parts a loss does not have are 0."""
-
-    total: Tensor
-    main: Tensor
-    tough: Tensor
-    tolerant: Tensor
-
-
-@dataclass(frozen=True)
-class KDSettings:
-    """The numbers of KD-Loss; the module's docstring says what each one does.
-
-    `main_break` (k) is a distance in normalised coordinates, or "tolerant": the tolerant teacher's error at the same
-    coordinate. Then, without that teacher, there is no break and the main term stays linear. `assistance` scales all
-    four ALoss weights at once. Raises RecipeError when a value is outside its range.
-    """
-
-    main_coefficient: float
-    main_slope: float
-    main_break: float | Literal["tolerant"]
-    tough_positive: float
-    tough_negative: float
-    tolerant_positive: float
-    tolerant_negative: float
-    beta: float
-    low_influence: Literal["ramp", "zero"]
-    assistance: float = 1.0  # one figure of the paper is drawn with 0.9
-
-    def __post_init__(self) -> None:
-        """Refuse what would train towards something else than the ground truth."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "low_influence":
-                _check(value in ("ramp", "zero"), field.name, value, "'ramp' or 'zero'")
-            elif field.name == "main_break" and isinstance(value, str):
-                _check(value == "tolerant", field.name, value, "'tolerant' or a number")
-            else:
-                _check(_is_number(value), field.name, value, "a number")
-        _check(0 < self.beta < 1, "beta", self.beta, "between 0 and 1")
-        for name in ("main_coefficient", "main_slope", "tough_positive", "tolerant_positive", "assistance"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("tough_negative", "tolerant_negative"):
-            _check(getattr(self, name) <= 0, name, getattr(self, name), "0 or less")
-
-
-PRESETS: dict[str, KDSettings] = {
-    "paper": KDSettings(
-        main_coefficient=2.5,  # read off the plot of KD-Loss
-        main_slope=1.0,
-        main_break=0.5,
-        tough_positive=1.0,
-        tough_negative=-0.5,
-        tolerant_positive=1.0,
-        tolerant_negative=-0.5,
-        beta=0.4,
-        low_influence="ramp",
-    ),
-    "released": KDSettings(
-        main_coefficient=2.0,
-        main_slope=3.0,
-        main_break="tolerant",
-        tough_positive=1.9,
-        tough_negative=-0.45,
-        tolerant_positive=1.8,
-        tolerant_negative=-0.40,
-        beta=0.15,
-        low_influence="zero",
-    ),
-}
-
-
-def main_loss(error: Tensor, slope: float, breakpoint: float | Tensor) -> Tensor:
-    """Loss_Main per coordinate: `slope * error` up to the break point, then a parabola that continues it.
-
-    error: any shape, 0 or more; breakpoint: a number (infinity: no parabola) or a tensor of that shape.
-    """
-    parabola = error.square() + (slope - breakpoint) * breakpoint
-    return torch.where(error <= breakpoint, slope * error, parabola)
-
-
-def assistive_loss(
-    error: Tensor, teacher_error: Tensor, positive: float, negative: float, beta: float, ramp: bool
-) -> Tensor:
-    """ALoss per coordinate; the formula is in the module's docstring.
-
-    error, teacher_error: one shape, 0 or more, normalised coordinates. Gradient flows into `error` only.
-    """
-    teacher_error = teacher_error.detach()
-    low = beta * teacher_error
-    # Where the teacher is perfect, low = 0: the ramp is not taken there, yet its 0 / 0 would turn the gradient to NaN.
-    influence = error / low.clamp_min(torch.finfo(low.dtype).eps) if ramp else torch.zeros_like(error)
-    ahead = teacher_error - error
-    assistant = torch.where(ahead < 0, -positive * ahead, negative * ahead)
-    return torch.where(error < low, influence * assistant, assistant)
-
-
-class KDLoss(nn.Module):
-    """KD-Loss: the ground truth leads, and two frozen teachers set how hard it pulls at each coordinate.
-
-    preset: "paper" (the figures) or "released" (the authors' code); overrides: any field of `KDSettings`.
-    Raises RecipeError for an unknown preset or name, or a value outside its range.
-    Source: Fard & Mahoor, arXiv 2111.07047.
-
-        loss = KDLoss("released", beta=0.2)
-        total, main, tough, tolerant = loss(pred, target, tough_prediction, tolerant_prediction)
-    """
-
-    def __init__(self, preset: str = "paper", **overrides: Any) -> None:
-        super().__init__()
-        _check_name("KD-Loss preset", preset, PRESETS)
-        for name in overrides:
-            _check_name("setting of KD-Loss", name, (field.name for field in fields(KDSettings)))
-        self.settings = replace(PRESETS[preset], **overrides)
-
-    def forward(
-        self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
-    ) -> LossTerms:
-        """Return the loss of `pred` (B, N, 2) and its parts (`main` with its coefficient); no teacher, no part.
-
-        target, tough, tolerant: (B, N, 2); no gradient flows into them. Raises InputError when shapes differ.
-        """
-        s = self.settings
-        error = _error(pred, target)
-        tough_error = None if tough is None else _error(tough, target).detach()
-        tolerant_error = None if tolerant is None else _error(tolerant, target).detach()
-        breakpoint: float | Tensor
-        if s.main_break != "tolerant":
-            breakpoint = s.main_break
-        else:
-            breakpoint = math.inf if tolerant_error is None else tolerant_error
-        main = s.main_coefficient * main_loss(error, s.main_slope, breakpoint).mean()
-        tough_part = self._assist(error, tough_error, s.tough_positive, s.tough_negative)
-        tolerant_part = self._assist(error, tolerant_error, s.tolerant_positive, s.tolerant_negative)
-        return LossTerms(main + tough_part + tolerant_part, main, tough_part, tolerant_part)
-
-    def _assist(self, error: Tensor, teacher_error: Tensor | None, positive: float, negative: float) -> Tensor:
-        """Return one teacher's part of the loss, a scalar."""
-        if teacher_error is None:
-            return error.new_zeros(())
-        ramp = self.settings.low_influence == "ramp"
-        values = assistive_loss(error, teacher_error, positive, negative, self.settings.beta, ramp)
-        return self.settings.assistance * values.mean()
-
-
-class Baseline(nn.Module):
-    """A loss that sees the ground truth only: the mean of `distance` over all coordinates. Teachers are ignored."""
-
-    def distance(self, error: Tensor) -> Tensor:
-        """Map the absolute error per coordinate, any shape, to its loss, same shape; here L1: the error itself."""
-        return error
-
-    def forward(
-        self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
-    ) -> LossTerms:
-        """Return the loss of `pred` (B, N, 2) against `target` (B, N, 2). Raises InputError when shapes differ."""
-        main = self.distance(_error(pred, target)).mean()
-        nothing = main.new_zeros(())
-        return LossTerms(main, main, nothing, nothing)
-
-
-class L1(Baseline):
+class L1(DistanceLoss):
     """Mean absolute error per coordinate."""
 
 
-class L2(Baseline):
+class L2(DistanceLoss):
     """Mean squared error per coordinate: what both teachers are trained with."""
 
     def distance(self, error: Tensor) -> Tensor:
@@ -230,7 +31,7 @@ class L2(Baseline):
         return error.square()
 
 
-class SmoothL1(Baseline):
+class SmoothL1(DistanceLoss):
     """A parabola up to `width`, L1 (minus width / 2) beyond. width: in units of the input size, above 0.
 
     The default is one pixel of a 224 px input. Source: Girshick, Fast R-CNN, arXiv 1504.08083, eq. 3, in pixels.
@@ -238,7 +39,7 @@ class SmoothL1(Baseline):
 
     def __init__(self, width: float = 1 / 224) -> None:
         super().__init__()
-        _check(_is_number(width) and width > 0, "width", width, "a number above 0")
+        check(is_number(width) and width > 0, "width", width, "a number above 0")
         self.width = width
 
     def distance(self, error: Tensor) -> Tensor:
@@ -246,7 +47,7 @@ class SmoothL1(Baseline):
         return torch.where(error < self.width, error.square() / (2 * self.width), error - self.width / 2)
 
 
-class Wing(Baseline):
+class Wing(DistanceLoss):
     """Wing loss: width * ln(1 + e / curvature) up to `width`, L1 minus the constant that makes it continuous beyond.
 
     width (w), curvature (eps): in units of the input size, above 0. Defaults: that paper's w = 10 px and eps = 2 px at
@@ -255,8 +56,8 @@ class Wing(Baseline):
 
     def __init__(self, width: float = 10 / 256, curvature: float = 2 / 256) -> None:
         super().__init__()
-        _check(_is_number(width) and width > 0, "width", width, "a number above 0")
-        _check(_is_number(curvature) and curvature > 0, "curvature", curvature, "a number above 0")
+        check(is_number(width) and width > 0, "width", width, "a number above 0")
+        check(is_number(curvature) and curvature > 0, "curvature", curvature, "a number above 0")
         self.width, self.curvature = width, curvature
 
     def distance(self, error: Tensor) -> Tensor:
@@ -273,20 +74,9 @@ def build(name: str, **options: Any) -> nn.Module:
 
     name: "kd", "l1", "l2", "smooth_l1" or "wing". Raises RecipeError for an unknown name or option, or a bad value.
     """
-    _check_name("loss", name, LOSSES)
+    check_name("loss", name, LOSSES)
     parameters = inspect.signature(LOSSES[name]).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         for option in options:
-            _check_name(f"option of loss '{name}'", option, parameters)
+            check_name(f"option of loss '{name}'", option, parameters)
     return LOSSES[name](**options)
-
-
-def _error(points: Tensor, target: Tensor) -> Tensor:
-    """Return |points - target|, at least in float32: bf16 cannot tell a teacher's error from the student's."""
-    if points.shape != target.shape:
-        raise InputError(
-            f"landmarks of shape {tuple(points.shape)} cannot be compared with a target of shape "
-            f"{tuple(target.shape)}: give all of them as one (B, N, 2)"
-        )
-    dtype = torch.promote_types(points.dtype, torch.float32)
-    return (points.to(dtype) - target.detach().to(dtype)).abs()

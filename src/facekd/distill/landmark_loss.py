@@ -1,0 +1,72 @@
+"""What all losses between landmarks share: how they are called, what they return, how they refuse a setting.
+
+A loss is called as `loss(pred, target, tough=None, tolerant=None)`, with tensors of shape (B, N, 2) in normalised
+coordinates (centred, divided by the input size: [-0.5, 0.5] is the input's frame), and returns `LossTerms`. Losses that
+need no teacher ignore them, so that the training loop treats all alike. Reductions are the mean over the B * N * 2
+coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facekd.errors import InputError, RecipeError, nearest
+
+
+class LossTerms(NamedTuple):
+    """A loss and the three parts that add up to it, each a scalar tensor; the parts a loss does not have are 0."""
+
+    total: Tensor
+    main: Tensor
+    tough: Tensor
+    tolerant: Tensor
+
+
+class DistanceLoss(nn.Module):
+    """A loss that sees the ground truth only: the mean of `distance` over all coordinates. Teachers are ignored."""
+
+    def distance(self, error: Tensor) -> Tensor:
+        """Map the absolute error per coordinate, any shape, to its loss, same shape; here L1: the error itself."""
+        return error
+
+    def forward(
+        self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
+    ) -> LossTerms:
+        """Return the loss of `pred` (B, N, 2) against `target` (B, N, 2). Raises InputError when shapes differ."""
+        main = self.distance(absolute_error(pred, target)).mean()
+        nothing = main.new_zeros(())
+        return LossTerms(main, main, nothing, nothing)
+
+
+def absolute_error(points: Tensor, target: Tensor) -> Tensor:
+    """Return |points - target|, at least in float32: bf16 cannot tell a teacher's error from the student's."""
+    if points.shape != target.shape:
+        raise InputError(
+            f"landmarks of shape {tuple(points.shape)} cannot be compared with a target of shape "
+            f"{tuple(target.shape)}: give all of them as one (B, N, 2)"
+        )
+    dtype = torch.promote_types(points.dtype, torch.float32)
+    return (points.to(dtype) - target.detach().to(dtype)).abs()
+
+
+def is_number(value: object) -> bool:
+    """Return whether a setting is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise RecipeError with what is allowed unless the condition on a setting holds."""
+    if not condition:
+        raise RecipeError(f"{name} = {value!r} cannot be used in this loss: it must be {allowed}")
+
+
+def check_name(what: str, name: str, allowed: Iterable[str]) -> None:
+    """Raise RecipeError with the nearest match unless the name is among the allowed ones."""
+    names = list(allowed)
+    if name not in names:
+        raise RecipeError(f"unknown {what} '{name}': {nearest(name, names)}")
