@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facekd.data.dataset import Annotation, Problem
+from facekd.data.dataset import Annotation, Item, Problem
 from facekd.data.face import Face
 from facekd.errors import FacekdError
 from facekd.geometry import apply, centre_and_side, crop_matrix, invert, tight_box, warp
@@ -41,10 +41,12 @@ class Cropper:
     size: int
     jpeg_quality: int
 
-    def __call__(self, item: Annotation | Problem) -> Cropped | Problem:
+    def __call__(self, item: Item) -> Cropped | Problem:
         """Return the cropped face, or why there is none; whatever goes wrong with a photo is its Problem."""
         if isinstance(item, Problem):
             return item
+        if not isinstance(item, Annotation):
+            item = item()
         if reason := self._wrong_points(item.points):
             return Problem(item.name, reason)
         try:

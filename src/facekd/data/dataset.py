@@ -55,6 +55,10 @@ class Problem:
         return f"{self.name}: {self.reason}"
 
 
+# What a reader yields. A generated face comes as a picklable function, so that it is made in a worker process.
+Item = Annotation | Problem | Callable[[], Annotation]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset that `facekd prepare` knows.
@@ -70,7 +74,7 @@ class Dataset:
     """
 
     name: str
-    read: Callable[..., Iterator[Annotation | Problem]]
+    read: Callable[..., Iterator[Item]]
     markup: MarkUp | None
     terms: str
     generated: bool = False

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 
 from facekd.data.crop import Cropped, Cropper
-from facekd.data.dataset import Annotation, Problem
+from facekd.data.dataset import Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
 from facekd.files import atomic
@@ -35,7 +35,7 @@ class Summary:
 
 
 def prepare(
-    annotations: Iterable[Annotation | Problem],
+    annotations: Iterable[Item],
     out: str | Path,
     markup: MarkUp,
     *,
@@ -121,7 +121,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _in_order(cropper: Cropper, items: Iterable[Annotation | Problem], jobs: int) -> Iterator[Cropped | Problem]:
+def _in_order(cropper: Cropper, items: Iterable[Item], jobs: int) -> Iterator[Cropped | Problem]:
     """Yield the cropper's results in the order of the items, from `jobs` processes."""
     if jobs == 1:
         yield from map(cropper, items)

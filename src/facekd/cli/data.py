@@ -1,0 +1,163 @@
+"""`facekd prepare` and `facekd inspect`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from facekd.errors import InputError
+
+if TYPE_CHECKING:
+    from facekd.data.pack import Pack
+
+_SHOWN = 20  # problems printed; the file has all
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the application."""
+    app.command()(prepare)
+    app.command()(inspect)
+
+
+def prepare(
+    dataset: str = typer.Argument(help="300w, wflw, cofw, folder (own photos) or synthetic."),
+    paths: list[Path] = typer.Argument(
+        metavar="[SRC] OUT", help="The dataset's folder (not for synthetic), and the .parquet file to write."
+    ),
+    markup: str = typer.Option("", help="folder: what the points are, a known name (ibug68, ...) or a YAML file."),
+    size: int = typer.Option(320, help="Largest side of a stored crop in pixels."),
+    margin: float = typer.Option(2.0, help="Side of the crop / larger side of the tight landmark box."),
+    quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),
+    jobs: int | None = typer.Option(None, help="Processes; default one per core."),
+    strict: bool = typer.Option(False, help="Stop at the first problem instead of leaving that face out."),
+    count: int = typer.Option(2000, help="synthetic: how many faces."),
+    seed: int = typer.Option(0, help="synthetic: the same seed gives the same faces."),
+) -> None:
+    """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from facekd import markup as markups
+    from facekd.data import registry
+    from facekd.data.prepare import prepare as run
+
+    source = registry.get(dataset)
+    if len(paths) != (1 if source.generated else 2):
+        raise InputError(f"{dataset} takes {'only OUT' if source.generated else 'SRC and OUT'}, got {len(paths)} paths")
+    if bool(markup) == bool(source.markup):
+        wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
+        raise InputError(f"{dataset} needs {wants}")
+    points = source.markup or markups.get(markup)
+    arguments: dict[str, Any] = {"count": count, "seed": seed} if source.generated else {"source": paths[0]}
+    if not source.generated and not paths[0].is_dir():
+        raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
+    total = count if source.generated else sum(1 for _ in source.read(**arguments))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(dataset, total=total)
+        summary = run(
+            source.read(**arguments),
+            paths[-1],
+            points,
+            dataset=dataset,
+            terms=source.terms,
+            margin=margin,
+            size=size,
+            jpeg_quality=quality,
+            jobs=jobs,
+            strict=strict,
+            advance=lambda: bar.advance(task),
+        )
+    typer.echo(f"{paths[-1]}: {summary.faces} faces, {paths[-1].stat().st_size / 1e6:.1f} MB")
+    if summary.faces_outside:
+        typer.echo(f"{summary.faces_outside} of them have points outside their photo, kept as they are")
+    for problem in summary.problems[:_SHOWN]:
+        typer.echo(f"left out: {problem}")
+    if summary.problems:
+        typer.echo(f"left out {len(summary.problems)} in all, listed in {paths[-1]}.problems.txt")
+
+
+def inspect(
+    pack: Path = typer.Argument(help="The pack to look at."),
+    out: Path | None = typer.Option(None, help="Folder for the sheets; default <PACK>.inspect beside the pack."),
+    faces: int = typer.Option(36, min=1, help="Faces per sheet."),
+    variance: float = typer.Option(90.0, help="Percent of the variance that the pictured soft-landmarks keep."),
+) -> None:
+    """Count a pack's faces, look for problems, and draw contact sheets."""
+    from facekd.data.inspect import findings, statistics
+    from facekd.data.pack import Pack
+    from facekd.data.sheet import label_sheet, save
+
+    opened = Pack.open(pack)
+    folder = out or pack.with_suffix(".inspect")
+    numbers, found = statistics(opened), findings(opened)
+    for name, indices in _groups(opened).items():
+        save(folder / f"{name}.jpg", label_sheet(opened, _spread(indices, faces)))
+    for finding in found:
+        if finding.faces:
+            save(
+                folder / f"{_file_name(finding.kind)}.jpg", label_sheet(opened, finding.faces[:faces], finding.details)
+            )
+    soft = _soft_sheet(opened, faces // 2, variance)
+    if soft is not None:
+        save(folder / "soft.jpg", soft)
+    report = numbers | {
+        "findings": [{"kind": f.kind, "text": f.text, "faces": [str(opened.names[i]) for i in f.faces]} for f in found]
+    }
+    (folder / "inspect.json").write_text(json.dumps(report, indent=1))
+    _print(opened, numbers)
+    for finding in found:
+        typer.echo(f"look at: {finding.text}")
+    typer.echo(f"{'' if found else 'no problem found; '}sheets and inspect.json are in {folder}")
+
+
+def _print(pack: Pack, numbers: dict[str, Any]) -> None:
+    """Print a pack's statistics as lines a person reads."""
+    meta = pack.meta
+    typer.echo(f"{pack.path.name}: {numbers['faces']} faces of {meta['dataset']}, {numbers['points']} points each")
+    typer.echo(meta["terms"])
+    for key in ("split", "subset", "quality"):
+        typer.echo(f"{key:>10}  " + "  ".join(f"{name} {count}" for name, count in numbers[key].items()))
+    for key, values in numbers.items():
+        if isinstance(values, dict) and "median" in values:
+            typer.echo(f"{key:>24}  " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
+    if "occluded_percent" in numbers:
+        typer.echo(f"{'occluded landmarks':>24}  {numbers['occluded_percent']} %")
+
+
+def _groups(pack: Pack) -> dict[str, list[int]]:
+    """Return the faces of each sheet: training, validation, each test subset, derived labels."""
+    groups: dict[str, list[int]] = {}
+    for i in range(len(pack)):
+        names = [str(pack.splits[i])] if not pack.subsets[i] else [f"test-{subset}" for subset in pack.subsets[i]]
+        for name in names + (["derived"] if pack.quality[i] == "derived" else []):
+            groups.setdefault(_file_name(name), []).append(i)
+    return groups
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text)
+
+
+def _spread(indices: list[int], count: int) -> list[int]:
+    """Return up to `count` of the indices, evenly spread."""
+    return indices if len(indices) <= count else [indices[k * len(indices) // count] for k in range(count)]
+
+
+def _soft_sheet(pack: Pack, faces: int, variance: float) -> Any:
+    """Return the sheet of soft-landmarks beside hard ones on training faces; None without such faces."""
+    import numpy as np
+
+    from facekd.data.sheet import soft_sheet
+    from facekd.distill.shape import ShapeModel
+
+    indices = np.flatnonzero(pack.splits == "train").tolist()
+    if len(indices) < 2:
+        return None
+    sides = pack.sizes[:, None, None]  # shapes are compared in units of the crop
+    model = ShapeModel.fit((pack.points / sides)[indices], variance=variance)
+    shown = _spread(indices, faces)
+    return soft_sheet(pack, shown, model.soft(pack.points[shown] / sides[shown]) * sides[shown])
