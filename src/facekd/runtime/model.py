@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -24,6 +25,29 @@ _PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "webgpu": "WebGpuExecutionProvider",
 }
+
+
+class Predictor(Protocol):
+    """A landmark network, whether it runs in ONNX Runtime or torch."""
+
+    @property
+    def size(self) -> int:
+        """Side of the square input, in pixels."""
+
+    @property
+    def scale(self) -> float:
+        """Side of the crop, in units of the tight landmark box's larger side."""
+
+    @property
+    def markup(self) -> MarkUp:
+        """What the N points mean."""
+
+    @property
+    def detector(self) -> BoxTransform | None:
+        """How the face detector's box becomes the tight landmark box; None if that was never fitted."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return points (B, N, 2) in crop pixels, and confidence (B, N) or None, of (B, size, size, 3) uint8 RGB."""
 
 
 def bundled() -> dict[str, Path]:

@@ -1,0 +1,171 @@
+"""Photos in, RGB arrays out: every format, orientation and depth becomes (H, W, 3) uint8, or one clear sentence."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from facekd.errors import InputError
+
+Photo = str | Path | bytes | np.ndarray | Image.Image
+
+# Refused before decoding: a file of some kB can claim to hold more pixels than the memory (a decompression bomb).
+MAX_PIXELS = 150_000_000
+MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
+# Formats of photos only; Pillow's others include documents and plug-ins that start programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+)
+
+
+def read_image(photo: Photo) -> np.ndarray:
+    """Return a photo as (H, W, 3) uint8 RGB, upright.
+
+    Files are turned as their EXIF orientation says; of animations the first frame is taken; transparent parts become
+    white; grey becomes RGB; of 16 bits the upper 8 stay; CMYK and palettes are converted.
+
+    Args:
+        photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4)
+            RGBA, uint8 or uint16.
+    Raises:
+        InputError: it is missing, no image, damaged, empty, of float values, or larger than MAX_PIXELS or MAX_SIDE.
+    """
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if isinstance(photo, Image.Image):
+        return _decode(photo, "the PIL image")
+    if isinstance(photo, str | Path):
+        return _from_file(_bytes_of(Path(photo)), f"photo {photo}")
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return _from_file(bytes(photo), "the photo given as bytes")
+    raise InputError(f"a photo is a path, bytes, an array or a PIL image, got {type(photo).__name__}")
+
+
+def read_ahead(photos: Iterable[Photo], workers: int = 2) -> Iterator[np.ndarray | InputError]:
+    """Read photos in threads, a few ahead of the one in use; an unreadable one gives its error in place of an array."""
+
+    def read(photo: Photo) -> np.ndarray | InputError:
+        try:
+            return read_image(photo)
+        except InputError as error:
+            return error
+
+    rest = iter(photos)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future[np.ndarray | InputError]] = [pool.submit(read, photo) for photo in islice(rest, workers)]
+        while waiting:
+            done = waiting.pop(0).result()
+            waiting.extend(pool.submit(read, photo) for photo in islice(rest, 1))
+            yield done
+
+
+def photo_paths(argument: str | Path) -> list[Path]:
+    """Return the photos that a command's argument names: a file, a folder with all below it, or a pattern (`*.jpg`).
+
+    Raises:
+        InputError: nothing is there, a folder cannot be read, or it holds no photo.
+    """
+    path = Path(argument)
+    if path.is_dir():
+        found = sorted(_walk(path))
+        if not found:
+            raise InputError(f"folder {path} holds no photo ({' '.join(SUFFIXES)})")
+        return found
+    if glob.has_magic(str(argument)) and not path.exists():
+        found = sorted(Path(name) for name in glob.glob(str(argument), recursive=True) if not os.path.isdir(name))
+        if not found:
+            raise InputError(f"no file matches '{argument}'")
+        return found
+    return [path]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+
+    for root, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(root, name) for name in names if name.lower().endswith(SUFFIXES) and name[0] != ".")
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"photo {path} is no file")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise InputError(f"photo {path} cannot be read: {getattr(error, 'strerror', error)}") from error
+
+
+def _from_file(content: bytes, name: str) -> np.ndarray:
+    if not content:
+        raise InputError(f"{name} is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of damage that it can read past, and of sizes below our limit
+        try:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
+        except Exception as error:  # damage can make a decoder raise anything
+            raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
+        return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"{name} has {size} pixels, more than {MAX_PIXELS // 10**6} megapixels; shrink it first")
+    if max(image.size) > MAX_SIDE:
+        raise InputError(f"{name} is {max(image.size)} pixels long, more than {MAX_SIDE}; cut or shrink it first")
+    if image.width * image.height == 0:
+        raise InputError(f"{name} has no pixels")
+    if image.mode == "F":
+        raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
+    try:
+        image.load()
+        return np.ascontiguousarray(_as_rgb(_upright(image)))
+    except Exception as error:  # damage can make a decoder raise anything
+        raise InputError(f"{name} is damaged: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
+        return image
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow holds some in 32
+        return _from_array(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
+    if image.has_transparency_data:
+        return _from_array(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if max(array.shape) > MAX_SIDE:
+        raise InputError(f"a photo may have {MAX_SIDE} pixels a side, got {array.shape}; cut or shrink it first")
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
+        raise InputError(f"a photo is an array (H, W), (H, W, 3) or (H, W, 4) with pixels in it, got {array.shape}")
+    if array.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"a photo has values of 8 bits (uint8) or 16 (uint16), got {array.dtype}; convert it first")
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if channels == 1:
+        array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if channels == 4:
+        alpha = array[..., 3:].astype(np.uint16)
+        array = ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,217 @@
+"""Photos in, faces with landmarks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekd import geometry
+from facekd.errors import InputError
+from facekd.geometry import BoxTransform
+from facekd.markup import MarkUp, convert
+from facekd.runtime.detector import Detector, YuNet
+from facekd.runtime.images import Photo, read_ahead
+from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.pose import Pose, head_pose
+
+# Faces that wait for the network together, at most; it bounds the memory, and gains little beyond.
+_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a photo.
+
+    Attributes:
+        box: (4,) float32 x0, y0, x1, y1 in photo pixels, as the detector drew it or the caller gave it.
+        score: the detector's, in [0, 1]; 1 for a box that the caller gave.
+        points: (N, 2) float32 landmarks in photo pixels.
+        confidence: (N,) float32 in [0, 1] per point, as the model card says; None if the network gives none.
+        markup: what the points are.
+    """
+
+    box: np.ndarray
+    score: float
+    points: np.ndarray
+    confidence: np.ndarray | None
+    markup: MarkUp
+
+    @cached_property
+    def pose(self) -> Pose | None:
+        """Which way the head is turned, in degrees; None for a mark-up without the iBUG points."""
+        return head_pose(self.points, self.markup)
+
+    def convert(self, markup: MarkUp) -> Face:
+        """Return the face with the points of another mark-up (98 -> 68 -> 5); a point made of several is their mean.
+
+        Raises:
+            InputError: there is no conversion.
+        """
+        points = convert(self.points, self.markup, markup)
+        confidence = self.confidence
+        if confidence is not None:  # the confidence of a mean is the mean of the confidences
+            confidence = convert(np.stack([confidence, confidence], axis=-1), self.markup, markup)[..., 0]
+        return replace(self, points=points, confidence=confidence, markup=markup)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, rounded to 0.01 px."""
+        pose = self.pose
+        return {
+            "box": self.box.astype(float).round(2).tolist(),
+            "score": round(float(self.score), 4),
+            "points": self.points.astype(float).round(2).tolist(),
+            "confidence": None if self.confidence is None else self.confidence.astype(float).round(4).tolist(),
+            "pose": pose and {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
+        }
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """The faces of one photo, cut out for the network."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    matrices: np.ndarray
+    images: np.ndarray
+
+
+class Landmarker:
+    """Finds faces and their landmarks in photos. Calls from several threads are safe.
+
+    Args:
+        model: a bundled model's name, an .onnx file, or any `Predictor`.
+        detector: what finds the faces; default `YuNet()`.
+        threads: CPU threads for the network; None: as many as there are cores.
+        providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ...
+        box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
+            For a detector of your own fit one with `BoxTransform.fit`.
+    Raises:
+        ModelError: the model cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Predictor = DEFAULT,
+        detector: Detector | None = None,
+        threads: int | None = None,
+        providers: Sequence[str] | str | None = None,
+        box_transform: BoxTransform | None = None,
+    ) -> None:
+        self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
+        self.detector = detector or YuNet()
+        self.box_transform = box_transform or self.model.detector or BoxTransform()
+
+    def detect(self, photo: Photo, boxes: Sequence[Any] | np.ndarray | None = None, tight: bool = False) -> list[Face]:
+        """Find the faces of a photo.
+
+        Args:
+            photo: a path, the bytes of a file, an RGB array (H, W, 3) uint8, or a PIL image.
+            boxes: (k, 4) x0, y0, x1, y1 in photo pixels; skips detection, one face per box in the same order.
+            tight: whether `boxes` hold the landmarks tightly; else they are like a face detector's.
+        Returns:
+            The faces, best score first; an empty list if there are none.
+        Raises:
+            InputError: the photo cannot be read, or a box is not a box.
+        """
+        return self.detect_batch([photo], None if boxes is None else [boxes], tight)[0]
+
+    __call__ = detect
+
+    def detect_batch(
+        self, photos: Sequence[Photo], boxes: Sequence[Any] | None = None, tight: bool = False
+    ) -> list[list[Face]]:
+        """Find the faces of several photos, with the network run on many faces at a time.
+
+        Args:
+            photos: as for `detect`.
+            boxes: per photo (k, 4), or None for a photo whose faces are to be found.
+            tight: as for `detect`.
+        Returns:
+            Per photo what `detect` returns, within 0.001 px.
+        Raises:
+            InputError: the first photo or box that cannot be used.
+        """
+        if boxes is not None and len(boxes) != len(photos):
+            raise InputError(f"got {len(photos)} photos but boxes for {len(boxes)}; give one entry per photo")
+        found = []
+        for faces in self.stream(photos, boxes, tight):
+            if isinstance(faces, InputError):
+                raise faces
+            found.append(faces)
+        return found
+
+    def stream(
+        self, photos: Iterable[Photo], boxes: Iterable[Any] | None = None, tight: bool = False
+    ) -> Iterator[list[Face] | InputError]:
+        """Yield the faces of any number of photos, in order; photos are read ahead in threads, and forgotten once cut.
+
+        A photo or box that cannot be used gives its InputError in place of faces, and the rest go on.
+        """
+        waiting: list[_Crops | InputError] = []
+        for photo, photo_boxes in zip(read_ahead(photos), repeat(None) if boxes is None else boxes, strict=False):
+            try:
+                waiting.append(photo if isinstance(photo, InputError) else self._cut(photo, photo_boxes, tight))
+            except InputError as error:
+                waiting.append(error)
+            if sum(len(crops.boxes) for crops in waiting if isinstance(crops, _Crops)) >= _BATCH:
+                yield from self._landmarks(waiting)
+                waiting = []
+        yield from self._landmarks(waiting)
+
+    def _cut(self, photo: np.ndarray, boxes: Any, tight: bool) -> _Crops:
+        """Find the faces of a photo, or take the given ones, and cut them out."""
+        if boxes is None:
+            boxes, scores = self.detector.detect(photo)
+            boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        else:
+            boxes = _checked(boxes)
+            scores = np.ones(len(boxes), np.float32)
+        landmark_boxes = boxes if tight else self.box_transform.apply(boxes)
+        size = self.model.size
+        matrices = geometry.crop_matrix(landmark_boxes, size, self.model.scale)
+        images = [geometry.warp(photo, matrix, size) for matrix in matrices]
+        return _Crops(boxes, scores, matrices, np.array(images, np.uint8).reshape(-1, size, size, 3))
+
+    def _landmarks(self, photos: list[_Crops | InputError]) -> Iterator[list[Face] | InputError]:
+        """Run the network once for several photos and share the points out."""
+        cut = [crops for crops in photos if isinstance(crops, _Crops)]
+        if not cut:
+            yield from (error for error in photos if isinstance(error, InputError))
+            return
+        points, confidence = self.model(np.concatenate([crops.images for crops in cut]))
+        start = 0
+        for crops in photos:
+            if isinstance(crops, InputError):
+                yield crops
+                continue
+            part = slice(start, start + len(crops.boxes))
+            start = part.stop
+            in_photo = geometry.apply(geometry.invert(crops.matrices), points[part].astype(np.float64))
+            sure = repeat(None) if confidence is None else confidence[part]
+            yield [
+                Face(box, float(score), face_points.astype(np.float32), face_sure, self.model.markup)
+                for box, score, face_points, face_sure in zip(crops.boxes, crops.scores, in_photo, sure, strict=False)
+            ]
+
+
+def _checked(boxes: Any) -> np.ndarray:
+    """Return the caller's boxes as (k, 4) float32."""
+    try:
+        array = np.asarray(boxes, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError("boxes must be numbers (k, 4): x0, y0, x1, y1") from error
+    if array.size == 0:
+        return array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(f"boxes must be (k, 4): x0, y0, x1, y1, got {array.shape}")
+    wrong = ~(np.isfinite(array).all(axis=1) & (array[:, 2:] > array[:, :2]).all(axis=1))
+    if wrong.any():
+        index = int(np.flatnonzero(wrong)[0])
+        raise InputError(f"box {index} is {array[index].tolist()}; it needs finite numbers with x0 < x1 and y0 < y1")
+    return array

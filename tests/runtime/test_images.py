@@ -1,0 +1,259 @@
+"""Reading photos: each kind of file has a defined result or one sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekd.errors import InputError
+from facekd.runtime import images
+from facekd.runtime.images import photo_paths, read_ahead, read_image
+
+RED, GREEN = (200, 10, 10), (10, 180, 20)
+
+
+def two_halves(width: int = 32, height: int = 16) -> np.ndarray:
+    """A photo whose left half is red and whose right half is green."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[:, : width // 2], photo[:, width // 2 :] = RED, GREEN
+    return photo
+
+
+def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "JPEG", "WEBP", "JPEG2000", "AVIF"])
+def test_formats(kind: str) -> None:
+    photo = read_image(encoded(Image.fromarray(two_halves()), kind))
+    assert photo.shape == (16, 32, 3) and photo.dtype == np.uint8 and photo.flags.c_contiguous
+    np.testing.assert_allclose(photo[8, 4], RED, atol=12)
+    np.testing.assert_allclose(photo[8, 28], GREEN, atol=12)
+
+
+@pytest.mark.parametrize("name", ["a b.png", "面 — é.png"])
+def test_paths_with_spaces_and_unicode(tmp_path: Path, name: str) -> None:
+    Image.fromarray(two_halves()).save(tmp_path / name)
+    np.testing.assert_array_equal(read_image(tmp_path / name), two_halves())
+    np.testing.assert_array_equal(read_image(str(tmp_path / name)), two_halves())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    stored_as = {  # how an upright photo is stored under each orientation
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }
+    upright = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(stored_as[orientation](upright)))
+    np.testing.assert_array_equal(read_image(encoded(stored, "PNG", exif=exif)), upright)
+
+
+def test_damaged_exif_is_ignored() -> None:
+    content = encoded(Image.fromarray(two_halves()), "PNG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    np.testing.assert_array_equal(read_image(content), two_halves())
+
+
+def test_grey_and_depths() -> None:
+    grey = np.array([[0, 100], [200, 255]], np.uint8)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    deep = grey.astype(np.uint16) * 257
+    for photo in (grey, grey[..., None], deep, rgb, rgb.astype(np.uint16) * 257, Image.fromarray(grey)):
+        np.testing.assert_array_equal(read_image(photo), rgb)
+    for kind in ("PNG", "TIFF", "PPM"):
+        np.testing.assert_array_equal(read_image(encoded(Image.fromarray(deep), kind)), rgb)
+    black_white = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    np.testing.assert_array_equal(read_image(encoded(black_white, "PNG"))[..., 0], [[0, 255]])
+
+
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    """A PNG of 16-bit RGB (H, W, 3), which Pillow reads but does not write."""
+    height, width, _ = values.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_16_bit_colour() -> None:
+    np.testing.assert_array_equal(read_image(png_of_16_bits(two_halves().astype(np.uint16) * 257)), two_halves())
+
+
+def test_transparent_parts_become_white() -> None:
+    photo = np.zeros((1, 3, 4), np.uint8)
+    photo[0, :, :3], photo[0, :, 3] = (100, 0, 50), (255, 0, 51)
+    expected = [[[100, 0, 50], [255, 255, 255], [224, 204, 214]]]  # 51 / 255 = one fifth of the colour
+    np.testing.assert_array_equal(read_image(photo), expected)
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(photo), "PNG")), expected)
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([100, 0, 50, 1, 2, 3])
+    see_through = encoded(palette, "PNG", transparency=1)
+    np.testing.assert_array_equal(read_image(see_through), [[[100, 0, 50], [255, 255, 255]]])
+
+
+def test_cmyk() -> None:
+    photo = read_image(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
+    np.testing.assert_allclose(photo[8, 8], (255, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize(
+    ("photo", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"not an image", "is no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),  # would start Ghostscript
+        (np.zeros((0, 5, 3), np.uint8), "with pixels in it"),
+        (np.zeros((5, 5, 2), np.uint8), "an array"),
+        (np.zeros(5, np.uint8), "an array"),
+        (np.zeros((5, 5, 3), np.float32), r"8 bits \(uint8\) or 16 \(uint16\), got float32"),
+        (np.zeros((5, 5, 3), np.int64), "got int64"),
+        (Image.new("F", (4, 4)), "float pixels"),
+        (Image.new("RGB", (0, 4)), "no pixels"),
+        (np.zeros((1, 40_000), np.uint8), "may have 32766 pixels a side"),
+        (Image.new("L", (40_000, 1)), "40000 pixels long"),
+        (7, "got int"),
+        ("no/such/photo.jpg", "No such file"),
+        ("null\0byte.jpg", "cannot be read"),
+    ],
+)
+def test_bad_input_is_one_sentence(photo: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as raised:
+        read_image(photo)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+def test_folder_is_no_photo(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no file"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_truncated_file_is_named(tmp_path: Path, kind: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    content = encoded(noise, kind)
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut.jpg is (damaged|no image)"):
+        read_image(tmp_path / "cut.jpg")
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    content = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("side", [12_300, 20_000, 2**31 - 1])
+def test_decompression_bombs_are_refused(side: int) -> None:
+    with pytest.raises(InputError, match="more than 150 megapixels"):
+        read_image(png_that_claims(side, side))
+
+
+def test_100_megapixels_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="is damaged"):  # its few bytes end early; the size was not what stopped it
+        read_image(png_that_claims(10_000, 10_000))
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    with pytest.raises(InputError, match="has 32 x 16 pixels, more than"):
+        read_image(Image.fromarray(two_halves()))
+
+
+def test_read_ahead_keeps_the_order_and_passes_errors_on() -> None:
+    photos = [np.full((2, 2), value, np.uint8) for value in range(20)]
+    photos[7] = np.zeros(3, np.uint8)
+    found = list(read_ahead(photos, workers=3))
+    assert isinstance(found.pop(7), InputError)
+    assert [int(photo[0, 0, 0]) for photo in found] == [value for value in range(20) if value != 7]
+
+
+def test_photo_paths(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "notes.txt", ".hidden.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert photo_paths(tmp_path) == [tmp_path / "a.PNG", tmp_path / "b.jpg", tmp_path / "deep/er/c.webp"]
+    assert photo_paths(f"{tmp_path}/*.jpg") == [tmp_path / "b.jpg"]
+    assert photo_paths(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+    (tmp_path / "[x].jpg").touch()
+    assert photo_paths(tmp_path / "[x].jpg") == [tmp_path / "[x].jpg"]  # a name that looks like a pattern
+    (tmp_path / "empty").mkdir()
+    for argument, sentence in (("empty", "holds no photo"), ("*.bmp", "no file matches")):
+        with pytest.raises(InputError, match=sentence):
+            photo_paths(tmp_path / argument)
+
+
+def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        photo_paths(tmp_path)
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Damage a file: flipped bytes, cut, doubled, removed or foreign parts."""
+    damaged = bytearray(content)
+    for _ in range(chance.randint(1, 4)):
+        start = chance.randrange(len(damaged) + 1)
+        stop = min(len(damaged), start + chance.randint(1, 40))
+        kind = chance.randrange(5)
+        if kind == 0:
+            damaged[start:stop] = chance.randbytes(stop - start)
+        elif kind == 1:
+            del damaged[start:stop]
+        elif kind == 2:
+            damaged[start:start] = damaged[start:stop]
+        elif kind == 3:
+            damaged[start:stop] = bytes([chance.choice([0, 0xFF, 0x7F, 0x80])]) * (stop - start)
+        else:
+            del damaged[start:]
+    return bytes(damaged)
+
+
+def test_thousands_of_damaged_files() -> None:
+    """Each gives an upright RGB photo or an InputError of one line; nothing else, whatever the bytes."""
+    chance = random.Random(0)
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    picture = Image.fromarray(np.where(np.arange(32)[:, None] < 16, two_halves(32, 24), noise))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    seeds = [encoded(picture, kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")]
+    seeds += [
+        encoded(picture, "JPEG", exif=exif, progressive=True),
+        encoded(picture.convert("CMYK"), "JPEG"),
+        encoded(picture.convert("RGBA"), "PNG", exif=exif),
+        encoded(picture, "TIFF", compression="tiff_lzw"),
+        png_of_16_bits(noise.astype(np.uint16) << 8),
+    ]
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(4000):
+        content = mutated(chance.choice(seeds), chance)
+        try:
+            photo = read_image(content)
+        except InputError as error:
+            assert "\n" not in str(error)
+            outcomes["refused"] += 1
+        else:
+            assert photo.ndim == 3 and photo.shape[2] == 3 and photo.dtype == np.uint8 and photo.size > 0
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 400, outcomes  # both ways out are exercised

@@ -1,0 +1,188 @@
+"""From photos to faces, with a network whose answer is known: the centre of brightness of the crop."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import facekd
+from facekd.errors import InputError, ModelError
+from facekd.geometry import BoxTransform
+from facekd.markup import FIVE, IBUG68, WFLW98
+from facekd.runtime.landmarker import Face, Landmarker
+
+OFFSETS = np.array([[-8, -8], [8, -8], [0, 0], [-6, 8], [6, 8]], np.float64)
+
+
+class NoDetector:
+    """A detector that finds nothing."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+
+class Spots:
+    """A detector of bright spots: a box of 20 px around each value 200, 201, ... in the red channel."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        spots = [np.argwhere(image[..., 0] == value) for value in (201, 200)]
+        centres = [spot.mean(axis=0)[::-1] for spot in spots if len(spot)]
+        boxes = np.array([[*(centre - 10), *(centre + 10)] for centre in centres], np.float32).reshape(-1, 4)
+        return boxes, np.linspace(0.9, 0.8, len(boxes)).astype(np.float32)
+
+
+def photo_with(*spots: tuple[int, int], size: tuple[int, int] = (120, 160)) -> np.ndarray:
+    """A black photo with 4 x 4 spots whose top-left pixels are given (x, y)."""
+    photo = np.zeros((*size, 3), np.uint8)
+    for value, (x, y) in enumerate(spots, start=200):
+        photo[y : y + 4, x : x + 4] = value
+    return photo
+
+
+@pytest.fixture
+def landmarker(make_model: Callable[..., Path]) -> Landmarker:
+    return Landmarker(make_model(offsets=OFFSETS), detector=Spots(), threads=1)
+
+
+def test_points_are_in_photo_pixels(landmarker: Landmarker) -> None:
+    # The crop's side is 1.25 x 40 = 50 photo px for 32 px of the network, so an offset of 8 px is 12.5 photo px.
+    face = landmarker.detect(photo_with((60, 50)), boxes=[[40, 30, 80, 70]])[0]
+    np.testing.assert_allclose(face.points, [61.5, 51.5] + OFFSETS * 50 / 32, atol=0.1)
+    np.testing.assert_array_equal(face.box, [40, 30, 80, 70])
+    assert face.score == 1 and face.markup == FIVE
+    np.testing.assert_allclose(face.confidence, 200 * 16 * (32 / 50) ** 2 / 1024 / 255, rtol=0.2)
+
+
+def test_box_that_reaches_out_of_the_photo(landmarker: Landmarker) -> None:
+    face = landmarker.detect(photo_with((0, 0)), boxes=[[-30, -25, 30, 35]])[0]
+    np.testing.assert_allclose(face.points[2], [1.5, 1.5], atol=0.5)
+    assert np.isfinite(landmarker.detect(photo_with(), boxes=[[500, 500, 520, 520]])[0].points).all()
+
+
+def test_detector_finds_the_faces_best_first(landmarker: Landmarker) -> None:
+    faces = landmarker(photo_with((30, 40), (110, 70)))
+    assert [round(face.score, 3) for face in faces] == [0.9, 0.8]
+    np.testing.assert_allclose([face.points[2] for face in faces], [[111.5, 71.5], [31.5, 41.5]], atol=0.1)
+
+
+def test_detector_boxes_are_moved_as_the_card_says(make_model: Callable[..., Path]) -> None:
+    card = BoxTransform(scale=2.0, shift_x=0.5, shift_y=-1.0)
+    landmarker = Landmarker(make_model(detector=card), detector=NoDetector(), threads=1)
+    photo = photo_with((58, 28))  # box centre (50, 50), side 20: the crop's centre is (60, 30), its side 50
+    moved = landmarker.detect(photo, boxes=[[40, 40, 60, 60]])[0]
+    same = landmarker.detect(photo, boxes=[[40, 10, 80, 50]], tight=True)[0]
+    np.testing.assert_allclose(moved.points, same.points, atol=1e-3)
+    np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.1)
+    own = Landmarker(landmarker.model, detector=NoDetector(), box_transform=BoxTransform())
+    assert own.detect(photo, boxes=[[40, 10, 80, 50]])[0].points == pytest.approx(same.points, abs=1e-3)
+
+
+def test_batch_gives_what_singles_give(landmarker: Landmarker) -> None:
+    rng = np.random.default_rng(0)
+    photos, boxes = [], []
+    for index in range(40):
+        photos.append(rng.integers(0, 256, (int(rng.integers(30, 90)), int(rng.integers(30, 90)), 3), np.uint8))
+        corner, side = rng.uniform(-10, 40, (index % 4, 2)), rng.uniform(5, 60, (index % 4, 2))
+        boxes.append(np.concatenate([corner, corner + side], axis=1))
+    together = landmarker.detect_batch(photos, boxes)
+    for photo, photo_boxes, faces in zip(photos, boxes, together, strict=True):
+        singles = [landmarker.detect(photo, [box])[0] for box in photo_boxes]
+        assert len(faces) == len(singles)
+        for one, other in zip(faces, singles, strict=True):
+            np.testing.assert_allclose(one.points, other.points, atol=1e-3)
+            np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-5)
+
+
+def test_detected_batch_gives_what_singles_give(landmarker: Landmarker) -> None:
+    photos = [photo_with((30, 40), (110, 70)), photo_with(), photo_with((80, 20))]
+    together = landmarker.detect_batch(photos)
+    assert [len(faces) for faces in together] == [2, 0, 1]
+    for photo, faces in zip(photos, together, strict=True):
+        for one, other in zip(faces, landmarker.detect(photo), strict=True):
+            np.testing.assert_allclose(one.points, other.points, atol=1e-3)
+
+
+def test_every_kind_of_photo(landmarker: Landmarker, tmp_path: Path) -> None:
+    photo = photo_with((60, 50))
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "PNG")
+    (tmp_path / "a b.png").write_bytes(buffer.getvalue())
+    files = [buffer.getvalue(), tmp_path / "a b.png", str(tmp_path / "a b.png")]
+    for faces in landmarker.detect_batch([photo, photo[..., 0], Image.fromarray(photo), *files]):
+        np.testing.assert_allclose(faces[0].points[2], [61.5, 51.5], atol=0.1)
+
+
+def test_one_pixel_and_very_long_photos(landmarker: Landmarker) -> None:
+    yunet = Landmarker(landmarker.model)
+    for shape in [(1, 1, 3), (3, 32_000, 3)]:
+        assert yunet.detect(np.zeros(shape, np.uint8)) == []
+        assert np.isfinite(yunet.detect(np.zeros(shape, np.uint8), boxes=[[0, 0, 3, 3]])[0].points).all()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "sentence"),
+    [
+        ([[0, 0, float("nan"), 5]], "box 0 is .*finite"),
+        ([[0, 0, 5, 5], [0, 0, float("inf"), 5]], "box 1"),
+        ([[5, 0, 0, 5]], "x0 < x1"),
+        ([[0, 0, 5, 0]], "y0 < y1"),
+        ([1, 2, 3, 4], r"must be \(k, 4\)"),
+        ([[1, 2, 3]], r"must be \(k, 4\)"),
+        ([["a", 0, 1, 1]], "numbers"),
+        ([[1, 2, 3, 4], [1]], "numbers"),
+    ],
+)
+def test_bad_boxes_are_one_sentence(landmarker: Landmarker, boxes: list, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        landmarker.detect(photo_with(), boxes=boxes)
+
+
+def test_no_boxes_no_faces(landmarker: Landmarker) -> None:
+    assert landmarker.detect(photo_with(), boxes=[]) == []
+    assert landmarker.detect_batch([]) == []
+    with pytest.raises(InputError, match="2 photos but boxes for 1"):
+        landmarker.detect_batch([photo_with(), photo_with()], boxes=[[]])
+
+
+def test_stream_goes_on_after_a_bad_photo(landmarker: Landmarker) -> None:
+    good = photo_with((60, 50))
+    found = list(landmarker.stream([good, b"no photo", good], boxes=[None, None, [[0, 0, float("nan"), 1]]]))
+    assert len(found[0]) == 1 and isinstance(found[1], InputError) and isinstance(found[2], InputError)
+    with pytest.raises(InputError, match="no image"):
+        landmarker.detect_batch([good, b"no photo"])
+
+
+def test_stream_holds_few_photos(landmarker: Landmarker) -> None:
+    taken = 0
+
+    def photos():
+        nonlocal taken
+        for _ in range(500):
+            taken += 1
+            yield photo_with((60, 50))
+
+    next(landmarker.stream(photos()))
+    assert taken < 50
+
+
+def test_face_converts_and_reads_as_json() -> None:
+    points = np.arange(136, dtype=np.float32).reshape(68, 2)
+    face = Face(np.zeros(4, np.float32), 0.5, points, np.linspace(0, 1, 68, dtype=np.float32), IBUG68)
+    five = face.convert(FIVE)
+    np.testing.assert_allclose(five.points[2], points[30])
+    np.testing.assert_allclose(five.confidence[0], face.confidence[36:42].mean(), rtol=1e-6)
+    assert five.pose is None and face.pose is not None
+    with pytest.raises(InputError, match="cannot become"):
+        face.convert(WFLW98)
+    values = face.to_dict()
+    assert values["points"][1] == [2.0, 3.0] and set(values["pose"]) == {"yaw", "pitch", "roll"}
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(ModelError, match="no bundled model"):
+        facekd.Landmarker("no-such-model")
