@@ -58,7 +58,7 @@ def test_faces_of_all_sizes(shared_data: Path, size: int) -> None:
 
 def test_small_face_in_a_large_photo_needs_tiles(shared_data: Path) -> None:
     face = cv2.resize(portrait(shared_data)[80:440, 120:460], None, fx=0.09, fy=0.09, interpolation=cv2.INTER_AREA)
-    photo = np.full((400, 1900, 3), 90, np.uint8)
+    photo = np.full((400, 2600, 3), 90, np.uint8)
     photo[200 : 200 + face.shape[0], 1500 : 1500 + face.shape[1]] = face
     assert len(YuNet().detect(photo)[0]) == 0
     boxes, _ = YuNet(small_faces=True).detect(photo)
