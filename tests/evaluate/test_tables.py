@@ -12,13 +12,16 @@ from facekd.geometry import BoxTransform
 PIXELS = (0.32, 0.32, 0.32, 2.88)
 
 
-def test_rows_hold_every_subset_with_intervals(pack: Pack) -> None:
-    heading, full, common, _challenge = tables.rows(evaluate(Oracle(pack, PIXELS), pack).to_json())
-    assert heading[:5] == ["subset", "faces", "missed", "NME inter-ocular", "NME box diagonal"]
-    assert full[:3] == ["full", "4", "0"]
-    assert full[3].startswith("3.00 [1.00, ")
-    assert common[3:5] == ["1.00 [1.00, 1.00]", "0.80 [0.80, 0.80]"]
-    assert common[heading.index("FR@8")] == "0.00 [0.00, 0.00]"
+def test_rows_hold_every_figure_with_intervals(pack: Pack) -> None:
+    heading, *lines = tables.rows(evaluate(Oracle(pack, PIXELS), pack).to_json())
+    assert heading == ["%", "full (4)", "common (3)", "challenge (1)"]
+    figures = {line[0]: line[1:] for line in lines}
+    assert "NME inter-pupil" not in figures  # the triangle has no pupils
+    assert figures["NME inter-ocular"][0].startswith("3.00 [1.00, ")
+    assert figures["NME inter-ocular"][1:] == ["1.00 [1.00, 1.00]", "9.00 [9.00, 9.00]"]
+    assert figures["NME box diagonal"][1] == "0.80 [0.80, 0.80]"
+    assert figures["FR@8"][1:] == ["0.00 [0.00, 0.00]", "100.00 [100.00, 100.00]"]
+    assert figures["faces missed"] == ["0", "0", "0"]
 
 
 def test_caption_names_normaliser_and_boxes(pack: Pack) -> None:

@@ -42,13 +42,11 @@ def columns(result: Json) -> dict[str, str]:
 
 
 def rows(result: Json) -> list[list[str]]:
-    """Return a heading and one row per subset: its name, faces, missed faces, and each figure with its interval."""
-    headings = columns(result)
-    table = [["subset", "faces", "missed", *headings.values()]]
-    for name, figures in result["subsets"].items():
-        cells = [with_interval(figures, key) for key in headings]
-        table.append([name, str(figures["count"]), str(figures["missed"]), *cells])
-    return table
+    """Return a heading with the subsets and their number of faces, and a row for missed faces and for each figure."""
+    subsets = result["subsets"].values()
+    table = [["%", *(f"{name} ({figures['count']})" for name, figures in result["subsets"].items())]]
+    table += [[heading, *(with_interval(one, key) for one in subsets)] for key, heading in columns(result).items()]
+    return [*table, ["faces missed", *(str(one["missed"]) for one in subsets)]]
 
 
 def caption(result: Json) -> str:
