@@ -92,7 +92,9 @@ def test_warp_is_black_outside_the_photo() -> None:
 
 def test_iou() -> None:
     a = np.array([0, 0, 10, 10.0])
-    np.testing.assert_allclose(geometry.iou(a, np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])), [1, 1 / 3, 0])
+    np.testing.assert_allclose(
+        geometry.iou(a, np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])), [1, 1 / 3, 0]
+    )
     assert geometry.iou(np.zeros(4), np.zeros(4)) == 0
 
 

@@ -45,9 +45,13 @@ def test_wflw_becomes_68_with_the_eye_corners_and_lips_in_place() -> None:
     source = np.stack([np.arange(98.0), -np.arange(98.0)], axis=1)
     points = markup.convert(source, WFLW98, IBUG68)
     assert points.shape == (68, 2)
-    np.testing.assert_array_equal(points[[0, 8, 16, 36, 39, 45, 48, 54, 60, 67], 0], [0, 16, 32, 60, 64, 72, 76, 82, 88, 95])
+    np.testing.assert_array_equal(
+        points[[0, 8, 16, 36, 39, 45, 48, 54, 60, 67], 0], [0, 16, 32, 60, 64, 72, 76, 82, 88, 95]
+    )
     # Mirroring before or after the conversion gives the same points.
-    np.testing.assert_array_equal(markup.convert(source[list(WFLW98.mirror)], WFLW98, IBUG68), points[list(IBUG68.mirror)])
+    np.testing.assert_array_equal(
+        markup.convert(source[list(WFLW98.mirror)], WFLW98, IBUG68), points[list(IBUG68.mirror)]
+    )
 
 
 def test_68_become_five() -> None:

@@ -1,7 +1,7 @@
 """Boxes, and the one similarity transform between a photo and the frame a network sees.
 
 Points are (..., N, 2), x then y, in pixels; the centre of the top-left pixel is (0, 0). Boxes are (..., 4): x0, y0, x1,
-y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix is (..., 2, 3) and maps points by M[:, :2] p + M[:, 2].
+y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix M (..., 2, 3) maps p to M[:, :2] p + M[:, 2].
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def zoom(matrix: np.ndarray) -> np.ndarray:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Return the frame (size, size, C) that `matrix` (2, 3) cuts from an image (H, W, C) uint8; black outside the image.
+    """Return the frame (size, size, C) that `matrix` (2, 3) cuts from an image (H, W, C) uint8; black outside it.
 
-    Bilinear; where the photo shrinks, the part that is needed is averaged by area first, so that fine texture does not alias.
+    Bilinear; where the photo shrinks, the part that is needed is averaged by area first: texture does not alias.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     scale = float(zoom(matrix))
@@ -82,7 +82,9 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         if part.size == 0:
             return np.zeros((size, size, *image.shape[2:]), np.uint8)
         shrunk_size = [max(1, round(side * scale)) for side in (part.shape[1], part.shape[0])]
-        image = cv2.resize(part, shrunk_size, interpolation=cv2.INTER_AREA).reshape(*shrunk_size[::-1], *image.shape[2:])
+        image = cv2.resize(part, shrunk_size, interpolation=cv2.INTER_AREA).reshape(
+            *shrunk_size[::-1], *image.shape[2:]
+        )
         # Shrunk pixel u lies at photo x = left + (u + 0.5) * step - 0.5.
         step = np.array([part.shape[1], part.shape[0]]) / shrunk_size
         photo = np.array([left, top]) + step / 2 - 0.5

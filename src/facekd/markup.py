@@ -33,7 +33,7 @@ class MarkUp:
         count: N.
         mirror: a permutation of 0..N-1 that undoes itself; point i of a mirrored photo is point mirror[i] of the photo.
         contours: polylines for drawing.
-        inter_ocular: the outer eye corners, as two groups of points; the distance of the groups' means normalises errors.
+        inter_ocular: the outer eye corners, as two groups of points; the distance of their means normalises errors.
         inter_pupil: the same for the pupils.
     Raises:
         InputError: indices out of range, or `mirror` is not a permutation that undoes itself.
@@ -49,7 +49,9 @@ class MarkUp:
     def __post_init__(self) -> None:
         everything = range(self.count)
         if sorted(self.mirror) != list(everything) or any(self.mirror[self.mirror[i]] != i for i in everything):
-            raise InputError(f"mark-up '{self.name}': mirror must list 0..{self.count - 1} once each, in pairs; mend it")
+            raise InputError(
+                f"mark-up '{self.name}': mirror must list 0..{self.count - 1} once each, in pairs; mend it"
+            )
         named = [contour.points for contour in self.contours]
         named += [group for pair in (self.inter_ocular, self.inter_pupil) if pair for group in pair]
         wrong = sorted({i for group in named for i in group if i not in everything})

@@ -26,12 +26,19 @@ def test_the_papers_recipe_is_the_papers() -> None:
     paper = recipe.load("paper")
     assert (paper.input.size, paper.student.epochs, paper.student.batch, paper.student.lr) == (224, 150, 70, 1e-3)
     assert (paper.tough.backbone, paper.student.backbone) == ("efficientnet_b3", "mobilenetv2_100")
-    assert (paper.tough.dropout, paper.tough.loss, paper.tolerant.loss, paper.tough.weights) == (0.5, "l2", "l2", "none")
+    assert (paper.tough.dropout, paper.tough.loss, paper.tolerant.loss, paper.tough.weights) == (
+        0.5,
+        "l2",
+        "l2",
+        "none",
+    )
     assert (paper.student.optimiser, paper.student.schedule, paper.augment.rotation) == ("adam", "paper", 31.5)
 
 
 def test_settings_change_by_name() -> None:
-    settings = recipe.load("quick", ["student.epochs=3", "seed=7", "evaluation.boxes=[truth]", "student.loss_options.beta=0.2"])
+    settings = recipe.load(
+        "quick", ["student.epochs=3", "seed=7", "evaluation.boxes=[truth]", "student.loss_options.beta=0.2"]
+    )
     assert (settings.student.epochs, settings.seed, settings.evaluation.boxes) == (3, 7, ("truth",))
     assert settings.student.loss_options == {"preset": "released", "beta": 0.2}
     assert settings.baseline.epochs == recipe.load("quick").baseline.epochs
@@ -50,7 +57,7 @@ def test_settings_change_by_name() -> None:
         ("student.heatmap=1", "head: spatial"),
         ("student", "write it as key=value"),
         ("seed={", "not YAML"),
-        ("seed.x=1", "seed is a value"),
+        ("name.x=1", "name is a value"),
     ],
 )
 def test_a_wrong_change_is_refused_in_a_sentence(change: str, message: str) -> None:

@@ -94,8 +94,8 @@ def export(
             temporary.with_suffix(".json").unlink()
         if not max(parity.points, 100 * parity.confidence) < _TOLERANCE:
             raise ModelError(
-                f"{out} would not compute what {checkpoint} does: points differ by {parity.points:.3g} px, confidence by "
-                f"{parity.confidence:.3g}; nothing was written, try another backbone"
+                f"{out} would not compute what {checkpoint} does: points differ by {parity.points:.3g} px, confidence "
+                f"by {parity.confidence:.3g}; nothing was written, try another backbone"
             )
     card.save(out)
     return parity
@@ -142,7 +142,11 @@ def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], on
         data=tuple(about.data),
         figures=figures,
         sha256=sha256(onnx),
-        made_with={"facekd": __version__, "parameters": sum(p.numel() for p in net.parameters()), "recipe": about.recipe},
+        made_with={
+            "facekd": __version__,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "recipe": about.recipe,
+        },
     )
 
 

@@ -29,7 +29,10 @@ _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussi
 
 
 class Views(NamedTuple):
-    """What a network trains on: images (B, 3, S, S) in [0, 1], and landmarks (B, N, 2) in [-0.5, 0.5] (a little more at the rim)."""
+    """What a network trains on: images (B, 3, S, S) in [0, 1] and normalised landmarks (B, N, 2).
+
+    Inside the frame landmarks are in [-0.5, 0.5]; those that a view pushes out of it lie beyond.
+    """
 
     images: Tensor
     landmarks: Tensor
@@ -112,7 +115,7 @@ class Augmenter:
         return np.concatenate([linear, offset[..., None]], axis=-1), mirrored
 
     def _warp(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
-        """Sample frames (B, P, P, 3) uint8 bilinearly by matrices frame -> input; black outside; (B, S, S, 3) in 0..255."""
+        """Sample frames (B, P, P, 3) uint8 by matrices to the input: (B, S, S, 3) in 0..255, black outside."""
         size = self.frame.size
         if self.device.type == "cpu":  # OpenCV's integer warp takes a fifth of grid_sample's time there
             warped = np.empty((len(matrix), size, size, 3), np.uint8)

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, not on when they are drawn.
 
-Each number is a hash of (seed, face, view, draw). So a view of a face is the same in whatever batch, process or resumed run
-it comes up, and nothing has to be saved to go on after a break.
+Each number is a hash of (seed, face, view, draw). So a view of a face is the same in whatever batch, process or resumed
+run it comes up, and nothing has to be saved to go on after a break.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(seed: int, faces: np.ndarray, views: np.ndarray | int, draws: int) -> np.ndarray:
-    """Return (B, draws) float64 in [0, 1) for faces (B,) and views (B,) or one view; the same arguments, the same numbers."""
+    """Return (B, draws) float64 in [0, 1) for faces (B,) and views (B,) or one view; a function of these alone."""
     with np.errstate(over="ignore"):
         key = _mix(np.uint64(seed) + _GOLDEN)
         key = _mix(key ^ (np.asarray(faces).astype(np.uint64) + _GOLDEN))

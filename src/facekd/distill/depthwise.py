@@ -1,11 +1,11 @@
 """Depthwise convolutions whose backward pass is fast on a CPU.
 
-oneDNN, which PyTorch calls on a CPU, has fast kernels for depthwise 3x3 convolutions of stride 1, and falls back to slow ones
-for the gradients of any other depthwise convolution: in MobileNetV2 four strided layers take 45 % of a training step. Both
-kinds of gradient can be had from the fast kernel:
+oneDNN, which PyTorch calls on a CPU, has fast kernels for depthwise 3x3 convolutions of stride 1, and falls back to
+slow ones for the gradients of any other depthwise convolution: the four strided layers of MobileNetV2 take 40 % of a
+training step. Both kinds of gradient can be had from the fast kernel:
 
-- a convolution of stride s is one of stride 1 of which every s-th output is kept, so its gradients are those of stride 1
-  with zeros between the outputs' gradients;
+- a convolution of stride s is one of stride 1 of which every s-th output is kept, so its gradients are those of stride
+  1 with zeros between the outputs' gradients;
 - the gradient of a k x k kernel is, window by window, that of 3 x 3 kernels on shifted inputs.
 
 benchmarks/training.py prints what this is worth.
@@ -46,7 +46,9 @@ class _Depthwise(torch.autograd.Function):
         if ctx.stride != (1, 1):
             height = x.shape[2] + 2 * pad_y - kernel + 1
             width = x.shape[3] + 2 * pad_x - kernel + 1
-            dense = torch.zeros_like(grad[:, :, :1, :1].expand(-1, -1, height, width), memory_format=torch.channels_last)
+            dense = torch.zeros_like(
+                grad[:, :, :1, :1].expand(-1, -1, height, width), memory_format=torch.channels_last
+            )
             dense[:, :, ::step_y, ::step_x] = grad
             grad = dense
         grad_x = _gradient(grad, x, weight, ctx.padding, 0) if ctx.needs_input_grad[0] else None
@@ -91,7 +93,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     from timm.layers import Conv2dSame
 
     subclasses = {
-        kind: type(f"Fast{kind.__name__}", (_FastDepthwise2d, kind), {"ordinary": kind}) for kind in (nn.Conv2d, Conv2dSame)
+        kind: type(f"Fast{kind.__name__}", (_FastDepthwise2d, kind), {"ordinary": kind})
+        for kind in (nn.Conv2d, Conv2dSame)
     }
     for module in model.modules():
         if type(module) in subclasses and _slow(module):

@@ -46,8 +46,8 @@ class Coordinates(nn.Module):
 class Spatial(nn.Module):
     """A light feature pyramid to stride 8, and per landmark a heatmap, an offset and a log-sigma per cell.
 
-    The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset (soft-argmax: Sun et al.,
-    "Integral human pose regression", ECCV 2018); log-sigma is read the same way.
+    The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset; log-sigma is read the
+    same way. Source of this soft-argmax: Sun et al., "Integral human pose regression", ECCV 2018.
     """
 
     def __init__(self, channels: list[int], points: int, size: int, stride: int, sigma: bool) -> None:
@@ -67,7 +67,9 @@ class Spatial(nn.Module):
     def forward(self, features: list[Tensor]) -> Output:
         """Map features, fine to coarse, to landmarks (B, N, 2), log-sigma (B, N), log-heatmaps (B, N, h, w)."""
         merged = None
-        for feature, lateral, smooth in zip(features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True):
+        for feature, lateral, smooth in zip(
+            features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True
+        ):
             level = lateral(feature)
             if merged is not None:
                 level = level + F.interpolate(merged, scale_factor=2.0, mode="nearest")

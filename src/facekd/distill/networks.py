@@ -135,8 +135,8 @@ def load_backbone(net: LandmarkNet, weights: str) -> None:
             state = timm.create_model(name, pretrained=True).state_dict()
         except Exception as error:  # timm and its hub raise all kinds; the user can do the same about each
             raise ModelError(
-                f"weights of '{name}' could not be had from timm's hub ({type(error).__name__}); without internet give a "
-                f".safetensors file, or none: --set student.weights=FILE"
+                f"weights of '{name}' could not be had from timm's hub ({type(error).__name__}); without internet "
+                f"give a .safetensors file, or none: --set student.weights=FILE"
             ) from error
     else:
         try:
@@ -145,10 +145,16 @@ def load_backbone(net: LandmarkNet, weights: str) -> None:
             raise ModelError(f"weights {weights} cannot be read as safetensors: {error}") from None
     own = net.backbone.state_dict()
     missing = [key for key in own if key not in state]
-    wrong = [f"{k} {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in own if k in state and state[k].shape != own[k].shape]
+    wrong = [
+        f"{k} {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
     if missing or wrong:
         layers = "; ".join([*wrong[:3], *(f"no {key}" for key in missing[:3])])
-        raise ModelError(f"weights {weights} do not fit '{name}': {len(missing) + len(wrong)} layers differ ({layers}, ...)")
+        raise ModelError(
+            f"weights {weights} do not fit '{name}': {len(missing) + len(wrong)} layers differ ({layers}, ...)"
+        )
     net.backbone.load_state_dict({key: state[key] for key in own})
 
 
@@ -194,7 +200,10 @@ class TorchModel:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return points (B, N, 2) float32 in frame pixels, and confidence (B, N) or None, of images (B, S, S, 3) uint8 RGB."""
+        """Find the landmarks of images (B, S, S, 3) uint8 RGB.
+
+        Returns points (B, N, 2) float32 in frame pixels, and confidence (B, N) float32 in [0, 1] or None.
+        """
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
         prediction = self.net(batch.contiguous(memory_format=torch.channels_last))
         points = to_pixels(prediction.landmarks, self.size).float().cpu().numpy()
@@ -204,5 +213,5 @@ class TorchModel:
 
 
 def confidence(log_sigma: Tensor, radius: float) -> Tensor:
-    """Return the probability in [0, 1] that a point lies within `radius` of the truth, if errors are Gaussian with this sigma."""
+    """Return the probability in [0, 1] that a point lies within `radius` of the truth, its error being Gaussian."""
     return 1 - torch.exp(-0.5 * radius**2 * torch.exp(-2 * log_sigma))

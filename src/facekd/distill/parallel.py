@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from facekd.errors import TrainingError
 
@@ -57,6 +56,24 @@ def share_batch_norm(net: nn.Module, fabric: Fabric) -> nn.Module:
     return net
 
 
+class _Mean(torch.autograd.Function):
+    """The mean of a tensor over all processes; its gradient is the mean of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _mean(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _mean(grads[0])
+
+
+def _mean(x: Tensor) -> Tensor:
+    x = x.clone()
+    dist.all_reduce(x)
+    return x / dist.get_world_size()
+
+
 class _SharedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over all processes on a CPU, which torch's own SyncBatchNorm does not do."""
 
@@ -64,9 +81,9 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         wide = x.float()
-        mean = all_reduce(wide.mean((0, 2, 3))) / dist.get_world_size()
-        square = all_reduce(wide.square().mean((0, 2, 3))) / dist.get_world_size()
-        variance = square - mean.square()
+        mean = _Mean.apply(wide.mean((0, 2, 3)))
+        centred = wide - mean[:, None, None]
+        variance = _Mean.apply(centred.square().mean((0, 2, 3)))
         count = x.numel() / x.shape[1] * dist.get_world_size()
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None
@@ -75,7 +92,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        y = (wide - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        y = centred * scale[:, None, None] + self.bias[:, None, None]
         activation: Any = getattr(self, "act", None)
         return (activation(self.drop(y)) if activation is not None else y).to(x.dtype)
 

@@ -109,8 +109,12 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack) -> None:
         if name == "pack.json":
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
         before, now = _flat(yaml.safe_load(path.read_text())), _flat(yaml.safe_load(text))
-        changed = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in now | before if before.get(key) != now.get(key)]
-        raise RecipeError(f"{folder} was begun with other settings ({'; '.join(changed[:3])}); give those or another --out")
+        changed = [
+            f"{key} was {before.get(key)}, is {now.get(key)}" for key in now | before if before.get(key) != now.get(key)
+        ]
+        raise RecipeError(
+            f"{folder} was begun with other settings ({'; '.join(changed[:3])}); give those or another --out"
+        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -245,7 +249,9 @@ def _earlier(run: Run, stage: Stage, name: str) -> dict[str, torch.Tensor]:
     """Return the weights of an earlier stage of the same architecture."""
     net, _ = networks.load(run.model(stage.weights))
     if net.architecture != _architecture(run, stage):
-        raise RecipeError(f"{name}.weights is {stage.weights}, which is another network; give both one backbone and head")
+        raise RecipeError(
+            f"{name}.weights is {stage.weights}, which is another network; give both one backbone and head"
+        )
     return net.state_dict()
 
 

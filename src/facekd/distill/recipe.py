@@ -87,7 +87,9 @@ class Teaching(Settings):
     """How the teachers' predictions reach the student; both ways, on the same augmented view."""
 
     mode: Literal["online", "views"] = Field("views", description="views: predicted once on fixed views per face")
-    views: int = Field(8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)")
+    views: int = Field(
+        8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)"
+    )
 
     def fixed_views(self, epochs: int) -> int | None:
         """Return how many fixed views a student of so many epochs has; None: each epoch draws new ones."""

@@ -1,7 +1,7 @@
 """The training loop, for teachers and students alike.
 
-All randomness is a function of (seed, step), so a checkpoint is weights, optimiser and a step number, and a run that was
-killed ends with the weights of one that was not.
+All randomness is a function of (seed, step), so a checkpoint is weights, optimiser and a step number, and a run that
+was killed ends with the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Average:
 def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
     """Yield this process's share of each step's batch, from step `start` on, for ever.
 
-    Every epoch is a new order of all faces, less what does not fill a batch. views: how many fixed views there are, which
-    epochs take in turn; None: each epoch has views of its own.
+    Every epoch is a new order of all faces, less what does not fill a batch. views: how many fixed views there are,
+    which epochs take in turn; None: each epoch has views of its own.
     """
     batch = min(batch, len(data))
     share = share_of(batch, fabric)

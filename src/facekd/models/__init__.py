@@ -1,0 +1,1 @@
+"""Bundled students: <name>.onnx with its card <name>.json."""

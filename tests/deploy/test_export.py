@@ -1,0 +1,66 @@
+"""The exported file computes what torch computes, and says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facekd.deploy import export as module
+from facekd.deploy.export import Parity, export
+from facekd.distill import networks
+from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.errors import ModelError
+from facekd.geometry import BoxTransform
+from facekd.markup import IBUG68
+from facekd.runtime.model import OnnxModel
+
+
+@pytest.fixture(params=["coordinate", "spatial"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A network with random weights; the coordinate one without sigma, the spatial one with it."""
+    net = LandmarkNet(Architecture("mobilenetv2_035", request.param, 68, 64, sigma=request.param == "spatial")).eval()
+    about = About(
+        IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
+    )
+    networks.save(net, about, tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> None:
+    parity = export(checkpoint, tmp_path / "out.onnx", figures={"nme": 5})
+    assert parity.frames == 16 and parity.points < 0.01
+    torch_model, onnx_model = TorchModel.load(checkpoint), OnnxModel(tmp_path / "out.onnx")
+    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    (points, sure), (onnx_points, onnx_sure) = torch_model(frames), onnx_model(frames)
+    np.testing.assert_allclose(onnx_points, points, atol=0.01)
+    if sure is None:
+        assert onnx_sure is None and onnx_model.card.confidence is None
+    else:
+        np.testing.assert_allclose(onnx_sure, sure, atol=1e-4)
+        assert "inter-ocular" in onnx_model.card.confidence
+    card = onnx_model.card
+    assert (card.name, card.size, card.scale, card.markup) == ("out", 64, 1.25, IBUG68)
+    assert (
+        card.detector == BoxTransform(0.8, 0.0, 0.1)
+        and card.data[0]["terms"] == "Made up."
+        and card.figures == {"nme": 5}
+    )
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "compare", lambda *_: Parity(16, 0.5, 0.0))
+    with pytest.raises(ModelError, match=r"points differ by 0\.5 px"):
+        export(checkpoint, tmp_path / "out.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.safetensors"]
+
+
+def test_wrong_names(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"must end with \.onnx"):
+        export(tmp_path / "x.safetensors", tmp_path / "out.bin")
+    with pytest.raises(ModelError, match="not a facekd network"):
+        export(tmp_path / "x.safetensors", tmp_path / "out.onnx")

@@ -1,0 +1,10 @@
+"""Run a recipe in a process of its own, with a checkpoint after every epoch: RECIPE PACK OUT [CHANGE ...]."""
+
+import sys
+
+from facekd.data.pack import Pack
+from facekd.distill import recipe, train
+from facekd.distill.pipeline import distill
+
+train._SAVE_EVERY = 0
+distill(recipe.load(sys.argv[1], sys.argv[4:]), Pack.open(sys.argv[2]), sys.argv[3], accelerator="cpu")
