@@ -1,0 +1,242 @@
+"""Prepare: crops whose points lead back to the photo, bad photos named, one whole file or none."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layouts import photo, shape, write_labelled, write_photo
+
+from facekd.data import prepare as preparing
+from facekd.data import w300
+from facekd.data.crop import Cropper
+from facekd.data.dataset import Annotation, Item, Problem
+from facekd.data.face import decode
+from facekd.data.pack import Pack
+from facekd.data.prepare import Summary, prepare
+from facekd.errors import InputError
+from facekd.geometry import apply
+from facekd.markup import IBUG68
+
+
+def annotation(i: int = 0, **changes: object) -> Annotation:
+    values: dict = {"name": f"{i}.jpg", "load": partial(photo, i), "points": shape(seed=i), "split": "train"}
+    return Annotation(**values | changes)
+
+
+def run(items: object, out: Path, **changes: object) -> Summary:
+    arguments: dict = {"dataset": "made up", "terms": "None.", "size": 64, "jobs": 1} | changes
+    return prepare(items, out, IBUG68, **arguments)  # type: ignore[arg-type]
+
+
+# Crops
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    side=st.floats(8, 900),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+    margin=st.floats(1, 4),
+    size=st.integers(16, 400),
+)
+def test_crop_points_lead_back_to_photo_pixels(side: float, x: float, y: float, margin: float, size: int) -> None:
+    width, height = 1000, 800
+    points = shape(side=side, centre=(x * width, y * height))
+    cropped = Cropper(68, margin, size, 90)(annotation(points=points, load=partial(photo, 0, width, height)))
+    if isinstance(cropped, Problem):
+        assert "outside the photo" in cropped.reason
+        return
+    face = cropped.face
+    back = apply(face.to_photo.astype(np.float32), face.points.astype(np.float32))  # as a pack stores them
+    np.testing.assert_allclose(back, points, atol=1e-3)
+    assert min(size, side * margin) - 1 < face.size <= min(size, side * margin) + 1e-6
+    assert -0.5 - 1e-6 < face.points.min() <= face.points.max() < face.size - 0.5 + 1e-6
+
+
+def test_what_is_under_a_point_stays_under_it() -> None:
+    # A bright blob around the first landmark, cut out at a quarter of its size.
+    points = shape(side=200, centre=(300, 250))
+    y, x = np.indices((500, 600))
+    blob = np.exp(-((x - points[0, 0]) ** 2 + (y - points[0, 1]) ** 2) / (2 * 12.0**2))
+    image = np.repeat((255 * blob).astype(np.uint8)[..., None], 3, axis=2)
+    cropped = Cropper(68, 2.0, 100, 100)(annotation(points=points, load=lambda: image))
+    weight = decode(cropped.face.image)[..., 0].astype(float)
+    weight[weight < 8] = 0  # JPEG's ringing
+    v, u = np.indices(weight.shape)
+    centroid = (u * weight).sum() / weight.sum(), (v * weight).sum() / weight.sum()
+    np.testing.assert_allclose(centroid, cropped.face.points[0], atol=0.1)
+
+
+def test_a_small_face_is_not_enlarged() -> None:
+    cropped = Cropper(68, 2.0, 320, 90)(annotation(points=shape(side=40)))
+    assert cropped.face.size == 80
+    assert decode(cropped.face.image).shape == (80, 80, 3)
+
+
+def test_beyond_the_photo_it_is_black() -> None:
+    white = np.full((layouts.HEIGHT, layouts.WIDTH, 3), 255, np.uint8)
+    cropped = Cropper(68, 2.0, 80, 95)(annotation(points=shape(side=40, centre=(20, 45)), load=lambda: white))
+    image = decode(cropped.face.image)
+    assert image[:, :16].max() < 20  # 20 px of the crop lie left of the photo
+    assert image[:, 24:].min() > 235
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"points": shape()[:66]}, "66 points where the mark-up has 68"),
+        ({"points": np.where(np.arange(68)[:, None] == 7, np.nan, shape())}, "point 7 is not a number"),
+        ({"points": shape(side=3)}, "all points lie within 4 px"),
+        ({"points": shape(centre=(60, 130))}, r"point \d+ lies 60 px outside the photo \(120x90 px\)"),
+    ],
+)
+def test_bad_points_are_named(changes: dict, says: str) -> None:
+    problem = Cropper(68, 2.0, 64, 90)(annotation(**changes))
+    assert isinstance(problem, Problem)
+    assert problem.name == "0.jpg"
+    assert re.search(says, problem.reason)
+
+
+def test_points_a_little_outside_are_kept_and_counted(tmp_path: Path) -> None:
+    points = shape(side=40, centre=(60, 75))  # the lower end lies 5.5 px beyond the photo, which ends at 89.5
+    summary = run([annotation(), annotation(1, points=points)], tmp_path / "a.parquet")
+    assert (summary.faces, summary.faces_outside, summary.problems) == (2, 1, [])
+
+
+# Bad photos
+
+
+def bad_photos(folder: Path) -> Path:
+    """Make a 300W with three good faces and five bad ones."""
+    layouts.w300(folder)
+    (folder / "afw/100_1.jpg").write_bytes(b"not an image")
+    whole = (folder / "afw/100_2.jpg").read_bytes()
+    (folder / "afw/100_2.jpg").write_bytes(whole[: len(whole) // 2])
+    write_labelled(folder / "lfpw/trainset/image_0001.png", points=shape()[:60])
+    write_labelled(folder / "lfpw/trainset/image_0002.png", points=np.full((68, 2), np.nan))
+    write_labelled(folder / "helen/trainset/200_1.jpg", points=shape(centre=(400, 400)))
+    return folder
+
+
+def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "a.parquet"
+    summary = run(w300.read(bad_photos(tmp_path / "300w")), out)
+    reasons = {problem.name: problem.reason for problem in summary.problems}
+    assert list(reasons) == list(layouts.W300_NAMES[:5])
+    assert "cannot be read" in reasons["afw/100_1.jpg"]
+    assert "truncated" in reasons["afw/100_2.jpg"]
+    assert "60 points" in reasons["lfpw/trainset/image_0001.png"]
+    assert "not a number" in reasons["lfpw/trainset/image_0002.png"]
+    assert "outside the photo" in reasons["helen/trainset/200_1.jpg"]
+    assert Pack.open(out).names.tolist() == list(layouts.W300_NAMES[5:])
+    assert Path(f"{out}.problems.txt").read_text().splitlines() == [str(problem) for problem in summary.problems]
+
+
+def test_no_problems_no_list(tmp_path: Path) -> None:
+    out = tmp_path / "a.parquet"
+    Path(f"{out}.problems.txt").write_text("of the run before")
+    run([annotation()], out)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_strict_stops_at_the_first_problem_and_leaves_no_file(tmp_path: Path) -> None:
+    source = bad_photos(tmp_path / "300w")
+    with pytest.raises(InputError, match=r"afw/100_1\.jpg: the photo cannot be read"):
+        run(w300.read(source), tmp_path / "a.parquet", strict=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["300w"]
+
+
+def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no usable face: 1 problems, first 0.jpg: 66 points"):
+        run([annotation(points=shape()[:66])], tmp_path / "a.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "setting", [{"margin": 0.9}, {"size": 8}, {"jpeg_quality": 0}, {"jpeg_quality": 101}, {"jobs": 0}]
+)
+def test_settings_out_of_range_are_refused(tmp_path: Path, setting: dict) -> None:
+    with pytest.raises(InputError, match="must be from"):
+        run([annotation()], tmp_path / "a.parquet", **setting)
+
+
+# Processes
+
+
+def generate(index: int) -> Annotation:
+    return annotation(index)
+
+
+def test_processes_give_the_same_pack_in_the_same_order(tmp_path: Path) -> None:
+    items: list[Item] = [annotation(i) for i in range(20)]
+    items[7] = Problem("7.jpg", "left out")
+    items[3] = partial(generate, 3)  # made in the worker
+    one, two = tmp_path / "1.parquet", tmp_path / "2.parquet"
+    run(items, one)
+    run(items, two, jobs=2)
+    assert Pack.open(two).names.tolist() == [f"{i}.jpg" for i in range(20) if i != 7]
+    assert Pack.open(one).meta["sha256"] == Pack.open(two).meta["sha256"]
+
+
+def test_few_faces_are_under_way_at_a_time(tmp_path: Path) -> None:
+    taken = done = most = 0
+
+    def items() -> Iterator[Item]:
+        nonlocal taken
+        for i in range(200):
+            taken += 1
+            yield annotation(i)
+
+    def advance() -> None:
+        nonlocal done, most
+        done, most = done + 1, max(most, taken - done)
+
+    run(items(), tmp_path / "a.parquet", jobs=2, advance=advance)
+    assert done == 200
+    assert most <= preparing._AHEAD * 2
+
+
+def test_a_dead_worker_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a worker process died"):
+        run([partial(os._exit, 3)], tmp_path / "a.parquet", jobs=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_in_the_middle_leaves_no_pack(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_prepare import annotation, run
+def items():
+    for i in range(200):
+        yield annotation(i)
+    os.kill(os.getpid(), signal.SIGKILL)
+run(items(), {str(tmp_path / "a.parquet")!r})
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "a.parquet").exists()
+    run([annotation()], tmp_path / "a.parquet")
+    assert len(Pack.open(tmp_path / "a.parquet")) == 1
+
+
+def test_photo_missing_behind_its_labels(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    source = layouts.wflw(tmp_path / "wflw", train=[layouts.wflw_line(shape(), (0,) * 34, (0,) * 36, "a.jpg")], test=[])
+    from facekd.data import wflw
+
+    (item,) = wflw.read(source)
+    problem = Cropper(98, 2.0, 64, 90)(item)
+    assert isinstance(problem, Problem)
+    assert problem.reason == "there is no such photo"
