@@ -69,7 +69,7 @@ def prepare(
     Raises:
         InputError: a setting out of range, no face left, or, if `strict`, the first problem.
     """
-    jobs = _cores() if jobs is None else jobs
+    jobs = cores() if jobs is None else jobs
     for name, value, low, high in (
         ("margin", margin, 1, 10),
         ("size", size, 16, 4096),
@@ -103,7 +103,7 @@ def prepare(
     return summary
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use, which in a container is fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
