@@ -65,7 +65,7 @@ def test_the_same_photo_in_two_splits(tmp_path: Path, brighter: int) -> None:
     (finding,) = findings(packed(tmp_path, items))
     assert (finding.kind, sorted(finding.faces)) == ("duplicates across splits", [7, 33])
     assert sorted(finding.details) == ["test, pair 1", "train, pair 1"]
-    assert finding.text.startswith("1 pairs of faces show the same photo in two splits")
+    assert finding.text.startswith("1 times the same photo in two splits")
 
 
 def test_the_same_photo_within_a_split(tmp_path: Path) -> None:

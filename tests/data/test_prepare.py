@@ -172,6 +172,11 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, setting: dict) -> Non
         run([annotation()], tmp_path / "a.parquet", **setting)
 
 
+def test_a_folder_as_output_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        run([annotation()], tmp_path)
+
+
 # Processes
 
 

@@ -38,6 +38,7 @@ def prepare(
     seed: int = typer.Option(0, help="synthetic: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from facekd import markup as markups
@@ -56,7 +57,7 @@ def prepare(
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
     total = count if source.generated else sum(1 for _ in source.read(**arguments))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(dataset, total=total)
         summary = run(
             source.read(**arguments),

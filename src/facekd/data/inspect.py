@@ -77,7 +77,7 @@ def _tiny(pack: Pack) -> Finding | None:
     _, sides = centre_and_side(pack.boxes)
     faces = np.flatnonzero(sides < _TINY)
     faces = faces[np.argsort(sides[faces])]
-    text = f"{len(faces)} faces are smaller than {_TINY:.0f} px: blurred input for any network"
+    text = f"{len(faces)} face(s) smaller than {_TINY:.0f} px, a blurred input for any network"
     return Finding("tiny", text, tuple(faces), tuple(f"{sides[i]:.0f} px" for i in faces)) if len(faces) else None
 
 
@@ -85,7 +85,7 @@ def _outside(pack: Pack) -> Finding | None:
     low, high = pack.points < -0.5, pack.points > pack.sizes[:, None, None] - 0.5
     counts = (low | high).any(axis=2).sum(axis=1)
     faces = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    text = f"{len(faces)} faces have points outside their crop: write the pack with a larger margin"
+    text = f"{len(faces)} face(s) with points outside their crop; prepare with a larger --margin"
     return Finding("outside", text, tuple(faces), tuple(f"{counts[i]} points" for i in faces)) if len(faces) else None
 
 
@@ -122,7 +122,7 @@ def _swapped(pack: Pack) -> Finding | None:
     z, mean = _shapes(pack.points)
     distance, other = _unlike(z, mean), _unlike(z[:, list(pack.markup.mirror)], mean)
     faces = np.flatnonzero(other < distance)
-    text = f"{len(faces)} faces have left and right swapped in their labels: mend the labels or leave them out"
+    text = f"{len(faces)} face(s) with left and right swapped in their labels; mend those"
     return Finding("swapped", text, tuple(faces), ("swapped",) * len(faces)) if len(faces) else None
 
 
@@ -132,7 +132,7 @@ def _mirror_table(pack: Pack) -> Finding | None:
         return None
     z, mean = _shapes(pack.points)
     wrong = asymmetric_points(_upright(mean, z), pack.markup)
-    text = f"the mark-up's mirror does not fit the mean face at points {wrong}: mend its table"
+    text = f"the mark-up's mirror does not fit the mean face at points {wrong}; mend its table"
     return Finding("mirror", text) if wrong else None
 
 
@@ -146,23 +146,26 @@ def asymmetric_points(mean: np.ndarray, markup: MarkUp) -> list[int]:
 def _duplicates(pack: Pack) -> list[Finding]:
     """Find the same photo twice, in two splits and within one, by thumbnails."""
     thumbnails = np.concatenate([[_thumbnail(image) for image in batch] for batch in pack.images()])
-    pairs: dict[bool, list[tuple[float, int, int]]] = {True: [], False: []}
+    across: list[tuple[float, int, int]] = []
+    within: list[tuple[float, int, int]] = []
     for start in range(0, len(pack), 512):  # blocks, so that memory stays flat
         likeness = thumbnails[start : start + 512] @ thumbnails.T
         for row, j in np.argwhere(likeness > _SAME_PHOTO):
             if (i := start + int(row)) < j:
-                pairs[bool(pack.splits[i] != pack.splits[j])].append((float(likeness[row, j]), i, int(j)))
-    found = []
-    for across, where in ((True, "in two splits, so that figures on them flatter"), (False, "within one split")):
-        found_pairs = sorted(pairs[across], reverse=True)
-        if found_pairs:
-            faces = tuple(face for _, i, j in found_pairs for face in (i, j))
-            details = tuple(f"{pack.splits[face]}, pair {k // 2 + 1}" for k, face in enumerate(faces))
-            kind = "duplicates across splits" if across else "duplicates"
-            found.append(
-                Finding(kind, f"{len(found_pairs)} pairs of faces show the same photo {where}", faces, details)
-            )
-    return found
+                pairs = within if pack.splits[i] == pack.splits[j] else across
+                pairs.append((float(likeness[row, j]), i, int(j)))
+    where = "in two splits, so that figures on them flatter"
+    return [
+        *_pairs(pack, "duplicates across splits", where, across),
+        *_pairs(pack, "duplicates", "within one split", within),
+    ]
+
+
+def _pairs(pack: Pack, kind: str, where: str, pairs: list[tuple[float, int, int]]) -> list[Finding]:
+    """Return a finding of pairs (likeness, face, face), the most alike first; none without pairs."""
+    faces = tuple(face for _, i, j in sorted(pairs, reverse=True) for face in (i, j))
+    details = tuple(f"{pack.splits[face]}, pair {k // 2 + 1}" for k, face in enumerate(faces))
+    return [Finding(kind, f"{len(pairs)} times the same photo {where}", faces, details)] if pairs else []
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

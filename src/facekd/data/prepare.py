@@ -78,6 +78,8 @@ def prepare(
     ):
         if not low <= value <= high:
             raise InputError(f"{name} must be from {low} to {high}, got {value}")
+    if Path(out).is_dir():
+        raise InputError(f"{out} is a folder; give the .parquet file to write")
     summary, listed = Summary(), Path(f"{out}.problems.txt")
     cropper = Cropper(markup.count, margin, size, jpeg_quality)
     writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
