@@ -96,7 +96,7 @@ def evaluate(
     for index, text in enumerate(heading):
         table.add_column(text, justify="right" if index else "left")
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*(cell.replace(" [", "\n[") for cell in line))  # intervals beneath: it fits 80 columns
     Console().print(table)
     if out:
         with atomic(out) as temporary:
