@@ -184,7 +184,7 @@ class Pack:
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 for frames in self._decoded(ROW_GROUP, lambda jpeg: _resize(decode(jpeg), px)):
-                    file.write(np.stack(frames).tobytes())
+                    file.write(np.stack(frames).data)
             with atomic(stamp) as temporary:
                 temporary.write_text(made_of)
         scale = (px / self.sizes.astype(np.float32))[:, None, None]
