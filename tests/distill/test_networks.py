@@ -33,6 +33,13 @@ def test_shapes_and_ranges(head: str, sigma: bool) -> None:
         assert prediction.landmarks.abs().max() < 0.75  # the grid's cells and a little offset
 
 
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18", "edgenext_xx_small"])
+@pytest.mark.parametrize("head", ["coordinate", "spatial"])
+def test_any_backbone_of_timm(backbone: str, head: str) -> None:
+    net = LandmarkNet(Architecture(backbone, head, 68, 64)).eval()
+    assert net(torch.rand(1, 3, 64, 64)).landmarks.shape == (1, 68, 2)
+
+
 def test_parameters_of_the_papers_networks() -> None:
     """Paper: student 2.40 M, teacher 10.9 M parameters."""
     student = LandmarkNet(Architecture("mobilenetv2_100", "coordinate", 68, 224))

@@ -99,7 +99,9 @@ def _separable(channels: int) -> nn.Module:
 def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
     """Return the coordinate head and its backbone."""
     body = backbone(a.backbone, num_classes=0)
-    return Coordinates(int(body.num_features), a.points, a.dropout, a.sigma), body
+    # Some backbones (MobileNetV3) have a layer of their own behind the pooling, which is wider.
+    channels = int(getattr(body, "head_hidden_size", None) or body.num_features)
+    return Coordinates(channels, a.points, a.dropout, a.sigma), body
 
 
 def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:

@@ -25,6 +25,7 @@ from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.distill import journal, networks, parallel, pictures
 from facekd.distill.augment import Augmenter
+from facekd.distill.boxes import fit_detector
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import Recipe, Stage
 from facekd.distill.shape import ShapeModel
@@ -34,13 +35,11 @@ from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol, report
 from facekd.evaluate.metrics import inter_ocular
 from facekd.files import atomic
-from facekd.geometry import BoxTransform, apply, crop_matrix, invert, iou, tight_box
+from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box
 from facekd.runtime.detector import YuNet
 
 STAGES = ("tough", "tolerant", "student", "baseline")
 MODEL = "model.safetensors"
-_DETECTED = 600  # training faces that the detector's boxes are fitted on
-_FOUND = 0.5  # share of them the detector must find for its boxes to mean something
 _CONFIDENT = 0.05  # of the inter-ocular distance: within it a point counts as right
 
 
@@ -159,7 +158,7 @@ def _prepare(recipe: Recipe, pack: Pack, folder: Path, fabric: Fabric) -> Run:
     about = About(
         markup=pack.markup,
         scale=scale,
-        detector=_detector_boxes(splits["train"], folder, fabric),
+        detector=_detector(splits["train"], folder / "detector.json", fabric),
         confident=_confident(shapes[0], pack),
         data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]}],
     )
@@ -173,27 +172,10 @@ def _confident(shapes: np.ndarray, pack: Pack) -> float:
     return float(_CONFIDENT * distance.mean())
 
 
-def _detector_boxes(train: Pack, folder: Path, fabric: Fabric) -> BoxTransform | None:
-    """Fit the face detector's boxes to tight landmark boxes on training faces; kept in detector.json.
-
-    None where the detector does not find the faces, as with drawn ones.
-    """
-    path = folder / "detector.json"
+def _detector(train: Pack, path: Path, fabric: Fabric) -> BoxTransform | None:
+    """Return how the face detector's boxes become tight landmark boxes, fitted once and kept at `path`."""
     if fabric.global_rank == 0 and not path.is_file():
-        detector = YuNet()
-        sample = train.select(indices=np.linspace(0, len(train) - 1, min(len(train), _DETECTED)).astype(int))
-        found, wanted = [], []
-        for i, tight in enumerate(sample.boxes):
-            boxes, _ = detector.detect(sample.image(i))
-            overlap = iou(boxes, tight) if len(boxes) else np.zeros(0)
-            if len(overlap) and overlap.max() > 0.3:
-                found.append(boxes[int(overlap.argmax())])
-                wanted.append(tight)
-        record: dict[str, Any] = {"faces": len(sample), "found": len(found), "transform": None}
-        if len(found) > _FOUND * len(sample):
-            transform = BoxTransform.fit(np.array(found), np.array(wanted))
-            spread = transform.residuals(np.array(found), np.array(wanted)).std(axis=0)
-            record |= {"transform": transform.to_dict(), "spread_log_scale_x_y": spread.round(4).tolist()}
+        record = fit_detector(train)
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
     fabric.barrier()
