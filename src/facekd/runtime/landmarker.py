@@ -70,6 +70,13 @@ class Face:
             "pose": pose and {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], markup: MarkUp) -> Face:
+        """Read what `to_dict` wrote."""
+        box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
+        confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
+        return cls(box, values["score"], points, confidence, markup)
+
 
 @dataclass(frozen=True)
 class _Crops:
