@@ -41,6 +41,7 @@ def export(
     run: Path = typer.Argument(help="A run's folder (its student) or a .safetensors file."),
     out: Path = typer.Argument(help="The .onnx file to write; its card goes beside it as .json."),
     name: str = typer.Option("", help="Name on the card; default: the file's."),
+    int8: Path | None = typer.Option(None, help="Also write OUT-int8.onnx, calibrated on this pack's training faces."),
 ) -> None:
     """Write a network as ONNX, checked against torch, with a model card."""
     from facekd.deploy.export import export as write
@@ -53,6 +54,14 @@ def export(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
+    if int8:
+        from facekd.data.pack import Pack
+        from facekd.deploy.quantise import calibration_frames, quantise
+        from facekd.runtime.model import OnnxModel
+
+        small = out.with_name(f"{out.stem}-int8.onnx")
+        quantise(out, small, calibration_frames(Pack.open(int8).select("train"), OnnxModel(out)))
+        typer.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
 
 
 def _figures(run: Path) -> dict[str, object]:

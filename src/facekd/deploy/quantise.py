@@ -1,0 +1,96 @@
+"""int8: convolutions in 8 bits, calibrated on faces; a third of the bytes, and less time where the CPU has VNNI."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from facekd.data.pack import Pack
+from facekd.errors import InputError, ModelError
+from facekd.files import atomic
+from facekd.geometry import crop_matrix, warp
+from facekd.runtime.card import ModelCard, sha256
+from facekd.runtime.model import OnnxModel
+
+_CALIBRATION = 256  # faces
+_BATCH = 16
+
+
+def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) -> np.ndarray:
+    """Return frames (n, size, size, 3) uint8 of faces, spread evenly over a pack, as the model sees them."""
+    rows = np.linspace(0, len(pack) - 1, min(count, len(pack))).astype(int)
+    return np.stack(
+        [warp(pack.image(i), crop_matrix(pack.boxes[i], model.size, model.scale), model.size) for i in rows]
+    )
+
+
+def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
+    """Write an int8 form of an exported network, with its card.
+
+    Convolutions only: the last layer, whose outputs are coordinates, and all that follows stay float32.
+
+    Args:
+        path: an .onnx file that `facekd export` wrote.
+        out: the .onnx file to write.
+        frames: (n, size, size, 3) uint8 to calibrate the ranges of activations on; training faces, never test faces.
+    Raises:
+        ModelError: `path` is no model of ours, or `out` does not end with .onnx.
+        InputError: there are no frames.
+    """
+    model, out = OnnxModel(path), Path(out)
+    if out.suffix != ".onnx":
+        raise ModelError(f"{out} must end with .onnx")
+    if not len(frames):
+        raise InputError("int8 needs faces to calibrate on; give a pack with training faces")
+    with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(model.path), str(prepared))
+        quantize_static(
+            str(prepared),
+            str(temporary),
+            _Frames(frames),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        card = replace(
+            model.card,
+            name=f"{model.card.name}-int8",
+            figures={},  # measured on the float32 network; this one is another
+            sha256=sha256(temporary),
+            made_with={**model.card.made_with, "int8": f"convolutions, calibrated on {len(frames)} faces"},
+        )
+    card.save(out)
+    ModelCard.load(out).verify(out)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ONNX Runtime's hints, which it logs to the root logger, from the user."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+class _Frames(CalibrationDataReader):
+    """Hands the frames over in batches, as ONNX Runtime asks for them."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self._batches = iter([frames[i : i + _BATCH] for i in range(0, len(frames), _BATCH)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch, or None behind the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"image": batch}

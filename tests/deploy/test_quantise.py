@@ -1,0 +1,46 @@
+"""int8 computes nearly the same in a quarter of the bytes, and its card says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facekd.deploy.export import _pictures, export
+from facekd.deploy.quantise import quantise
+from facekd.distill import networks
+from facekd.distill.networks import About, Architecture, LandmarkNet
+from facekd.errors import InputError, ModelError
+from facekd.markup import IBUG68
+from facekd.runtime.model import OnnxModel
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    net = LandmarkNet(Architecture("mobilenetv2_035", "coordinate", 68, 64)).eval()
+    networks.save(net, About(IBUG68, 1.2), tmp_path / "net.safetensors")
+    export(tmp_path / "net.safetensors", tmp_path / "net.onnx", figures={"nme": 5})
+    return tmp_path / "net.onnx"
+
+
+def test_int8_is_near_and_small(exported: Path) -> None:
+    frames = _pictures(64, 32)
+    out = exported.with_name("small.onnx")
+    quantise(exported, out, frames)
+    whole, small = OnnxModel(exported), OnnxModel(out)
+    expected, got = whole(frames)[0], small(frames)[0]
+    spread = expected.std(axis=0).mean()  # how far answers differ from picture to picture
+    assert np.abs(got - expected).mean() < 0.5 * spread
+    assert not np.array_equal(got, expected)
+    assert out.stat().st_size < 0.5 * exported.stat().st_size
+    assert small.card.name == "net-int8" and small.card.figures == {} and "32 faces" in small.card.made_with["int8"]
+
+
+def test_wrong_arguments(exported: Path) -> None:
+    with pytest.raises(InputError, match="faces to calibrate on"):
+        quantise(exported, exported.with_name("small.onnx"), np.zeros((0, 64, 64, 3), np.uint8))
+    with pytest.raises(ModelError, match=r"must end with \.onnx"):
+        quantise(exported, exported.with_name("small.bin"), _pictures(64, 2))
