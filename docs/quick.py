@@ -51,7 +51,7 @@ def main() -> None:
     minutes = sum(stage["seconds"] for stage in stages.values()) / 60
     notes = (
         "Of the 3,148 training images of 300W, 67 were not available, and 1,069 of HELEN's only small, with labels "
-        "that were registered to them. The images of the challenge set are 450 px crops whose labels are exact to about one "
+        "that were registered to them. The challenge set consists of 450 px crops whose labels are exact to about one "
         "original pixel."
     )
     with atomic(HERE / "quick-300w.json") as temporary:

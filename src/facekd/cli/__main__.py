@@ -1,0 +1,5 @@
+"""`python -m facekd.cli`, for torchrun."""
+
+from facekd.cli import main
+
+main()
