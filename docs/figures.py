@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facekd.data.pack import Pack
-from facekd.data.registry import DATASETS
+from facekd.data.synthetic import faces as synthetic_faces
 from facekd.distill import pictures
 from facekd.distill.kd_loss import PRESETS, KDLoss, assistive_loss
 from facekd.distill.losses import build
@@ -28,7 +28,7 @@ from facekd.distill.pictures import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
 from facekd.distill.shape import ShapeModel
 from facekd.evaluate.metrics import inter_ocular
 from facekd.files import atomic
-from facekd.geometry import apply, crop_matrix, tight_box
+from facekd.geometry import apply, crop_matrix, tight_box, warp
 from facekd.markup import IBUG68, MarkUp
 
 TOUGH, TOLERANT = 0.01, 0.03  # teachers' errors in the examples: 2.2 and 6.7 px of a 224 px input
@@ -158,19 +158,24 @@ def distance(a: np.ndarray, b: np.ndarray, markup: MarkUp) -> np.ndarray:
     return 100 * np.linalg.norm(a - b, axis=-1).mean(-1) / inter_ocular(b, markup)
 
 
-def soft_landmarks(path: Path, hard: np.ndarray, markup: MarkUp) -> None:
-    """Draw hard beside soft landmarks, of the median face and of an unusual one, with and without Procrustes."""
+def soft_landmarks(path: Path) -> None:
+    """Draw hard beside soft landmarks of two synthetic faces, a median one and an unusual one."""
+    faces = list(synthetic_faces(600, size=192))
+    hard = in_crop(np.stack([face.points for face in faces]))
     models = {aligned: ShapeModel.fit(hard, procrustes=aligned) for aligned in (False, True)}
-    order = np.argsort(distance(models[False].soft(hard, 90), hard, markup))
-    chosen = hard[order[[len(order) // 2, int(0.97 * len(order))]]]
-    figure = Figure(figsize=(7.2, 2.7), layout="constrained")
+    order = np.argsort(distance(models[False].soft(hard, 90), hard, IBUG68))
+    figure = Figure(figsize=(7.2, 2.5), layout="constrained")
     grid = figure.subplots(2, 1 + 2 * len(PERCENTAGES))
-    for number, (row, face) in enumerate(zip(grid, chosen, strict=True)):
-        draw_shape(row[0], face, markup, "black", linewidth=0.9)
+    for row, quantile in zip(grid, (0.5, 0.95), strict=True):
+        index = order[int(quantile * len(order))]
+        face, shape = faces[index], hard[index]
+        crop = warp(face.image, crop_matrix(tight_box(face.points), 128, SCALE), 128)
+        row[0].imshow(crop, extent=(-0.5, 0.5, 0.5, -0.5))
+        draw_shape(row[0], shape, IBUG68, "white", linewidth=0.7)
         for axes, (aligned, p) in zip(row[1:], [(a, p) for a in models for p in PERCENTAGES], strict=True):
-            draw_shape(axes, face, markup, "#bbbbbb", linewidth=0.9)
-            draw_shape(axes, models[aligned].soft(face, p), markup, ORANGE if aligned else BLUE, linewidth=0.9)
-            if number == 0:
+            draw_shape(axes, shape, IBUG68, "#bbbbbb", linewidth=0.9)
+            draw_shape(axes, models[aligned].soft(shape, p), IBUG68, ORANGE if aligned else BLUE, linewidth=0.9)
+            if quantile == 0.5:
                 how = "Procrustes" if aligned else "crop frame"
                 axes.set_title(f"{how}\n{p} %, {models[aligned].modes(p)} modes", fontsize=8)
     grid[0, 0].set_title("hard", fontsize=8)
@@ -221,8 +226,7 @@ def main() -> None:
     aloss(arguments.out / "aloss.svg")
     kd_loss(arguments.out / "kd_loss.svg")
     shapes_of_losses(arguments.out / "pull.svg")
-    faces = DATASETS["synthetic"].read(count=1000, seed=0)
-    soft_landmarks(arguments.out / "soft.svg", in_crop(np.stack([face.points for face in faces])), IBUG68)
+    soft_landmarks(arguments.out / "soft.svg")
     if arguments.pack:
         pack = Pack.open(arguments.pack)
         train = pack.select("train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import typer
@@ -32,6 +33,8 @@ def distill(
     from facekd.evaluate.tables import markdown_table
 
     folder = run(settings, Pack.open(data), out, accelerator)
+    if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
+        return
     results = json.loads((folder / "evaluation.json").read_text())["results"]
     typer.echo(markdown_table(results))
     typer.echo(f"\nReport: {folder / 'report' / 'index.html'}\nStudent: {folder / 'student' / 'model.safetensors'}")
