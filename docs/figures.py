@@ -53,14 +53,11 @@ def save(figure: Figure, path: Path) -> None:
 
 def curve(loss: torch.nn.Module, error: np.ndarray, tough: float, tolerant: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a loss and its derivative at errors (n,) of one coordinate, for two teachers' errors."""
-    values, slopes = [], []
-    for e in error:
-        student = torch.full((1, 1, 1), e, dtype=torch.float64, requires_grad=True)
-        others = (torch.full((1, 1, 1), float(at), dtype=torch.float64) for at in (0, tough, tolerant))
-        total = loss(student, *others).total
-        values.append(total.item())
-        slopes.append(torch.autograd.grad(total, student)[0].item())
-    return np.array(values), np.array(slopes)
+    target, *teachers = (torch.full((1, 1, 1), float(at), dtype=torch.float64) for at in (0, tough, tolerant))
+    students = torch.from_numpy(error).view(-1, 1, 1, 1).requires_grad_()
+    values = torch.vmap(lambda student: loss(student, target, *teachers).total)(students)
+    (slopes,) = torch.autograd.grad(values.sum(), students)
+    return values.detach().numpy(), slopes.flatten().numpy()
 
 
 def pieces(axes: Axes, x: np.ndarray, y: np.ndarray, breaks: list[float], **line: Any) -> None:
@@ -160,7 +157,7 @@ def distance(a: np.ndarray, b: np.ndarray, markup: MarkUp) -> np.ndarray:
 
 def soft_landmarks(path: Path) -> None:
     """Draw hard beside soft landmarks of two synthetic faces, a median one and an unusual one."""
-    faces = list(synthetic_faces(600, size=192))
+    faces = list(synthetic_faces(400, size=192))
     hard = in_crop(np.stack([face.points for face in faces]))
     models = {aligned: ShapeModel.fit(hard, procrustes=aligned) for aligned in (False, True)}
     order = np.argsort(distance(models[False].soft(hard, 90), hard, IBUG68))
