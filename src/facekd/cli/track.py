@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ def track(
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
 ) -> None:
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from facekd.cli.detect import load
     from facekd.files import atomic
     from facekd.runtime.detector import YuNet

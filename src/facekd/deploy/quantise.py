@@ -52,7 +52,7 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
         raise InputError("int8 needs faces to calibrate on; give a pack with training faces")
     with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(model.path), str(prepared))
+        quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)  # it fails on open batches
         quantize_static(
             str(prepared),
             str(temporary),
