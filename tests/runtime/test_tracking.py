@@ -1,0 +1,130 @@
+"""Following faces: spots of known brightness on black frames, and a network that finds their centre."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facekd.runtime.landmarker import Landmarker
+from facekd.runtime.tracking import TrackedFace, Tracker
+
+FPS = 25.0
+# Around the centre of a spot: what makes a face of 16 px of the crop, which is 20 x 1.25 = 25 px of the frame.
+OFFSETS = np.array([[-8, -8], [8, -8], [0, 0], [-8, 8], [8, 8]]) * 32 / 25 * 1.25
+
+
+class CountingDetector:
+    """Finds each patch of one brightness above 100 as a box of 20 px, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.blind = False
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.calls += 1
+        values = [] if self.blind else [value for value in np.unique(image[..., 0]) if value > 100]
+        centres = [np.argwhere(image[..., 0] == value).mean(axis=0)[::-1] for value in values]
+        boxes = np.array([[*(centre - 10), *(centre + 10)] for centre in centres], np.float32).reshape(-1, 4)
+        return boxes, np.full(len(boxes), 0.9, np.float32)
+
+
+def frame_with(*centres: tuple[float, float]) -> np.ndarray:
+    """A frame with a spot of 6 x 6 px around each centre, the first the brightest."""
+    frame = np.zeros((120, 200, 3), np.uint8)
+    for index, (x, y) in enumerate(centres):
+        frame[int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3] = 250 - index
+    return frame
+
+
+@pytest.fixture
+def detector() -> CountingDetector:
+    return CountingDetector()
+
+
+@pytest.fixture
+def landmarker(make_model: Callable[..., Path], detector: CountingDetector) -> Landmarker:
+    return Landmarker(make_model(offsets=OFFSETS), detector, threads=1)
+
+
+def follow(tracker: Tracker, frames: list[np.ndarray], start: int = 0) -> list[list[TrackedFace]]:
+    return [tracker.update(frame, index / FPS) for index, frame in enumerate(frames, start=start)]
+
+
+def test_two_moving_faces_keep_their_ids(landmarker: Landmarker) -> None:
+    frames = [frame_with((30 + 2 * t, 40), (160 - 2 * t, 90)) for t in range(40)]
+    found = follow(Tracker(landmarker, confidence=0), frames)
+    first = {face.id: face.raw[2] for face in found[0]}
+    assert sorted(first) == [0, 1]
+    for t, faces in enumerate(found):
+        for face in faces:
+            start, step = first[face.id], 2 if first[face.id][1] < 60 else -2
+            np.testing.assert_allclose(face.raw[2], np.add(start, [step * t, 0]), atol=0.6)
+        assert len(faces) == 2
+
+
+def test_the_detector_rests_between(landmarker: Landmarker, detector: CountingDetector) -> None:
+    follow(Tracker(landmarker, every=10, confidence=0), [frame_with((30 + t, 40)) for t in range(31)])
+    assert detector.calls == 4  # frames 0, 10, 20, 30
+
+
+def test_without_a_face_the_detector_looks_at_every_frame(landmarker: Landmarker, detector: CountingDetector) -> None:
+    assert follow(Tracker(landmarker), [frame_with()] * 5) == [[]] * 5
+    assert detector.calls == 5
+
+
+def test_a_face_that_appears_later_gets_the_next_id(landmarker: Landmarker) -> None:
+    frames = [frame_with((30, 40))] * 5 + [frame_with((30, 40), (150, 80))] * 10
+    found = follow(Tracker(landmarker, every=5, confidence=0), frames)
+    assert [len(faces) for faces in found[:5]] == [1] * 5
+    assert [face.id for face in found[-1]] == [0, 1]
+
+
+def test_falling_confidence_calls_the_detector(landmarker: Landmarker, detector: CountingDetector) -> None:
+    tracker = Tracker(landmarker, every=1000, confidence=0.01)  # the tiny network's confidence: mean brightness
+    follow(tracker, [frame_with((30, 40))] * 3)
+    assert detector.calls == 1
+    jumped = follow(tracker, [frame_with((150, 80))] * 2, start=3)
+    assert jumped[0] == [] and detector.calls == 2  # where the face was, all is black
+    assert [face.id for face in jumped[1]] == [1]
+
+
+def test_a_short_loss_keeps_the_id_and_a_long_one_does_not(landmarker: Landmarker) -> None:
+    tracker = Tracker(landmarker, confidence=0.01, patience=0.5)
+    follow(tracker, [frame_with((30, 40))] * 3)
+    assert follow(tracker, [frame_with()] * 5, start=3) == [[]] * 5
+    assert follow(tracker, [frame_with((32, 41))], start=8)[0][0].id == 0
+    follow(tracker, [frame_with()] * 20, start=9)
+    assert follow(tracker, [frame_with((32, 41))], start=29)[0][0].id == 1
+
+
+def test_landmarks_that_the_detector_never_confirms_are_dropped(
+    landmarker: Landmarker, detector: CountingDetector
+) -> None:
+    tracker = Tracker(landmarker, every=4, confidence=0)
+    follow(tracker, [frame_with((30, 40))] * 2)
+    detector.blind = True
+    found = follow(tracker, [frame_with((30, 40))] * 20, start=2)
+    assert [face.id for face in found[0]] == [0] and found[-1] == []
+
+
+def test_two_tracks_never_follow_one_face(landmarker: Landmarker) -> None:
+    # The second face walks into the first and vanishes there.
+    frames = [frame_with((60, 60), (100 - 2 * t, 60)) for t in range(17)] + [frame_with((60, 60))] * 10
+    found = follow(Tracker(landmarker, confidence=0), frames)
+    assert [face.id for face in found[0]] == [0, 1] or [face.id for face in found[0]] == [1, 0]
+    assert len(found[-1]) == 1
+
+
+def test_points_are_smoothed_and_raw_points_kept(landmarker: Landmarker) -> None:
+    frames = [frame_with((60 + t % 2, 60)) for t in range(30)]  # shakes by 1 px
+    smooth = follow(Tracker(landmarker, confidence=0), frames)
+    plain = follow(Tracker(landmarker, confidence=0, smoothing=None), frames)
+    np.testing.assert_allclose([f[0].raw for f in smooth], [f[0].face.points for f in plain], atol=1e-3)
+
+    def shake(found: list[list[TrackedFace]]) -> float:
+        return float(np.abs(np.diff([faces[0].face.points for faces in found], axis=0)).mean())
+
+    assert shake(smooth[5:]) < 0.6 * shake(plain[5:])
