@@ -1,0 +1,111 @@
+"""What the benchmarks compute, on tracks and answers made by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from facekd.data.dataset import Annotation
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+jitter, runtime, contestant = load("jitter"), load("runtime"), load("contestant")
+
+SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
+
+
+def track(path: np.ndarray, raw: np.ndarray | None = None) -> dict:
+    """A face that is moved by path (T, 2); its unfiltered points by `raw`."""
+    index = np.arange(len(path))
+    points = SHAPE + path[:, None]
+    raw_points = points if raw is None else SHAPE + raw[:, None]
+    return {"index": index, "time": index / 30, "points": points, "raw": raw_points, "frames": len(path), "ids": 1}
+
+
+def pan(lag: float, speed: float = 1.5, frames: int = 160) -> np.ndarray:
+    return np.stack([-speed * jitter.position(np.arange(frames) - lag), np.zeros(frames)], axis=-1)
+
+
+def test_motion_of_a_still_is_its_shake() -> None:
+    path = np.zeros((20, 2))
+    path[1::2, 1] = 0.5  # half a pixel up and down
+    found = jitter.measures(track(path), 0.0)
+    assert found["motion"] == pytest.approx(0.5) and found["lag_ms"] is None and found["shown"] == 100
+
+
+def test_motion_of_a_pan_leaves_the_pan_out() -> None:
+    assert jitter.measures(track(pan(0)), 1.5)["motion"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("lag", [0.0, 1.0, 2.0])
+def test_lag_behind_a_pan(lag: float) -> None:
+    assert jitter.measures(track(pan(lag)), 1.5)["lag_ms"] == pytest.approx(lag * 1000 / 30, abs=4)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_lag_behind_the_unfiltered_points(lag: int) -> None:
+    raw = np.cumsum(np.random.default_rng(0).normal(0, 3, (100, 2)), axis=0)
+    delayed = np.concatenate([np.repeat(raw[:1], lag, axis=0), raw[: 100 - lag]])
+    assert jitter.measures(track(delayed, raw))["lag_ms"] == pytest.approx(lag * 1000 / 30, abs=0.1)
+
+
+def test_pan_moves_the_picture_as_it_says() -> None:
+    photo = np.zeros((20, 200, 3), np.uint8)
+    photo[:, 100:] = 200
+    edges = [int(np.argmax(frame[10, :, 0] > 100)) for _, frame in jitter.moved(photo, 5, 2.0)]
+    assert edges == [100, 98, 96, 94, 92]
+
+
+def test_boxes_are_mapped_as_the_own_detector_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(contestant.Contestant):
+        def detect(self, image: np.ndarray) -> np.ndarray:
+            return np.array([[15.0, 12.0, 25.0, 22.0], [500, 500, 510, 510]])  # side 10, centre (20, 17)
+
+    monkeypatch.setattr(contestant, "read", lambda path: np.zeros((2, 2, 3), np.uint8))
+    given = [10.0, 10.0, 24.0, 30.0]  # side 20, centre (17, 20)
+    transform = contestant.to_own_box(Own(), [{"photo": "a", "box": given}] * 3)
+    np.testing.assert_allclose(transform, [0.5, 3 / 20, -3 / 20])
+    np.testing.assert_allclose(contestant.mapped(np.array(given), transform), [15, 12, 25, 22])
+
+
+def test_every_point_has_a_vertex_of_the_mesh() -> None:
+    assert len(contestant._MESH) == len(set(contestant._MESH)) == 68 and max(contestant._MESH) < 468
+
+
+def rows_of_two_faces() -> dict:
+    """One face found with an error of 5 % of the inter-ocular distance everywhere, one not found."""
+    truth = np.zeros((68, 2))
+    truth[45] = [100, 0]
+    faces = [Annotation(name, lambda: None, truth, "test", ("full", name)) for name in ("common", "challenge")]
+    found = {"ms_per_face": 2.0, "peak_mb": 90.0, "photos_per_second": 40.0, "faces_in_photos": 1, "box": None}
+    return runtime.figures({"points": [np.add(truth, [3, 4]).tolist(), None], **found}, faces)
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_figures_of_known_errors() -> None:
+    row = rows_of_two_faces()
+    assert row["nme68_full"] == pytest.approx(5) and row["nme51_common"] == pytest.approx(5)
+    assert (row["failures"], row["not_found"]) == (50, 1) and np.isnan(row["nme68_challenge"])
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_table_shows_ratios_to_the_first_row() -> None:
+    row = rows_of_two_faces()
+    rows = [{"name": "ours", "threads": 1, **row}, {"name": "dlib 68", "threads": 1, **row, "ms_per_face": 3.0}]
+    result = {"command": "x", "machine": "y", "faces": 2, "missed_by_yunet": 0, "rows": rows}
+    assert "| ours | 1 | 1.00 x | 1.00 x | 5.00 |" in runtime.table(result)
+    assert "| dlib 68 | 1 | 1.50 x | 1.00 x | 5.00 |" in runtime.table(result)
