@@ -3,8 +3,8 @@
     python benchmarks/training.py [--json FILE]
 
 Per network and input size: images/s of the whole step; the share of the step spent outside the network's forward and
-backward pass and the optimiser (reading frames, augmentation, loss, clipping, moving average); and images/s
-with and without `facekd.distill.depthwise`, in turns, so that a noisy machine disturbs both alike. Frames are made up; networks
+backward pass and the optimiser (reading frames, augmentation, loss, clipping, moving average); and images/s with and
+without `facekd.distill.depthwise`, in turns, so that a noisy machine disturbs both alike. Frames are made up; networks
 have no weights.
 """
 

@@ -231,7 +231,7 @@ def get(name: str | Path) -> MarkUp:
 
 
 # Each target point is the mean of a group of source points.
-_IBUG_FROM_WFLW = [
+_IBUG_FROM_WFLW: list[tuple[int, ...]] = [
     (i,)
     for i in (
         *range(0, 33, 2),  # every second jaw point
@@ -243,8 +243,8 @@ _IBUG_FROM_WFLW = [
         *range(76, 96),  # lips
     )
 ]
-_FIVE_FROM_IBUG = [tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)]
-_FIVE_FROM_COFW = [(16,), (17,), (20,), (22,), (23,)]
+_FIVE_FROM_IBUG: list[tuple[int, ...]] = [tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)]
+_FIVE_FROM_COFW: list[tuple[int, ...]] = [(16,), (17,), (20,), (22,), (23,)]
 _STEPS: dict[tuple[str, str], list[tuple[int, ...]]] = {
     ("wflw98", "ibug68"): _IBUG_FROM_WFLW,
     ("ibug68", "five5"): _FIVE_FROM_IBUG,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def export(
         raise ModelError(f"{out} must end with .onnx")
     net, about = networks.load(checkpoint)
     with atomic(out) as temporary:
-        temporary.write_bytes(_to_onnx(Whole(net, about), net.architecture.size))
+        _to_onnx(Whole(net, about), net.architecture.size, temporary)
         card = _card(net, about, name or out.stem, figures or {}, temporary)
         card.save(temporary)
         try:
@@ -110,25 +109,23 @@ def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray |
     return Parity(len(frames), float(np.abs(points - onnx_points).max()), apart)
 
 
-def _to_onnx(whole: Whole, size: int) -> bytes:
-    """Return the ONNX file's bytes; the number of frames is left open."""
+def _to_onnx(whole: Whole, size: int, path: Path) -> None:
+    """Write the ONNX file; the number of frames is left open."""
     frame = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     outputs = ["points", "confidence"][: len(whole(frame))]
-    buffer = io.BytesIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter, on its own inner workings
         torch.onnx.export(
             whole,
             (frame,),
-            buffer,
+            str(path),
             input_names=["image"],
             output_names=outputs,
             dynamic_axes={key: {0: "batch"} for key in ["image", *outputs]},
             opset_version=_OPSET,
             dynamo=False,
         )
-    return buffer.getvalue()
 
 
 def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:

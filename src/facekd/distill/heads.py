@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -61,8 +61,10 @@ class Spatial(nn.Module):
         self.register_buffer("axis", axis, persistent=False)
         self.cell = stride / size
         if sigma:
+            bias = self.out.bias
+            assert bias is not None
             with torch.no_grad():
-                self.out.bias[3 * points :] = _FIRST_LOG_SIGMA
+                bias[3 * points :] = _FIRST_LOG_SIGMA
 
     def forward(self, features: list[Tensor]) -> Output:
         """Map features, fine to coarse, to landmarks (B, N, 2), log-sigma (B, N), log-heatmaps (B, N, h, w)."""
@@ -98,7 +100,7 @@ def _separable(channels: int) -> nn.Module:
 
 def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
     """Return the coordinate head and its backbone."""
-    body = backbone(a.backbone, num_classes=0)
+    body: Any = backbone(a.backbone, num_classes=0)
     # Some backbones (MobileNetV3) have a layer of their own behind the pooling, which is wider.
     channels = int(getattr(body, "head_hidden_size", None) or body.num_features)
     return Coordinates(channels, a.points, a.dropout, a.sigma), body
@@ -106,7 +108,7 @@ def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.
 
 def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
     """Return the spatial head and its backbone."""
-    body = backbone(a.backbone, features_only=True)
+    body: Any = backbone(a.backbone, features_only=True)
     info = body.feature_info
     levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= _STRIDE]
     body = backbone(a.backbone, features_only=True, out_indices=levels)

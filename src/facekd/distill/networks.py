@@ -101,7 +101,7 @@ class LandmarkNet(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """Return the landmarks of images (B, 3, S, S) in [0, 1]."""
-        features = self.backbone((images - self.mean) / self.std)
+        features = self.backbone((images - self.get_buffer("mean")) / self.get_buffer("std"))
         return Prediction(*self.head(features))
 
 

@@ -93,8 +93,12 @@ class _SharedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         y = centred * scale[:, None, None] + self.bias[:, None, None]
-        activation: Any = getattr(self, "act", None)
-        return (activation(self.drop(y)) if activation is not None else y).to(x.dtype)
+        rest: list[Any] = [
+            getattr(self, name) for name in ("drop", "act") if hasattr(self, name)
+        ]  # timm's BatchNormAct2d
+        for layer in rest:
+            y = layer(y)
+        return y.to(x.dtype)
 
 
 def share_of(batch: int, fabric: Fabric) -> int:

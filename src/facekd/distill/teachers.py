@@ -54,7 +54,7 @@ def look(
     The first process computes them and the others read its file.
     """
     if fabric.global_rank == 0 and not path.is_file():
-        net = net.eval().to(fabric.device, memory_format=torch.channels_last)
+        net = net.eval().to(fabric.device).to(memory_format=torch.channels_last)
         found = np.empty((views, *train.points.shape), np.float32)
         for view in track(range(views), f"{title} looks at {views} views", transient=True):
             for start in range(0, len(train), _BATCH):

@@ -181,7 +181,7 @@ def fit(
             if (step + 1) % per_epoch:
                 continue
             epoch = (step + 1) // per_epoch
-            means = {key: float(fabric.all_reduce(value, reduce_op="mean")) / per_epoch for key, value in sums.items()}
+            means = {key: _mean(fabric, value) / per_epoch for key, value in sums.items()}
             sums = {}
             if not math.isfinite(means["total"]):
                 raise TrainingError(
@@ -223,6 +223,13 @@ def validate(
     truth = np.concatenate(wanted)
     normaliser = metrics.inter_ocular(truth, markup) if markup.inter_ocular else metrics.box_diagonal(truth)
     return 100 * float(np.mean(metrics.nme(np.concatenate(points), truth, normaliser)))
+
+
+def _mean(fabric: Fabric, value: Tensor) -> float:
+    """Return the mean of a scalar over all processes."""
+    mean = fabric.all_reduce(value, reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return float(mean)
 
 
 def _optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
