@@ -68,9 +68,14 @@ def export(
 
 
 def _figures(run: Path) -> dict[str, object]:
-    """Return what a run measured of its student, for the card."""
+    """Return what a run measured of its student, for the card: NME in percent per subset, by data set and boxes."""
     path = run / "evaluation.json"
     if not path.is_file():
         return {}
-    results = json.loads(path.read_text())["results"]
-    return {result["boxes"]: result for result in results if result["model"] == "student"}
+    figures: dict[str, object] = {}
+    for result in json.loads(path.read_text())["results"]:
+        if result["model"] == "student":
+            name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
+            key = f"nme_{result['normaliser']}"
+            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
+    return figures

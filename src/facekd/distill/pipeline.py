@@ -294,10 +294,11 @@ def _evaluate(run: Run) -> None:
 
 def _about_the_run(run: Run, test: Pack) -> str:
     r = run.recipe
+    options = " ".join([r.student.loss, *(f"{key} {value}" for key, value in r.student.loss_options.items())])
     return (
         f"{len(run.train)} training faces, {len(run.val)} for validation, {len(test)} for the test; {r.input.size} px; "
-        f"teachers {r.tough.backbone}, student {r.student.backbone}; student with teachers: {r.student.loss} "
-        f"{r.student.loss_options or ''}, without: {r.baseline.loss}, both {r.student.epochs} epochs; seed {r.seed}."
+        f"teachers {r.tough.backbone}, student {r.student.backbone}; student with teachers: {options}, "
+        f"without: {r.baseline.loss}, both {r.student.epochs} epochs; seed {r.seed}."
     )
 
 
