@@ -98,7 +98,7 @@ class OpenCV(Contestant):
     """OpenCV's Facemark LBF with its Haar cascade."""
 
     def __init__(self, threads: int, model: str) -> None:
-        weights = next(package("GoldenFace").rglob("*lbf*.yaml"))
+        weights = package("GoldenFace") / "landmark.yaml"
         self.facemark = cv2.face.createFacemarkLBF()
         self.facemark.loadModel(str(weights))
         self.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")

@@ -172,8 +172,8 @@ def table(result: dict[str, Any]) -> str:
         "",
         "*MediaPipe's mesh has another mark-up: for each of the 68 points the nearest of its 468 vertices was taken.",
         "Its jaw is the edge of a 3-D mesh, not the visible outline, so its NME 68 says little, and its NME 51 counts",
-        "a systematic offset as error. It takes no boxes: it looks for the face in a crop of twice the box, and its time",
-        "includes that.",
+        "a systematic offset as error. It takes no boxes: it looks for the face in a crop of twice the box, and its",
+        "time includes that.",
         "",
     ]
     return "\n".join(lines)
