@@ -16,7 +16,7 @@ from facekd.errors import InputError
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp, convert
 from facekd.runtime.detector import Detector, YuNet
-from facekd.runtime.images import Photo, read_ahead
+from facekd.runtime.images import Photo, read_ahead, read_image
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
 from facekd.runtime.pose import Pose, head_pose
 
@@ -126,7 +126,8 @@ class Landmarker:
         Raises:
             InputError: the photo cannot be read, or a box is not a box.
         """
-        return self.detect_batch([photo], None if boxes is None else [boxes], tight)[0]
+        (faces,) = self._landmarks([self._cut(read_image(photo), boxes, tight)])
+        return faces
 
     __call__ = detect
 
@@ -167,9 +168,16 @@ class Landmarker:
             except InputError as error:
                 waiting.append(error)
             if sum(len(crops.boxes) for crops in waiting if isinstance(crops, _Crops)) >= _BATCH:
-                yield from self._landmarks(waiting)
+                yield from self._in_order(waiting)
                 waiting = []
-        yield from self._landmarks(waiting)
+        yield from self._in_order(waiting)
+
+    def _in_order(self, photos: list[_Crops | InputError]) -> Iterator[list[Face] | InputError]:
+        """Yield the faces of each photo that was cut, and each error in its place."""
+        cut = [crops for crops in photos if isinstance(crops, _Crops)]
+        found = self._landmarks(cut) if cut else iter(())
+        for photo in photos:
+            yield photo if isinstance(photo, InputError) else next(found)
 
     def _cut(self, photo: np.ndarray, boxes: Any, tight: bool) -> _Crops:
         """Find the faces of a photo, or take the given ones, and cut them out."""
@@ -185,18 +193,11 @@ class Landmarker:
         images = [geometry.warp(photo, matrix, size) for matrix in matrices]
         return _Crops(boxes, scores, matrices, np.array(images, np.uint8).reshape(-1, size, size, 3))
 
-    def _landmarks(self, photos: list[_Crops | InputError]) -> Iterator[list[Face] | InputError]:
-        """Run the network once for several photos and share the points out."""
-        cut = [crops for crops in photos if isinstance(crops, _Crops)]
-        if not cut:
-            yield from (error for error in photos if isinstance(error, InputError))
-            return
-        points, confidence = self.model(np.concatenate([crops.images for crops in cut]))
+    def _landmarks(self, photos: Sequence[_Crops]) -> Iterator[list[Face]]:
+        """Run the network once for the faces of several photos, and share the points out."""
+        points, confidence = self.model(np.concatenate([crops.images for crops in photos]))
         start = 0
         for crops in photos:
-            if isinstance(crops, InputError):
-                yield crops
-                continue
             part = slice(start, start + len(crops.boxes))
             start = part.stop
             in_photo = geometry.apply(geometry.invert(crops.matrices), points[part].astype(np.float64))
