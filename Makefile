@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
 	rm -rf demo
-	$(BIN)/facekd prepare synthetic demo/synthetic.parquet --count 1500 --size 160
+	$(BIN)/facekd prepare synthetic demo/synthetic.parquet --count 1200 --size 160
 	$(BIN)/facekd inspect demo/synthetic.parquet --out demo/inspect
 	$(BIN)/facekd distill demo --data demo/synthetic.parquet --out demo/run
 	$(BIN)/facekd export demo/run demo/student.onnx
@@ -17,7 +17,7 @@ demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what
 
 test: $(VENV)/.dev  ## lint, types, import contract and all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
