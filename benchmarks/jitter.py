@@ -2,16 +2,17 @@
 
     python benchmarks/jitter.py [--videos FOLDER] [--out docs/benchmarks]
 
-Three kinds of video: a still picture with sensor noise, where every motion is error; a slow pan over it, where the true
-motion is known; and real videos, which have no labels: there the lag is the delay at which the filtered points fit the
-unfiltered ones best. Writes jitter.json and, from it, the table jitter.md.
+Three kinds of video: a still picture with sensor noise, where every motion is error; a slow pan over it, where the
+true motion is known; and real videos, which have no labels: there the lag is the delay at which the filtered points fit
+the unfiltered ones best. Writes jitter.json and, from it, the table jitter.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,13 @@ from facekd.runtime.detector import YuNet
 from facekd.runtime.images import read_image
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.smoothing import Smoothing
-from facekd.runtime.tracking import Tracker
+from facekd.runtime.tracking import TrackedFace, Tracker
 from facekd.runtime.video import Video
 
 FPS = 30.0
 NOISE = 5.0  # grey levels, standard deviation: a webcam indoors
 SPEED = 1.5  # px per frame
-MODES: dict[str, dict[str, Any]] = {
-    "detector box in every frame": {"every": 1, "smoothing": None},
-    "tracked": {"smoothing": None},
-    "tracked and filtered": {"smoothing": Smoothing()},
-}
+MODES = ("each frame on its own", "tracked", "tracked and filtered")
 _MOST_LAG = 5  # frames
 
 
@@ -48,16 +45,15 @@ def main() -> None:
     options = parser.parse_args()
 
     photo = read_image(options.photo)[:320, :320] if options.photo.name == "sample.jpg" else read_image(options.photo)
-    landmarker = Landmarker(options.model, YuNet(size=640))
-    rows = []
-    for mode, settings in MODES.items():
-        still = follow(Tracker(landmarker, **settings), moved(photo, options.frames, 0.0))
-        pan = follow(Tracker(landmarker, **settings), moved(photo, options.frames, SPEED))
-        rows.append({"video": "still with noise", "mode": mode} | measures(still, 0.0))
+    landmarker, count = Landmarker(options.model, YuNet(size=640)), options.frames
+    rows: list[dict[str, Any]] = []
+    for mode in MODES:
+        start = partial(begin, mode, landmarker)
+        rows.append({"video": "still with noise", "mode": mode} | measures(follow(start(), moved(photo, count, 0)), 0))
+        pan = follow(start(), moved(photo, count, SPEED))
         rows.append({"video": "pan with noise", "mode": mode} | measures(pan, SPEED))
         for path in sorted(options.videos.glob("*.m*")) if options.videos else ():
-            video = Video(path)
-            rows.append({"video": path.stem, "mode": mode} | measures(follow(Tracker(landmarker, **settings), video)))
+            rows.append({"video": path.stem, "mode": mode} | measures(follow(start(), Video(path))))
     rows.sort(
         key=lambda row: [row["video"] != name for name in ("still with noise", "pan with noise")] + [row["video"]]
     )
@@ -92,11 +88,21 @@ def position(index: np.ndarray | int, turn: int = 40) -> np.ndarray | int:
     return turn - abs(index % (2 * turn) - turn)
 
 
-def follow(tracker: Tracker, video: Any) -> dict[str, Any]:
-    """Track a video; return, of the face with the lowest number, frames, times, points and raw points."""
+Update = Callable[[np.ndarray, float], list[TrackedFace]]
+
+
+def begin(mode: str, landmarker: Landmarker) -> Update:
+    """Return what finds the faces of the next frame, as `Tracker.update` does."""
+    if mode == MODES[0]:
+        return lambda frame, _: [TrackedFace(0, face, face.points) for face in landmarker.detect(frame)[:1]]
+    return Tracker(landmarker, smoothing=Smoothing() if mode == MODES[2] else None).update
+
+
+def follow(update: Update, video: Iterable[tuple[float, np.ndarray]]) -> dict[str, Any]:
+    """Go through a video; return, of the first face of each frame, its frame, time, points and raw points."""
     found, ids, count = [], set(), 0
     for count, (time, frame) in enumerate(video, start=1):
-        for tracked in tracker.update(frame, time)[:1]:
+        for tracked in update(frame, time)[:1]:
             ids.add(tracked.id)
             found.append((count - 1, time, tracked.face.points, tracked.raw))
     index, time, points, raw = (np.array(values) for values in zip(*found, strict=True))
