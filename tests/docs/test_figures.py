@@ -33,6 +33,12 @@ def test_every_figure_of_the_method_is_there_and_small() -> None:
         assert 1000 < (DOCS / name).stat().st_size < 150_000, name
 
 
+def test_links_lead_somewhere() -> None:
+    for page in (DOCS / "method.md", DOCS.parent / "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
 def test_the_method_prints_the_gradients_that_the_loss_has(figures: ModuleType) -> None:
     """The table in method.md, row by row, against the loss it describes."""
     lines = (DOCS / "method.md").read_text().splitlines()
