@@ -35,7 +35,7 @@ def test_int8_is_near_and_small(exported: Path) -> None:
     spread = expected.std(axis=0).mean()  # how far answers differ from picture to picture
     assert np.abs(got - expected).mean() < 0.5 * spread
     assert not np.array_equal(got, expected)
-    assert out.stat().st_size < 0.5 * exported.stat().st_size
+    assert out.stat().st_size < 0.7 * exported.stat().st_size  # the last layer, here half of it, stays float32
     assert small.card.name == "net-int8" and small.card.figures == {} and "32 faces" in small.card.made_with["int8"]
 
 

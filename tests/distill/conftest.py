@@ -8,24 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from tiny_run import RECIPE, SHAPE
 
 from facekd.data.face import Face
 from facekd.data.pack import Pack, PackWriter
 from facekd.markup import FIVE
-
-SHAPE = np.array([[38, 40], [58, 40], [48, 52], [40, 62], [56, 62.0]])
-STAGE = {"backbone": "mobilenetv2_035", "weights": "none", "epochs": 2, "batch": 8, "lr": 1e-3, "ema": 0.9}
-RECIPE = {
-    "name": "tiny",
-    "precision": "32",
-    "input": {"size": 32, "scale": 1.3},
-    "tough": STAGE | {"loss": "l2", "dropout": 0.2},
-    "tolerant": STAGE | {"loss": "l2", "weights": "tough", "dropout": 0.2, "epochs": 1},
-    "student": STAGE | {"loss": "kd", "loss_options": {"preset": "paper"}, "epochs": 3},
-    "baseline": STAGE | {"loss": "l1"},
-    "teaching": {"mode": "views", "views": 2},
-    "evaluation": {"bootstrap": 100},
-}
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
+from tiny_run import RECIPE
 
 from facekd.data.pack import Pack
 from facekd.distill import journal, networks, recipe
@@ -34,10 +36,6 @@ def whole(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_recipe(folder: Path) -> Path:
-    import yaml
-
-    from conftest import RECIPE
-
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
     return path

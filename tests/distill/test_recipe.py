@@ -54,7 +54,7 @@ def test_settings_change_by_name() -> None:
         ("student.epochs=abc", "student.epochs = 'abc'"),
         ("tough.loss=kd", "needs teachers"),
         ("tough.weights=tough", "cannot start from itself"),
-        ("student.heatmap=1", "head: spatial"),
+        ("baseline.head=coordinate", "heatmap is a term of head: spatial"),
         ("student", "write it as key=value"),
         ("seed={", "not YAML"),
         ("name.x=1", "name is a value"),
