@@ -1,4 +1,4 @@
-"""`facekd detect`, `facekd models` and `facekd demo`."""
+"""`facekd detect`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from facekd.cli.models import demo, load, models
 from facekd.cli.track import track
-from facekd.errors import FacekdError, InputError, nearest
+from facekd.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from facekd.markup import MarkUp
     from facekd.runtime.landmarker import Landmarker
-    from facekd.runtime.model import Predictor
     from facekd.runtime.results import Journal
 
 FORMATS = ("json", "jsonl", "csv", "pts")
@@ -27,7 +27,7 @@ _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module, and `track`, to the application."""
+    """Add the commands that use models."""
     for command in (detect, track, models, demo):
         app.command()(command)
 
@@ -80,15 +80,6 @@ def detect(
             typer.echo("facekd: stopped; the same command goes on from here", err=True)
             raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(1 if failed else 0)
-
-
-def load(model: str, threads: int | None = None, providers: list[str] | None = None) -> Predictor:
-    """Return the network a user names: a bundled one (default facekd-68), an .onnx file, a run or a checkpoint."""
-    from facekd.cli.evaluate import resolve
-    from facekd.runtime.model import DEFAULT, OnnxModel, bundled
-
-    model = model or DEFAULT
-    return OnnxModel(model, threads, providers) if model in bundled() or model.endswith(".onnx") else resolve(model)
 
 
 def _is_model(argument: str) -> bool:
@@ -224,62 +215,3 @@ def _write_files(job: _Job, record: dict[str, Any], target: MarkUp, out: Path, f
         faces = [Face.from_dict(face, target) for face in record["faces"]]
         with atomic(picture) as temporary:
             Image.fromarray(drawn(read_image(job.path), faces)).save(temporary, quality=92)
-
-
-def models() -> None:
-    """List the bundled models and check their files; the exit code says if one is damaged."""
-    from facekd.runtime.card import ModelCard
-    from facekd.runtime.detector import yunet_weights
-    from facekd.runtime.model import bundled
-
-    damaged = 0
-    for name, path in bundled().items():
-        try:
-            card = ModelCard.load(path)
-            card.verify(path)
-        except FacekdError as error:
-            damaged += 1
-            typer.echo(f"{name}: {error}")
-            continue
-        kind = f"{card.markup.count} points ({card.markup.name}), {card.size} px, {path.stat().st_size / 1e6:.1f} MB"
-        typer.echo(f"{name}: {kind}, verified")
-        for title, text in (("figures", json.dumps(card.figures)), ("confidence", card.confidence)):
-            typer.echo(f"  {title}: {text}") if text not in (None, "{}") else None
-        for data in card.data:
-            typer.echo(f"  data: {data.get('name')}; {data.get('terms')}")
-    try:
-        typer.echo(f"face detector: YuNet, {yunet_weights().stat().st_size / 1e6:.1f} MB, verified")
-    except FacekdError as error:
-        damaged += 1
-        typer.echo(f"face detector: {error}")
-    raise typer.Exit(1 if damaged else 0)
-
-
-def demo(
-    out: Path = typer.Option(Path("facekd-demo"), "--out", "-o", help="Folder for the picture and the points."),
-    model: str = typer.Option("", "--model", "-m", help="As for detect."),
-) -> None:
-    """Find the landmarks of a sample picture with six synthetic faces."""
-    import time
-
-    from PIL import Image
-
-    from facekd.files import atomic
-    from facekd.runtime.drawing import draw
-    from facekd.runtime.images import read_image
-    from facekd.runtime.landmarker import Landmarker
-
-    sample = Path(__file__).parents[1] / "models" / "sample.jpg"
-    photo, landmarker = read_image(sample), Landmarker(load(model))
-    landmarker.detect(photo)  # the first call also allocates
-    start = time.perf_counter()
-    faces = landmarker.detect(photo)
-    took = time.perf_counter() - start
-    with atomic(out / "sample.landmarks.jpg") as temporary:
-        Image.fromarray(draw(photo, faces)).save(temporary, quality=92)
-    with atomic(out / "sample.json") as temporary:
-        temporary.write_text(json.dumps([face.to_dict() for face in faces]) + "\n", encoding="utf-8")
-    typer.echo(f"{len(faces)} faces in {took * 1e3:.0f} ms; {out / 'sample.landmarks.jpg'} shows them")
-    for face in faces:
-        pose = f", yaw {face.pose.yaw:.0f}, pitch {face.pose.pitch:.0f}, roll {face.pose.roll:.0f}" if face.pose else ""
-        typer.echo(f"  box {face.box.round().astype(int).tolist()}, score {face.score:.2f}{pose}")

@@ -41,7 +41,7 @@ def track(
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    from facekd.cli.detect import load
+    from facekd.cli.models import load
     from facekd.files import atomic
     from facekd.runtime.detector import YuNet
     from facekd.runtime.drawing import draw

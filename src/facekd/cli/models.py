@@ -1,0 +1,88 @@
+"""`facekd models` and `facekd demo`, and finding the model that a user names."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from facekd.errors import FacekdError
+
+if TYPE_CHECKING:
+    from facekd.runtime.model import Predictor
+
+
+def load(model: str, threads: int | None = None, providers: list[str] | None = None) -> Predictor:
+    """Return the network a user names: a bundled one (default facekd-68), an .onnx file, a run or a checkpoint."""
+    from facekd.cli.evaluate import resolve
+    from facekd.runtime.model import DEFAULT, OnnxModel, bundled
+
+    model = model or DEFAULT
+    return OnnxModel(model, threads, providers) if model in bundled() or model.endswith(".onnx") else resolve(model)
+
+
+def models() -> None:
+    """List the bundled models and check their files; the exit code says if one is damaged."""
+    from facekd.runtime.card import ModelCard
+    from facekd.runtime.detector import yunet_weights
+    from facekd.runtime.model import bundled
+
+    damaged = 0
+    for name, path in bundled().items():
+        try:
+            card = ModelCard.load(path)
+            card.verify(path)
+        except FacekdError as error:
+            damaged += 1
+            typer.echo(f"{name}: {error}")
+            continue
+        kind = f"{card.markup.count} points ({card.markup.name}), {card.size} px, {path.stat().st_size / 1e6:.1f} MB"
+        typer.echo(f"{name}: {kind}, verified")
+        for title, figures in card.figures.items():
+            typer.echo(f"  {title}: {_plain(figures)}")
+        if card.confidence:
+            typer.echo(f"  confidence: {card.confidence}")
+        for data in card.data:
+            typer.echo(f"  data: {data.get('name')}; {data.get('terms')}")
+    try:
+        typer.echo(f"face detector: YuNet, {yunet_weights().stat().st_size / 1e6:.1f} MB, verified")
+    except FacekdError as error:
+        damaged += 1
+        typer.echo(f"face detector: {error}")
+    raise typer.Exit(1 if damaged else 0)
+
+
+def _plain(figures: Any) -> str:
+    """Return figures of a model card, however nested, as words."""
+    return ", ".join(f"{key} {value}" for key, value in figures.items()) if isinstance(figures, dict) else str(figures)
+
+
+def demo(
+    out: Path = typer.Option(Path("facekd-demo"), "--out", "-o", help="Folder for the picture and the points."),
+    model: str = typer.Option("", "--model", "-m", help="As for detect."),
+) -> None:
+    """Find the landmarks of a sample picture with six synthetic faces."""
+    from PIL import Image
+
+    from facekd.files import atomic
+    from facekd.runtime.drawing import draw
+    from facekd.runtime.images import read_image
+    from facekd.runtime.landmarker import Landmarker
+
+    sample = Path(__file__).parents[1] / "models" / "sample.jpg"
+    photo, landmarker = read_image(sample), Landmarker(load(model))
+    landmarker.detect(photo)  # the first call also allocates
+    start = time.perf_counter()
+    faces = landmarker.detect(photo)
+    took = time.perf_counter() - start
+    with atomic(out / "sample.landmarks.jpg") as temporary:
+        Image.fromarray(draw(photo, faces)).save(temporary, quality=92)
+    with atomic(out / "sample.json") as temporary:
+        temporary.write_text(json.dumps([face.to_dict() for face in faces]) + "\n", encoding="utf-8")
+    typer.echo(f"{len(faces)} faces in {took * 1e3:.0f} ms; {out / 'sample.landmarks.jpg'} shows them")
+    for face in faces:
+        pose = f", yaw {face.pose.yaw:.0f}, pitch {face.pose.pitch:.0f}, roll {face.pose.roll:.0f}" if face.pose else ""
+        typer.echo(f"  box {face.box.round().astype(int).tolist()}, score {face.score:.2f}{pose}")
