@@ -28,7 +28,7 @@ from facekd.distill.objective import Objective
 from facekd.geometry import tight_box
 from facekd.markup import IBUG68
 
-BATCH, WARM_UP, STEPS = 32, 2, 8
+BATCH, WARM_UP, STEPS = 32, 3, 6
 CASES = [
     ("student", "mobilenetv2_100", "coordinate", 128),
     ("student", "mobilenetv2_100", "coordinate", 224),
