@@ -11,7 +11,7 @@ import typer
 from facekd.errors import ModelError
 
 if TYPE_CHECKING:
-    from facekd.evaluate.protocol import Predictor
+    from facekd.runtime.model import Predictor
 
 
 def register(app: typer.Typer) -> None:

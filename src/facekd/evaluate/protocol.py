@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError, nearest
 from facekd.evaluate import metrics
-from facekd.geometry import BoxTransform, apply, crop_matrix, invert, iou, square, warp
-from facekd.markup import MarkUp, convert, convertible
+from facekd.geometry import apply, crop_matrix, invert, iou, square, warp
+from facekd.markup import convert, convertible
+from facekd.runtime.model import Predictor
 
 BOXES = ("truth", "detector")
 NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")
@@ -27,29 +28,6 @@ FOUND = 0.3  # IoU with the true box above which a detection is this face
 
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # RGB (h, w, 3) -> boxes (k, 4), scores (k,)
 FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
-
-
-class Predictor(Protocol):
-    """What evaluation needs of a model, whether it runs in ONNX Runtime or torch."""
-
-    @property
-    def size(self) -> int:
-        """Side of a network frame in pixels."""
-
-    @property
-    def scale(self) -> float:
-        """Side of the square crop, in units of the tight landmark box's larger side."""
-
-    @property
-    def markup(self) -> MarkUp:
-        """What the N points are."""
-
-    @property
-    def detector(self) -> BoxTransform | None:
-        """From a face detector's box to a tight landmark box; None if it was never fitted."""
-
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return points (B, N, 2) in frame pixels and confidence (B, N) or None for (B, size, size, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True, eq=False)
