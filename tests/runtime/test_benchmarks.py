@@ -23,7 +23,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, contestant = load("jitter"), load("runtime"), load("contestant")
+jitter, runtime, contestant, confidence = map(load, ("jitter", "runtime", "contestant", "confidence"))
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
 
@@ -109,3 +109,21 @@ def test_table_shows_ratios_to_the_first_row() -> None:
     result = {"command": "x", "machine": "y", "faces": 2, "missed_by_yunet": 0, "rows": rows}
     assert "| ours | 1 | 1.00 x | 1.00 x | 5.00 |" in runtime.table(result)
     assert "| dlib 68 | 1 | 1.50 x | 1.00 x | 5.00 |" in runtime.table(result)
+
+
+def test_rank_correlation_of_known_orders() -> None:
+    values = np.array([0.1, 0.5, 0.2, 0.9])
+    assert confidence.rank_correlation(values, values**3) == pytest.approx(1)
+    assert confidence.rank_correlation(values, -values) == pytest.approx(-1)
+    # Ranks 1 2 3 4 and 2 1 3 4: 1 - 6 * (1 + 1) / (4 * 15) = 0.8
+    assert confidence.rank_correlation(np.arange(4), np.array([1, 0, 2, 3])) == pytest.approx(0.8)
+
+
+def test_honest_confidence_is_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    stated = rng.uniform(0, 1, (500, 20))
+    errors = np.where(rng.uniform(0, 1, stated.shape) < stated, 0.02, 0.09)
+    found = confidence.measures(errors, stated)
+    assert found["calibration_error"] < 0.02 and found["rank_correlation_points"] < -0.4
+    assert [group["error"] for group in found["groups"]] == sorted((g["error"] for g in found["groups"]), reverse=True)
+    assert confidence.measures(errors, 1 - stated)["calibration_error"] > 0.4
