@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-_MEBIBYTE = 1024**2 if sys.platform == "darwin" else 1024  # of ru_maxrss
 _WARM_UP = 10
 
 # The vertices of MediaPipe's face mesh next to the iBUG points, 17 to a line. Those of the jaw (0-16)
@@ -37,30 +36,33 @@ _MESH = [
 ]
 
 
-class Contestant:
-    """A library: its own face detector, and landmarks within a box."""
+class Contestant(ABC):
+    """A library: landmarks within a box, and photos from file to points with the library's own face detector."""
 
-    fitted = True  # whether its boxes have to be learnt from its own detector
-
-    def detect(self, image: np.ndarray) -> np.ndarray:
-        """Return boxes (k, 4) of an image (H, W, 3) uint8 RGB."""
-        raise NotImplementedError
-
+    @abstractmethod
     def landmarks(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        """Return the points (68, 2) of the face in a box, or None if the library finds none."""
-        raise NotImplementedError
+        """Return the points (68, 2) of the face in a box of an image (H, W, 3) uint8 RGB, or None without a face."""
 
+    @abstractmethod
     def stream(self, paths: Iterable[str]) -> Iterator[int]:
         """Yield how many faces each photo has, as the library's users would find them: read, detect, landmarks."""
+
+
+class Boxed(Contestant):
+    """A library whose detector gives boxes and whose landmarks take them: given boxes are mapped to its own."""
+
+    @abstractmethod
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        """Return boxes (k, 4) of an image (H, W, 3) uint8 RGB."""
+
+    def stream(self, paths: Iterable[str]) -> Iterator[int]:
         for path in paths:
             image = read(path)
             yield sum(self.landmarks(image, box) is not None for box in self.detect(image))
 
 
 class Facekd(Contestant):
-    """This package."""
-
-    fitted = False  # the model card holds the transform
+    """This package; the model card holds the transform of the boxes."""
 
     def __init__(self, threads: int, model: str) -> None:
         from facekd.runtime.landmarker import Landmarker
@@ -75,7 +77,7 @@ class Facekd(Contestant):
             yield len(faces)
 
 
-class Dlib(Contestant):
+class Dlib(Boxed):
     """dlib's HOG detector and its ensemble of regression trees, trained on 300W."""
 
     def __init__(self, threads: int, model: str) -> None:
@@ -94,7 +96,7 @@ class Dlib(Contestant):
         return np.array([(point.x, point.y) for point in shape.parts()], float)
 
 
-class OpenCV(Contestant):
+class OpenCV(Boxed):
     """OpenCV's Facemark LBF with its Haar cascade."""
 
     def __init__(self, threads: int, model: str) -> None:
@@ -117,8 +119,6 @@ class OpenCV(Contestant):
 
 class MediaPipe(Contestant):
     """MediaPipe's face mesh: it takes no boxes, so it gets a crop of twice the box and finds the face in it again."""
-
-    fitted = False
 
     def __init__(self, threads: int, model: str) -> None:
         import mediapipe
@@ -155,14 +155,25 @@ def package(name: str) -> Path:
     return Path(importlib.util.find_spec(name).submodule_search_locations[0])
 
 
+def peak_memory() -> float:
+    """Return the most memory this process has held, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss starts at what the parent held when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
 def read(path: str) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
 
 
-def to_own_box(contestant: Contestant, photos: list[dict[str, Any]]) -> np.ndarray:
+def to_own_box(contestant: Boxed, photos: list[dict[str, Any]]) -> np.ndarray:
     """Return scale, shift x and shift y (in larger sides) that make given boxes into the contestant's own."""
     rows = []
-    for photo in photos if contestant.fitted else ():
+    for photo in photos:
         given = np.array(photo["box"])
         centre, side = (given[:2] + given[2:]) / 2, (given[2:] - given[:2]).max()
         for own in contestant.detect(read(photo["photo"])):
@@ -194,7 +205,7 @@ def main() -> None:
 
     work = json.loads(options.faces.read_text())
     contestant = CONTESTANTS[options.name](options.threads, options.model)
-    transform = None if not contestant.fitted else to_own_box(contestant, work["fit"])
+    transform = to_own_box(contestant, work["fit"]) if isinstance(contestant, Boxed) else None
     points, milliseconds = [], []
     for index in [*range(min(_WARM_UP, len(work["faces"]))), *range(len(work["faces"]))]:
         face = work["faces"][index]
@@ -204,7 +215,7 @@ def main() -> None:
         milliseconds.append((time.perf_counter() - start) * 1e3)
         points.append(None if found is None else np.round(found, 3).tolist())
     points, milliseconds = points[-len(work["faces"]) :], milliseconds[-len(work["faces"]) :]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEBIBYTE
+    memory = peak_memory()
     start = time.perf_counter()
     faces = sum(contestant.stream(face["photo"] for face in work["faces"]))
     seconds = time.perf_counter() - start

@@ -78,7 +78,7 @@ def moved(photo: np.ndarray, frames: int, speed: float) -> Iterator[tuple[float,
         # There and back, so that the face stays in view.
         shift = speed * position(index)
         frame = cv2.warpAffine(
-            photo, np.array([[1, 0, -shift], [0, 1, 0]]), (width, height), borderMode=cv2.BORDER_REPLICATE
+            photo, np.array([[1, 0, -shift], [0, 1, 0.0]]), (width, height), borderMode=cv2.BORDER_REPLICATE
         )
         yield index / FPS, np.clip(frame + rng.normal(0, NOISE, frame.shape), 0, 255).astype(np.uint8)
 

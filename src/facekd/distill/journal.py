@@ -100,3 +100,9 @@ def read(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def curve(path: Path) -> dict[str, list[float]]:
+    """Return the validation error by epoch of a log.jsonl, as columns to draw."""
+    records = read(path)
+    return {"epoch": [r["epoch"] for r in records], "validation NME, %": [r["val_nme"] for r in records]}

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekd.errors import RecipeError, nearest
 
+STAGES = ("tough", "tolerant", "student", "baseline")
+TEACHERS = ("tough", "tolerant")
+
 
 class Settings(BaseModel):
     """A group of settings that refuses names it does not know."""
@@ -62,8 +65,10 @@ class Stage(Settings):
     dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
     mean_start: bool = Field(True, description="the head starts at the mean training shape")
     standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
-    loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd; kd needs both teachers")
+    seed: int = Field(0, description="added to the recipe's for this network's start, order and dropout; views stay")
+    loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
+    teachers: tuple[Literal["tough", "tolerant"], ...] = Field(TEACHERS, description="kd: whose landmarks it sees")
     sigma: float = Field(0, ge=0, description="weight of the likelihood of each point's spread; 0: no confidence")
     heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
     epochs: int = Field(30, ge=1)
@@ -80,6 +85,8 @@ class Stage(Settings):
     def _check(self) -> Stage:
         if self.heatmap and self.head != "spatial":
             raise ValueError("heatmap is a term of head: spatial; set head or drop heatmap")
+        if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
+            raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
         return self
 
 
@@ -90,10 +97,6 @@ class Teaching(Settings):
     views: int = Field(
         8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)"
     )
-
-    def fixed_views(self, epochs: int) -> int | None:
-        """Return how many fixed views a student of so many epochs has; None: each epoch draws new ones."""
-        return min(self.views, epochs) if self.mode == "views" else None
 
 
 class Evaluation(Settings):
@@ -121,17 +124,52 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        for name in ("tough", "tolerant", "baseline"):
+        for name in (*TEACHERS, "baseline"):
             if getattr(self, name).loss == "kd":
                 raise ValueError(f"{name}.loss is kd, which needs teachers; only the student has them")
-        if self.tough.weights == "tough":
-            raise ValueError("tough.weights is tough: a stage cannot start from itself")
+        for index, name in enumerate(STAGES):
+            start = getattr(self, name).weights
+            if start in STAGES[index:]:
+                raise ValueError(f"{name}.weights is {start}: a network starts from an earlier one, not from {start}")
         return self
+
+    def needs(self, name: str) -> list[str]:
+        """Return the networks that have to be there before one can be trained: its start and its teachers."""
+        stage: Stage = getattr(self, name)
+        start = [stage.weights] if stage.weights in STAGES else []
+        return list(dict.fromkeys([*start, *(stage.teachers if stage.loss == "kd" else ())]))
+
+    def fixed_views(self, name: str) -> int | None:
+        """Return how many fixed views a network is trained on; None: each epoch draws new ones."""
+        fixed = self.teaching.mode == "views" and name not in TEACHERS
+        return min(self.teaching.views, getattr(self, name).epochs) if fixed else None
+
+    def identity(self, name: str) -> dict[str, Any]:
+        """Return every setting that decides what a network becomes: two of one identity, on one pack, are the same.
+
+        Settings at their defaults are left out, so that an option that is added later changes no identity.
+        """
+        stage: Stage = getattr(self, name)
+        groups = {"input": self.input, "augment": self.augment, "stage": stage}
+        if name == "tolerant":
+            groups["shape"] = self.shape
+        identity: dict[str, Any] = {key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()}
+        identity["stage"]["weights"] = Path(stage.weights).name
+        if stage.loss != "kd":
+            identity["stage"].pop("teachers", None)
+        needed = {other: self.identity(other) for other in self.needs(name)}
+        return identity | {
+            "soft": name == "tolerant",
+            "seed": self.seed,
+            "precision": self.precision,
+            "views": self.fixed_views(name),
+            "needs": needed,
+        }
 
     def published(self) -> dict[str, Any]:
         """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
         values = self.model_dump(mode="json")
-        for stage in ("tough", "tolerant", "student", "baseline"):
+        for stage in STAGES:
             values[stage]["weights"] = Path(values[stage]["weights"]).name
         return values
 

@@ -1,7 +1,8 @@
-"""What two frozen teachers say of the student's view: asked online, or once for a fixed number of views per face."""
+"""What frozen teachers say of the student's view: asked online, or once for a fixed number of views per face."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +20,28 @@ _BATCH = 64
 
 
 class OnlineTeachers:
-    """Teachers that look at each view as it comes: endless views, at the cost of both forward passes in every step."""
+    """Teachers, by name, that look at each view as it comes: endless views, at a forward pass each in every step."""
 
-    def __init__(self, tough: LandmarkNet, tolerant: LandmarkNet, fabric: Fabric) -> None:
-        self.nets = [net.eval().requires_grad_(False).to(fabric.device) for net in (tough, tolerant)]
+    def __init__(self, nets: Mapping[str, LandmarkNet], fabric: Fabric) -> None:
+        self.nets = {name: net.eval().requires_grad_(False).to(fabric.device) for name, net in nets.items()}
         self.fabric = fabric
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> tuple[Tensor, Tensor]:
-        """Return the normalised landmarks (B, N, 2) of both teachers."""
+    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+        """Return each teacher's normalised landmarks (B, N, 2)."""
         with self.fabric.autocast():
-            tough, tolerant = (net(images).landmarks for net in self.nets)
-        return tough, tolerant
+            return {name: net(images).landmarks for name, net in self.nets.items()}
 
 
 class ViewedTeachers:
-    """Teachers whose landmarks were written down: predictions[view, face] is (N, 2), of the same augmented view."""
+    """Teachers whose landmarks were written down: predictions[name][view, face] is (N, 2), of the same augmented view."""
 
-    def __init__(self, tough: np.ndarray, tolerant: np.ndarray, device: torch.device) -> None:
-        self.predictions, self.device = (tough, tolerant), device
+    def __init__(self, predictions: Mapping[str, np.ndarray], device: torch.device) -> None:
+        self.predictions, self.device = predictions, device
 
-    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> tuple[Tensor, Tensor]:
-        """Return the normalised landmarks (B, N, 2) of both teachers."""
-        tough, tolerant = (torch.from_numpy(known[view, faces]).to(self.device) for known in self.predictions)
-        return tough, tolerant
+    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+        """Return each teacher's normalised landmarks (B, N, 2)."""
+        return {name: torch.from_numpy(known[view, faces]).to(self.device) for name, known in self.predictions.items()}
 
 
 @torch.no_grad()

@@ -63,8 +63,8 @@ class Batch(NamedTuple):
     view: int
 
 
-# The teachers' normalised landmarks (B, N, 2), tough then tolerant, of views (B, 3, S, S) of those faces.
-Guidance = Callable[[Tensor, np.ndarray, int], tuple[Tensor, Tensor]]
+# The normalised landmarks (B, N, 2) of each teacher, by name, for views (B, 3, S, S) of those faces.
+Guidance = Callable[[Tensor, np.ndarray, int], dict[str, Tensor]]
 
 
 class Average:
@@ -130,6 +130,9 @@ def fit(
     folder: Path,
     guidance: Guidance | None = None,
     views: int | None = None,
+    *,
+    title: str,
+    seed: int,
 ) -> dict[str, Any]:
     """Train `net` in place, ending with the averaged weights; go on from the folder's checkpoint if there is one.
 
@@ -140,15 +143,17 @@ def fit(
         train, val: faces; val is only looked at.
         augmenter, plain: make the views for training and for validation.
         markup: for the normaliser of the validation error.
-        folder: the stage's; checkpoint.pt, log.jsonl and tensorboard/ go there.
+        folder: the network's; checkpoint.pt, log.jsonl and tensorboard/ go there.
         guidance: the teachers' landmarks of a batch, for losses that want them.
         views: how many fixed views there are; None: endless.
+        title: the network's name, for messages.
+        seed: of the faces' order and of dropout; the views are the augmenter's.
     Returns:
         epochs, seconds, images_per_second and the last record's values.
     Raises:
         TrainingError: the loss is not a number, or the batch does not divide among the processes.
     """
-    torch.manual_seed(augmenter.seed)
+    torch.manual_seed(seed)
     objective = Objective(stage)
     optimiser = _optimiser(stage, share_batch_norm(accelerate(net), fabric))
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
@@ -157,19 +162,19 @@ def fit(
     per_epoch = max(1, len(train) // min(stage.batch, len(train)))
     steps = stage.epochs * per_epoch
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
-    source = batches(train, stage.batch, augmenter.seed, start, views, fabric)
+    source = batches(train, stage.batch, seed, start, views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    with Journal(folder, folder.name, steps, start, quiet=not first) as journal:
+    with Journal(folder, title, steps, start, quiet=not first) as journal:
         sums: dict[str, Tensor] = {}
         for step in range(start, steps):
             batch = next(source)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(stage, step, steps)
-            torch.manual_seed(hash((augmenter.seed, step, fabric.global_rank)) % 2**63)  # for dropout
+            torch.manual_seed(hash((seed, step, fabric.global_rank)) % 2**63)  # for dropout
             net.train()
             images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
-            teachers = guidance(images, batch.faces, batch.view) if guidance else ()
-            terms = objective(model(images), target, *teachers)
+            teachers = guidance(images, batch.faces, batch.view) if guidance else {}
+            terms = objective(model(images), target, **teachers)
             optimiser.zero_grad()
             fabric.backward(terms["total"])
             if stage.clip:
@@ -185,8 +190,8 @@ def fit(
             sums = {}
             if not math.isfinite(means["total"]):
                 raise TrainingError(
-                    f"{folder.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
-                    f"{folder}, lower {folder.name}.lr (now {stage.lr:g}) and start the run anew in another folder"
+                    f"{title}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
+                    f"{folder}, lower {title}.lr (now {stage.lr:g}) and start the run anew in another folder"
                 )
             error = validate(fabric, net, average, val, plain, markup, stage.batch) if first else 0.0
             rate = learning_rate(stage, step, steps)

@@ -1,0 +1,244 @@
+"""A run in the making: its faces, its views, and each of a recipe's networks trained once.
+
+A network is trained in a folder of its own, its home:
+
+    HOME/model.safetensors          the network; there when it is done
+    HOME/summary.json  log.jsonl    what training it took; tensorboard/ beside it
+    HOME/checkpoint.pt              where a broken run goes on; gone when it is done
+    HOME/shape.npz  shape.png       of the tolerant teacher: the shape model its soft-landmarks come from
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from facekd.data.pack import Pack
+from facekd.distill import networks, pictures
+from facekd.distill.augment import Augmenter
+from facekd.distill.boxes import fit_detector
+from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.distill.recipe import STAGES, Recipe, Stage
+from facekd.distill.shape import ShapeModel
+from facekd.distill.teachers import OnlineTeachers, ViewedTeachers, look
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, fit
+from facekd.errors import InputError, RecipeError
+from facekd.evaluate import protocol
+from facekd.evaluate.metrics import inter_ocular
+from facekd.evaluate.protocol import Result
+from facekd.files import atomic
+from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box
+from facekd.runtime.detector import YuNet
+
+MODEL = "model.safetensors"
+_CONFIDENT = 0.05  # of the inter-ocular distance: within it a point counts as right
+
+
+@dataclass
+class Run:
+    """What a recipe's networks share while they are trained.
+
+    Attributes:
+        recipe, pack, fabric: as given; the fabric is launched.
+        folder: holds detector.json and cache/ (decoded frames, the teachers' views), which may be deleted at any time.
+        home: maps a network's name to its folder.
+    """
+
+    recipe: Recipe
+    pack: Pack
+    folder: Path
+    fabric: Fabric
+    home: Callable[[str], Path]
+
+    @property
+    def first(self) -> bool:
+        """Return whether this is the process that writes."""
+        return self.fabric.global_rank == 0
+
+    @cached_property
+    def train(self) -> Faces:
+        """Return the faces to train on. Raises InputError when the pack has none."""
+        if not (self.pack.splits == "train").any():
+            raise InputError(f"{self.pack.path} has no faces to train on (split train)")
+        return self._faces("train")
+
+    @cached_property
+    def val(self) -> Faces:
+        """Return the faces to validate on; there may be none."""
+        return self._faces("val")
+
+    @cached_property
+    def test(self) -> Pack:
+        """Return the faces to test on."""
+        return self.pack.select("test")
+
+    def model(self, name: str) -> Path:
+        """Return where a network lies once it is done."""
+        return self.home(name) / MODEL
+
+    def augmenter(self, varied: bool = True) -> Augmenter:
+        """Return what makes this run's views; not varied: the plain crop."""
+        settings = self.recipe.augment if varied else None
+        return Augmenter(settings, self.recipe.input, self.pack.markup, self.recipe.seed, self.fabric.device)
+
+    def network(self, name: str) -> Path:
+        """Train a network, and first those that it learns from, unless they are done; return its file.
+
+        Raises:
+            InputError: the pack has no training faces.
+            RecipeError: a network cannot start from the weights of the stage it names.
+            ModelError: a backbone or its weights cannot be had.
+            TrainingError: a loss is no longer a number.
+        """
+        if self.model(name).is_file():
+            return self.model(name)
+        for other in self.recipe.needs(name):
+            self.network(other)
+        stage: Stage = getattr(self.recipe, name)
+        torch.manual_seed(self.recipe.seed + stage.seed)
+        net = self._untrained(name, stage)
+        train, val = self._soft() if name == "tolerant" else (self.train, self.val)
+        # The baseline sees the student's fixed views too, so that the teachers are all that differs.
+        views = self.recipe.fixed_views(name)
+        guidance = self._guidance(stage, views) if stage.loss == "kd" else None
+        net.to(self.fabric.device)
+        summary = fit(
+            self.fabric, net, stage, train, val, self.augmenter(), self.augmenter(varied=False), self.pack.markup,
+            self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
+        )  # fmt: skip
+        if self.first:
+            with atomic(self.home(name) / "summary.json") as temporary:
+                temporary.write_text(json.dumps(summary, indent=1))
+            networks.save(net, self._about(name), self.model(name))
+            (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
+        self.fabric.barrier()
+        return self.model(name)
+
+    def evaluate(self, name: str, title: str | None = None) -> list[Result]:
+        """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for.
+
+        title: the name to show; None: the network's.
+        """
+        model = TorchModel.load(self.model(name), device=str(self.fabric.device))
+        settings = self.recipe.evaluation
+        kinds = [kind for kind in settings.boxes if kind == "truth" or model.detector]
+        return [
+            protocol.evaluate(
+                model, self.test, kind, YuNet().detect if kind == "detector" else None,
+                model=title or name, bootstrap=settings.bootstrap,
+            )
+            for kind in kinds
+        ]  # fmt: skip
+
+    def _faces(self, split: str) -> Faces:
+        """Return the faces of a split with their decoded frames."""
+        size, scale = self.recipe.input.size, self.recipe.input.scale
+        # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
+        px = min(self.pack.meta["size"], 8 * round(size * self.pack.meta["margin"] / scale / 8))
+        if not (self.pack.splits == split).any():
+            return Faces(np.empty((0, px, px, 3), np.uint8), self.pack.points[:0], self.pack.boxes[:0])
+        path, view = self.folder / "cache" / f"{split}_{px}.npy", self.pack.select(split)
+        if self.first:
+            view.frames(path, px)
+        self.fabric.barrier()
+        frames, points = view.frames(path, px)
+        return Faces(frames, points, tight_box(points))
+
+    def _shapes(self, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+        """Return the faces' shapes (n, N, 2), normalised, and the matrices (n, 2, 3) from frame to input."""
+        matrices = crop_matrix(faces.boxes, self.recipe.input.size, self.recipe.input.scale)
+        size = self.recipe.input.size
+        return (apply(matrices, faces.points) - (size - 1) / 2) / size, matrices
+
+    def _soft(self) -> tuple[Faces, Faces]:
+        """Return the faces for training and for validation with soft-landmarks (paper) in place of the hard ones."""
+        s, home = self.recipe.shape, self.home("tolerant")
+        model = ShapeModel.fit(self._shapes(self.train)[0], s.variance, s.clip, s.procrustes)
+        if self.first:
+            home.mkdir(parents=True, exist_ok=True)
+            model.save(home / "shape.npz")
+            pictures.modes(model, home / "shape.png", self.pack.markup)
+
+        def soften(faces: Faces) -> Faces:
+            if not len(faces):
+                return faces
+            shapes, matrices = self._shapes(faces)
+            size = self.recipe.input.size
+            points = apply(invert(matrices), model.soft(shapes) * size + (size - 1) / 2).astype(np.float32)
+            return Faces(faces.frames, points, faces.boxes)
+
+        return soften(self.train), soften(self.val)
+
+    def _untrained(self, name: str, stage: Stage) -> LandmarkNet:
+        """Return a network with the weights it starts from."""
+        architecture = Architecture(
+            backbone=stage.backbone,
+            head=stage.head,
+            points=self.pack.markup.count,
+            size=self.recipe.input.size,
+            dropout=stage.dropout,
+            sigma=stage.sigma > 0,
+            standardise=stage.standardise,
+        )
+        net = LandmarkNet(architecture)
+        if stage.weights in STAGES:
+            earlier, _ = networks.load(self.model(stage.weights))
+            if earlier.architecture != architecture:
+                raise RecipeError(
+                    f"{name}.weights is {stage.weights}, which is another network; give both one backbone and head"
+                )
+            net.load_state_dict(earlier.state_dict())
+            return net
+        networks.load_backbone(net, stage.weights)
+        if stage.mean_start:
+            net.start_at(torch.from_numpy(self._shapes(self.train)[0].mean(axis=0)).float())
+        return net
+
+    def _guidance(self, stage: Stage, views: int | None) -> Guidance:
+        """Return the stage's teachers, asked online or, where there are fixed views, once for each of them."""
+        nets = {name: networks.load(self.model(name))[0] for name in stage.teachers}
+        if views is None:
+            return OnlineTeachers(nets, self.fabric)
+        said = {}
+        for name, net in nets.items():
+            # In a plain run the home is called like the network; where runs share a cache it says which one it is.
+            path = self.folder / "cache" / f"{self.home(name).name}_{views}.npy"
+            said[name] = look(net, self.train, self.augmenter(), views, path, self.fabric, name)
+        return ViewedTeachers(said, self.fabric.device)
+
+    def _about(self, name: str) -> About:
+        """Return what is saved with a network."""
+        return About(
+            markup=self.pack.markup,
+            scale=self.recipe.input.scale,
+            detector=self._detector(),
+            confident=self._confident(),
+            data=[{"name": self.pack.meta["dataset"], "terms": self.pack.meta["terms"]}],
+            recipe={"stage": name, **self.recipe.published()},
+        )
+
+    def _confident(self) -> float:
+        """Return 5 % of the mean inter-ocular distance (of the half diagonal, without eyes), normalised."""
+        shapes, _ = self._shapes(self.train)
+        eyes = self.pack.markup.inter_ocular is not None
+        distance = (
+            inter_ocular(shapes, self.pack.markup) if eyes else 0.5 * np.linalg.norm(np.ptp(shapes, axis=1), axis=-1)
+        )
+        return float(_CONFIDENT * distance.mean())
+
+    def _detector(self) -> BoxTransform | None:
+        """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""
+        path = self.folder / "detector.json"
+        if not path.is_file():
+            record = fit_detector(self.pack.select("train"))
+            with atomic(path) as temporary:
+                temporary.write_text(json.dumps(record, indent=1))
+        transform = json.loads(path.read_text())["transform"]
+        return BoxTransform.from_dict(transform) if transform else None
