@@ -28,7 +28,7 @@ CELL, COLUMNS, GAP = 200, 6, 6
 def tour(run: Path, pack: Path) -> np.ndarray:
     """Return rows of test faces: hard-landmarks, soft-landmarks, and what the student says."""
     faces = Pack.open(pack).select("test")
-    shape = ShapeModel.load(run / "shape.npz")
+    shape = ShapeModel.load(run / "tolerant" / "shape.npz")
     student = TorchModel.load(run / "student" / "model.safetensors")
     rows: list[list[np.ndarray]] = [[], [], []]
     for i in np.linspace(0, len(faces) - 1, COLUMNS).astype(int):

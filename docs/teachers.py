@@ -19,7 +19,8 @@ from facekd.data.pack import Pack
 from facekd.distill.kd_loss import KDLoss
 from facekd.distill.networks import TorchModel
 from facekd.distill.pictures import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
-from facekd.distill.pipeline import MODEL, STAGES
+from facekd.distill.recipe import STAGES
+from facekd.distill.run import MODEL
 from facekd.distill.shape import ShapeModel
 from facekd.evaluate import protocol
 from facekd.geometry import apply, crop_matrix
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("pack", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figures")
     arguments = parser.parse_args()
-    pack, shape = Pack.open(arguments.pack), ShapeModel.load(arguments.run / "shape.npz")
+    pack, shape = Pack.open(arguments.pack), ShapeModel.load(arguments.run / "tolerant" / "shape.npz")
     recipe = json.loads((arguments.run / "evaluation.json").read_text())["recipe"]
     beta = KDLoss(**recipe["student"]["loss_options"]).settings.beta
     val, train = pack.select("val"), pack.select("train")

@@ -1,4 +1,4 @@
-"""distill and export as typed: a wrong word costs one sentence, not a traceback."""
+"""distill, study and export as typed: a wrong word costs one sentence, not a traceback."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def facekd(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["distill", "quik", "--data", "x.parquet", "--out", "r"], "did you mean 'quick'"),
         (["distill", "quick", "--data", "x.parquet", "--out", "r", "--set", "seeed=1"], "did you mean 'seed'"),
         (["distill", "quick", "--data", "nowhere.parquet", "--out", "r"], "no pack at nowhere.parquet"),
+        (["study", "nowhere.yaml", "--data", "x.parquet", "--out", "r"], "no study nowhere.yaml"),
         (["export", "nowhere", "out.onnx"], "no network at nowhere"),
     ],
 )
@@ -32,5 +33,5 @@ def test_what_is_wrong_is_said_in_a_sentence(arguments: list[str], message: str,
 def test_version_and_help() -> None:
     assert facekd("--version").stdout.startswith("facekd ")
     shown = facekd("--help").stdout
-    for command in ("prepare", "inspect", "distill", "evaluate", "export", "detect", "track"):
+    for command in ("prepare", "inspect", "distill", "study", "evaluate", "export", "detect", "track"):
         assert command in shown

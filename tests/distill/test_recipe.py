@@ -53,7 +53,11 @@ def test_settings_change_by_name() -> None:
         ("student.lr=-1", "student.lr = -1: Input should be greater than 0"),
         ("student.epochs=abc", "student.epochs = 'abc'"),
         ("tough.loss=kd", "needs teachers"),
-        ("tough.weights=tough", "cannot start from itself"),
+        ("tough.weights=tough", "starts from an earlier one"),
+        ("tough.weights=student", "starts from an earlier one"),
+        ("student.teachers=[]", "kd needs teachers"),
+        ("student.teachers=[tough,tough]", "kd needs teachers"),
+        ("student.teachers=[toug]", "did you mean 'tough'"),
         ("baseline.head=coordinate", "heatmap is a term of head: spatial"),
         ("student", "write it as key=value"),
         ("seed={", "not YAML"),
@@ -82,7 +86,17 @@ def test_what_is_published_names_no_folder() -> None:
     assert "someone" not in yaml.safe_dump(settings.published())
 
 
-def test_fixed_views() -> None:
-    teaching = recipe.load("quick").teaching
-    assert teaching.fixed_views(3) == 3 and teaching.fixed_views(1000) == teaching.views
-    assert recipe.load("paper").teaching.fixed_views(3) is None
+def test_fixed_views_are_the_students_and_the_baselines() -> None:
+    assert recipe.load("quick", ["student.epochs=3"]).fixed_views("student") == 3
+    assert recipe.load("quick", ["student.epochs=1000"]).fixed_views("student") == 12
+    assert recipe.load("quick").fixed_views("tough") is None
+    assert recipe.load("paper").fixed_views("student") is None
+
+
+def test_what_a_network_needs_comes_first() -> None:
+    quick = recipe.load("quick")
+    assert [quick.needs(name) for name in recipe.STAGES] == [[], ["tough"], ["tough", "tolerant"], []]
+    assert recipe.load("quick", {"student.teachers": ["tolerant"]}).needs("student") == ["tolerant"]
+    assert recipe.load(
+        "quick", {"student.weights": "tolerant", "student.loss": "l1", "student.loss_options": {}}
+    ).needs("student") == ["tolerant"]

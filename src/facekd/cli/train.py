@@ -1,4 +1,4 @@
-"""`facekd distill` and `facekd export`."""
+"""`facekd distill`, `facekd study` and `facekd export`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from facekd.errors import ModelError
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
     app.command()(distill)
+    app.command()(study)
     app.command()(export)
 
 
@@ -79,3 +80,30 @@ def _figures(run: Path) -> dict[str, object]:
             key = f"nme_{result['normaliser']}"
             figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
     return figures
+
+
+def study(
+    study: Path = typer.Argument(help="A YAML file: a recipe, and the rows of the table that vary it."),
+    data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
+    out: Path = typer.Option(help="Folder of the study; the same command goes on where it stopped."),
+    change: list[str] = typer.Option([], "--set", help="Change a setting in every row. Repeatable."),
+    jobs: int = typer.Option(1, min=1, help="Networks trained side by side, each on its share of the cores."),
+    accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
+) -> None:
+    """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
+    from facekd.distill import recipe as recipes
+
+    changes = recipes.pairs(change)
+    from facekd.distill import study as studies
+
+    plan = studies.load(study)
+    studies.entries(plan, changes)  # a wrong setting is told before the pack is opened
+    from facekd.data.pack import Pack
+
+    records = studies.run(plan, Pack.open(data), out, changes=changes, jobs=jobs, accelerator=accelerator)
+    typer.echo((out / "study.md").read_text())
+    failed = [record for record in records if "error" in record]
+    for record in failed:
+        typer.echo(f"not run: {record['row']}, seed {record['seed']}: {record['error']}", err=True)
+    if failed:
+        raise typer.Exit(1)

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +17,7 @@ from facekd.errors import RecipeError, nearest
 
 STAGES = ("tough", "tolerant", "student", "baseline")
 TEACHERS = ("tough", "tolerant")
+Checked = TypeVar("Checked", bound="Settings")
 
 
 class Settings(BaseModel):
@@ -68,7 +69,9 @@ class Stage(Settings):
     seed: int = Field(0, description="added to the recipe's for this network's start, order and dropout; views stay")
     loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
-    teachers: tuple[Literal["tough", "tolerant"], ...] = Field(TEACHERS, description="kd: whose landmarks it sees")
+    teachers: tuple[Literal["tough", "tolerant"], ...] = Field(
+        ("tough", "tolerant"), description="kd: whose landmarks it sees"
+    )
     sigma: float = Field(0, ge=0, description="weight of the likelihood of each point's spread; 0: no confidence")
     heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
     epochs: int = Field(30, ge=1)
@@ -153,7 +156,9 @@ class Recipe(Settings):
         groups = {"input": self.input, "augment": self.augment, "stage": stage}
         if name == "tolerant":
             groups["shape"] = self.shape
-        identity: dict[str, Any] = {key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()}
+        identity: dict[str, Any] = {
+            key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
+        }
         identity["stage"]["weights"] = Path(stage.weights).name
         if stage.loss != "kd":
             identity["stage"].pop("teachers", None)
@@ -183,28 +188,44 @@ def bundled() -> list[str]:
     return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
 
 
-def load(name: str | Path, changes: Iterable[str] = ()) -> Recipe:
+def load(name: str | Path, changes: Iterable[str] | Mapping[str, Any] = ()) -> Recipe:
     """Read a recipe and change settings in it.
 
     Args:
         name: a bundled recipe (`quick` or `quick.yaml`) or a YAML file.
-        changes: "student.epochs=20" and so on; values are read as YAML.
+        changes: "student.epochs=20" and so on, values being read as YAML; or {"student.epochs": 20}.
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key or a bad value; with the names or values allowed.
     """
     values = _read(name)
-    for change in changes:
-        _set(values, change)
+    for key, value in (dict(changes) if isinstance(changes, Mapping) else pairs(changes)).items():
+        _set(values, key, value)
     return parse(values, str(name))
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
     """Check plain values; `where` names them in errors. Raises RecipeError."""
+    return checked(Recipe, values, f"recipe {where}")
+
+
+def checked(kind: type[Checked], values: dict[str, Any], where: str) -> Checked:
+    """Return plain values as settings of a kind. Raises RecipeError: which key is wrong, why, and what is allowed."""
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        sentences = [_sentence(detail) for detail in error.errors(include_url=False)]
-        raise RecipeError(f"recipe {where}: " + "; ".join(sentences)) from None
+        sentences = [_sentence(detail, kind) for detail in error.errors(include_url=False)]
+        raise RecipeError(f"{where}: " + "; ".join(sentences)) from None
+
+
+def read_yaml(text: str, where: str) -> dict[str, Any]:
+    """Return the keys and values of a YAML text; `where` names it in errors. Raises RecipeError."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where} must hold keys and values (name, student, tough, ...)")
+    return values
 
 
 def _read(name: str | Path) -> dict[str, Any]:
@@ -215,39 +236,40 @@ def _read(name: str | Path) -> dict[str, Any]:
         text = resources.files("facekd.recipes").joinpath(path.name.removesuffix(".yaml") + ".yaml").read_text("utf-8")
     else:
         raise RecipeError(f"no recipe '{name}'; {nearest(path.name, bundled())}, or a YAML file of your own")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"recipe {name} must hold keys and values (name, student, tough, ...)")
-    return values
+    return read_yaml(text, f"recipe {name}")
 
 
-def _set(values: dict[str, Any], change: str) -> None:
-    """Apply one "a.b=value" to nested values."""
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {change}: the value is not YAML") from None
+def pairs(changes: Iterable[str]) -> dict[str, Any]:
+    """Return "a.b=value" texts as {"a.b": value}, values being read as YAML. Raises RecipeError."""
+    found = {}
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
+        try:
+            found[path] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise RecipeError(f"--set {change}: the value is not YAML") from None
+    return found
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value at "a.b" of nested values."""
     *groups, last = path.split(".")
     for group in groups:
         inner = values.setdefault(group, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"--set {change}: {group} is a value, it has no setting '{last}'")
+            raise RecipeError(f"{path}: {group} is a value, it has no setting '{last}'")
         values = inner
     values[last] = value
 
 
-def _sentence(detail: Any) -> str:
+def _sentence(detail: Any, kind: type[BaseModel]) -> str:
     """Turn one pydantic error into words: which key, what is wrong, what is allowed."""
     path = [str(part) for part in detail["loc"]]
-    where = ".".join(path) or "recipe"
+    where = ".".join(path) or kind.__name__.lower()
     if detail["type"] == "extra_forbidden":
-        return f"unknown key '{where}'; {nearest(path[-1], _allowed(path[:-1]))}"
+        return f"unknown key '{where}'; {nearest(path[-1], _allowed(path[:-1], kind))}"
     if detail["type"] == "missing":
         return f"'{where}' is missing"
     if detail["type"] == "literal_error":
@@ -257,12 +279,10 @@ def _sentence(detail: Any) -> str:
     return f"{where} = {detail['input']!r}: {message}" if path and detail["type"] != "value_error" else message
 
 
-def _allowed(path: list[str]) -> list[str]:
-    """Return the keys of the group of settings at `path`."""
-    group: Any = Recipe
+def _allowed(path: list[str], group: type[BaseModel]) -> list[str]:
+    """Return the keys of the group of settings at `path`; places in a list are passed over."""
     for part in path:
         field = group.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            break
-        group = field.annotation
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        group = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), group)
     return list(group.model_fields)

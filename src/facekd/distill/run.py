@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from lightning.fabric import Fabric
 
 from facekd.data.pack import Pack
@@ -145,11 +146,17 @@ class Run:
         if not (self.pack.splits == split).any():
             return Faces(np.empty((0, px, px, 3), np.uint8), self.pack.points[:0], self.pack.boxes[:0])
         path, view = self.folder / "cache" / f"{split}_{px}.npy", self.pack.select(split)
-        if self.first:
-            view.frames(path, px)
-        self.fabric.barrier()
+        self._once(path, lambda: view.frames(path, px))
         frames, points = view.frames(path, px)
         return Faces(frames, points, tight_box(points))
+
+    def _once(self, path: Path, make: Callable[[], object]) -> None:
+        """Let one process make a file, unless it is there, while others wait: of this run, and of other runs."""
+        if self.first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                make()
+        self.fabric.barrier()
 
     def _shapes(self, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
         """Return the faces' shapes (n, N, 2), normalised, and the matrices (n, 2, 3) from frame to input."""
@@ -203,14 +210,15 @@ class Run:
 
     def _guidance(self, stage: Stage, views: int | None) -> Guidance:
         """Return the stage's teachers, asked online or, where there are fixed views, once for each of them."""
-        nets = {name: networks.load(self.model(name))[0] for name in stage.teachers}
+        nets: dict[str, LandmarkNet] = {name: networks.load(self.model(name))[0] for name in stage.teachers}
         if views is None:
             return OnlineTeachers(nets, self.fabric)
-        said = {}
+        said: dict[str, np.ndarray] = {}
         for name, net in nets.items():
             # In a plain run the home is called like the network; where runs share a cache it says which one it is.
             path = self.folder / "cache" / f"{self.home(name).name}_{views}.npy"
-            said[name] = look(net, self.train, self.augmenter(), views, path, self.fabric, name)
+            self._once(path, partial(look, net, self.train, self.augmenter(), views, path, self.fabric, name))
+            said[name] = np.load(path, mmap_mode="r")
         return ViewedTeachers(said, self.fabric.device)
 
     def _about(self, name: str) -> About:
@@ -236,9 +244,13 @@ class Run:
     def _detector(self) -> BoxTransform | None:
         """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""
         path = self.folder / "detector.json"
-        if not path.is_file():
-            record = fit_detector(self.pack.select("train"))
-            with atomic(path) as temporary:
-                temporary.write_text(json.dumps(record, indent=1))
+
+        def fitted() -> None:
+            if not path.is_file():
+                record = fit_detector(self.pack.select("train"))
+                with atomic(path) as temporary:
+                    temporary.write_text(json.dumps(record, indent=1))
+
+        self._once(path, fitted)
         transform = json.loads(path.read_text())["transform"]
         return BoxTransform.from_dict(transform) if transform else None

@@ -34,7 +34,7 @@ class OnlineTeachers:
 
 
 class ViewedTeachers:
-    """Teachers whose landmarks were written down: predictions[name][view, face] is (N, 2), of the same augmented view."""
+    """Teachers whose landmarks of each view were written down: predictions[name][view, face] is (N, 2)."""
 
     def __init__(self, predictions: Mapping[str, np.ndarray], device: torch.device) -> None:
         self.predictions, self.device = predictions, device
@@ -47,23 +47,17 @@ class ViewedTeachers:
 @torch.no_grad()
 def look(
     net: LandmarkNet, train: Faces, augmenter: Augmenter, views: int, path: Path, fabric: Fabric, title: str
-) -> np.ndarray:
-    """Return a teacher's landmarks (views, n, N, 2) float32, normalised, of every view of every face; kept at `path`.
-
-    The first process computes them and the others read its file.
-    """
-    if fabric.global_rank == 0 and not path.is_file():
-        net = net.eval().to(fabric.device).to(memory_format=torch.channels_last)
-        found = np.empty((views, *train.points.shape), np.float32)
-        for view in track(range(views), f"{title} looks at {views} views", transient=True):
-            for start in range(0, len(train), _BATCH):
-                rows = np.arange(start, min(start + _BATCH, len(train)))
-                batch = augmenter(
-                    torch.from_numpy(train.frames[rows]), train.points[rows], train.boxes[rows], rows, view
-                )
-                with fabric.autocast():
-                    found[view, rows] = net(batch.images).landmarks.float().cpu().numpy()
-        with atomic(path) as temporary:
-            np.save(temporary, found)
-    fabric.barrier()
-    return np.load(path, mmap_mode="r")
+) -> None:
+    """Write a teacher's normalised landmarks (views, n, N, 2) float32 of every view of every face, once."""
+    if path.is_file():
+        return
+    net = net.eval().to(fabric.device).to(memory_format=torch.channels_last)
+    found = np.empty((views, *train.points.shape), np.float32)
+    for view in track(range(views), f"{title} looks at {views} views", transient=True):
+        for start in range(0, len(train), _BATCH):
+            rows = np.arange(start, min(start + _BATCH, len(train)))
+            batch = augmenter(torch.from_numpy(train.frames[rows]), train.points[rows], train.boxes[rows], rows, view)
+            with fabric.autocast():
+                found[view, rows] = net(batch.images).landmarks.float().cpu().numpy()
+    with atomic(path) as temporary:
+        np.save(temporary, found)

@@ -65,15 +65,35 @@ def _svg(figure: Figure, name: str) -> str:
     return text[text.index("<svg") :].replace(_INK, "currentColor")
 
 
-def ced_plot(errors: Mapping[str, np.ndarray], limit: float, styles: Mapping[str, Style], name: str) -> str:
+def styles(models: Sequence[str]) -> dict[str, Style]:
+    """Return how each model is drawn, wherever it is drawn."""
+    return {m: Style(COLOURS[k % len(COLOURS)], k // len(COLOURS) % 2 == 1) for k, m in enumerate(models)}
+
+
+def alone(svg: str) -> str:
+    """Return a plot as a file of its own: dark on white, since no page gives it a colour."""
+    return svg.replace("<svg ", '<svg style="background:#fff;color:#222" ', 1)
+
+
+def _legend(axes: Axes) -> None:
+    """Name the models within the plot."""
+    axes.legend(frameon=False, fontsize="small", labelcolor=_INK)
+
+
+def ced_plot(
+    errors: Mapping[str, np.ndarray], limit: float, styles: Mapping[str, Style], name: str, legend: bool = False
+) -> str:
     """Draw the cumulative error curves of several models on one set of faces, up to an error of `limit`.
 
-    `errors` are (n,) fractions by model, infinite where a face was missed. `name` is unique on the page.
+    `errors` are (n,) fractions by model, infinite where a face was missed. `name` is unique on the page. legend: name
+    the models within the plot.
     """
     figure, (axes,) = _figure(4.6, 3.2)
     at = np.linspace(0, limit, 400)
     for model, values in errors.items():
-        axes.plot(100 * at, 100 * ced(values, at), linewidth=1.8, **_line(styles[model]))
+        axes.plot(100 * at, 100 * ced(values, at), linewidth=1.8, label=model, **_line(styles[model]))
+    if legend:
+        _legend(axes)
     axes.set(xlim=(0, 100 * limit), ylim=(0, 101), xlabel="error of a face, %", ylabel="faces up to this error, %")
     return _svg(figure, name)
 
@@ -98,12 +118,20 @@ def contour_plot(errors: Mapping[str, Mapping[str, ContourError]], styles: Mappi
 
 
 def curve_plot(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str, styles: Mapping[str, Style]
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    label: str,
+    styles: Mapping[str, Style],
+    legend: bool = False,
 ) -> str:
-    """Draw a training curve of each model: epochs and values, on a logarithmic axis when all values are positive."""
+    """Draw a training curve of each model: epochs and values, on a logarithmic axis when all values are positive.
+
+    legend: name the models within the plot.
+    """
     figure, (axes,) = _figure(4.6, 3.0)
     for model, (epochs, values) in curves.items():
-        axes.plot(epochs, values, linewidth=1.5, **_line(styles[model]))
+        axes.plot(epochs, values, linewidth=1.5, label=model, **_line(styles[model]))
+    if legend:
+        _legend(axes)
     if all(value > 0 for _, values in curves.values() for value in values):
         axes.set_yscale("log", subs=(2, 5))
         axes.yaxis.set_major_formatter("{x:g}")

@@ -1,0 +1,344 @@
+"""A study: one table of networks from a grid of recipes. What two rows have in common is trained once.
+
+    STUDY/networks/<id>/       a network, its log, its figures: `facekd.distill.run`, evaluation.json, predicted.npy
+    STUDY/runs/<row>-<seed>.json   one record per row and seed: recipe, network, figures, curve
+    STUDY/study.md  *.svg      tables and plots (`facekd.evaluate.comparison`), made from the records alone
+    STUDY/cache/               decoded frames, the teachers' views; may be deleted when no study is running
+
+A network's id is a digest of all settings that decide what it becomes, so rows share teachers, a study goes on where it
+stopped, and rows can be added or changed later. Each network is trained under a lock: any number of processes may work
+on one folder, which is all that `jobs` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+from pydantic import Field, model_validator
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from facekd import __version__
+from facekd.data.pack import Pack
+from facekd.distill import journal, parallel
+from facekd.distill import recipe as recipes
+from facekd.distill.recipe import Recipe, Settings
+from facekd.distill.run import Run
+from facekd.errors import FacekdError, InputError, RecipeError, nearest
+from facekd.evaluate import comparison
+from facekd.files import atomic
+
+_WAIT = 0.5  # seconds between two looks at what other processes do
+
+
+class Row(Settings):
+    """One row of a table, or, with `over`, one for each combination of values."""
+
+    name: str = Field(description="shown in the table; {student.loss} stands for that setting's value in `over`")
+    table: str = Field("", description="heading of the table it belongs to")
+    network: Literal["tough", "tolerant", "student", "baseline"] = Field("student", description="what is measured")
+    set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe: {student.loss: l2}")
+    over: dict[str, list[Any]] = Field(default_factory=dict, description="a grid: {shape.variance: [80, 90]}")
+    seeds: tuple[int, ...] | None = Field(None, description="of the measured network; None: the study's")
+
+
+class Study(Settings):
+    """What a study compares."""
+
+    name: str
+    title: str = ""
+    recipe: str = Field(description="a bundled recipe, or a YAML file beside the study's")
+    set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe in every row")
+    seeds: tuple[int, ...] = (0,)
+    reference: str | None = Field(None, description="the row that the others are compared with, image by image")
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        names = [name for row in self.rows for name, _ in _cells(row)]
+        files = [_slug(name) for name in names]
+        twice = [name for name in names if files.count(_slug(name)) > 1]
+        if twice:
+            raise ValueError(f"two rows are called '{twice[0]}'; with `over`, put {{key}} into the name")
+        if self.reference is not None and self.reference not in names:
+            raise ValueError(f"reference: no row '{self.reference}'; {nearest(self.reference, names)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the grid: a recipe and the network of it that is measured."""
+
+    row: str
+    table: str
+    seed: int
+    recipe: Recipe
+    network: str
+
+
+def load(path: str | Path) -> Study:
+    """Read a study's YAML file. Raises RecipeError: no file, not YAML, an unknown key or a bad value."""
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"no study {path}; give a YAML file with name, recipe and rows")
+    values = recipes.read_yaml(path.read_text(encoding="utf-8"), f"study {path}")
+    study = recipes.checked(Study, values, f"study {path}")
+    beside = path.parent / study.recipe
+    return study.model_copy(update={"recipe": str(beside)}) if beside.is_file() else study
+
+
+def entries(study: Study, changes: dict[str, Any] | None = None) -> list[Entry]:
+    """Return what a study measures, all rows with their first seed first: an early look at the table shows every row.
+
+    changes: of the recipe in every row, such as {"student.weights": FILE}; a row's own come after.
+    Raises RecipeError for a recipe that cannot be.
+    """
+    found = []
+    for row in study.rows:
+        for name, values in _cells(row):
+            for place, seed in enumerate(row.seeds if row.seeds is not None else study.seeds):
+                own = {f"{row.network}.seed": seed} if seed else {}
+                try:
+                    recipe = recipes.load(study.recipe, {**study.set, **(changes or {}), **row.set, **values, **own})
+                except RecipeError as error:
+                    raise RecipeError(f"row '{name}': {error}") from None
+                found.append((place, Entry(name, row.table, seed, recipe, row.network)))
+    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+
+
+def run(
+    study: Study,
+    pack: Pack,
+    folder: str | Path,
+    *,
+    changes: dict[str, Any] | None = None,
+    jobs: int = 1,
+    accelerator: str = "auto",
+) -> list[dict[str, Any]]:
+    """Train and measure everything a study asks for, or what is left of it, and write its table and plots.
+
+    Args:
+        study: as `load` returns it.
+        pack: the faces, with a test split.
+        folder: where to; one pack per folder.
+        changes: of the recipe in every row.
+        jobs: how many networks are trained side by side, each on its share of the processor's cores. Small networks
+            use two cores better as two trainings than as one.
+        accelerator: auto, cpu or cuda.
+    Returns:
+        the records, in the study's order; those of rows that failed have "error" in place of the figures.
+    Raises:
+        RecipeError: a row's recipe cannot be.
+        InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.
+    """
+    folder = Path(folder)
+    wanted = entries(study, changes)
+    for split in ("train", "test"):
+        if not (pack.splits == split).any():
+            raise InputError(f"{pack.path} has no faces in its {split} split, which a study needs")
+    _claim(folder, pack)
+    for broken in (folder / "networks").glob("*/error.txt"):
+        broken.unlink()
+    arguments = (wanted, pack.path, folder, accelerator)
+    if jobs == 1:
+        _work(*arguments)
+    else:
+        _work_together(arguments, jobs)
+    records = [_record(entry, pack, folder) for entry in wanted]
+    rows = list(dict.fromkeys(name for row in study.rows for name, _ in _cells(row)))
+    records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
+    for record in records:
+        with atomic(folder / "runs" / f"{_slug(record['row'])}-{record['seed']}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+    comparison.write(folder, records, title=study.title or study.name, reference=study.reference)
+    return records
+
+
+def identity(recipe: Recipe, network: str, pack: Pack) -> str:
+    """Return the id of a network: readable, and a digest of all that decides what it becomes."""
+    made_of = {"pack": pack.meta["sha256"], **recipe.identity(network)}
+    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
+    stage = getattr(recipe, network)
+    return f"{stage.loss}-{stage.backbone}-{digest}"
+
+
+def _cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and values of each combination of a row's grid."""
+    for values in itertools.product(*row.over.values()):
+        cell = dict(zip(row.over, values, strict=True))
+        name = row.name
+        for key, value in cell.items():
+            name = name.replace(f"{{{key}}}", str(value))
+        yield name, cell
+
+
+def _claim(folder: Path, pack: Pack) -> None:
+    stamp, text = folder / "pack.json", json.dumps({"sha256": pack.meta["sha256"]})
+    if stamp.is_file() and stamp.read_text() != text:
+        raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+    with atomic(stamp) as temporary:
+        temporary.write_text(text)
+
+
+def _run(recipe: Recipe, pack: Pack, folder: Path, accelerator: str) -> Run:
+    fabric = parallel.fabric(recipe.precision, accelerator)
+    return Run(recipe, pack, folder, fabric, home=lambda name: folder / "networks" / identity(recipe, name, pack))
+
+
+def _work(wanted: list[Entry], pack_path: Path, folder: Path, accelerator: str) -> None:
+    """Train and measure what is left and what no other process is at, until nothing is left."""
+    pack = Pack.open(pack_path)
+    while True:
+        waiting = False
+        for recipe, network, needed in _networks(wanted, pack):
+            home = folder / "networks" / identity(recipe, network, pack)
+            before = [folder / "networks" / other for other in needed]
+            if _finished(home):
+                continue
+            if not all(map(_finished, before)):
+                waiting = True
+                continue
+            home.mkdir(parents=True, exist_ok=True)
+            if any(map(_failed, before)):
+                _fail(home, f"what it needs has failed: {', '.join(other.name for other in before if _failed(other))}")
+                continue
+            try:
+                with FileLock(home / "lock", timeout=0):
+                    if not _finished(home):
+                        _train(_run(recipe, pack, folder, accelerator), network, home)
+                        break  # from the top: what was waiting for this comes first
+            except Timeout:
+                waiting = True
+        else:
+            if not waiting:
+                return
+            time.sleep(_WAIT)
+
+
+def _networks(wanted: list[Entry], pack: Pack) -> Iterator[tuple[Recipe, str, list[str]]]:
+    """Yield each network once, after those it needs: recipe, name, ids of what it needs."""
+    seen = set()
+
+    def visit(recipe: Recipe, network: str) -> Iterator[tuple[Recipe, str, list[str]]]:
+        own = identity(recipe, network, pack)
+        if own in seen:
+            return
+        seen.add(own)
+        needed = recipe.needs(network)
+        for other in needed:
+            yield from visit(recipe, other)
+        yield recipe, network, [identity(recipe, other, pack) for other in needed]
+
+    for entry in wanted:
+        yield from visit(entry.recipe, entry.network)
+
+
+def _finished(home: Path) -> bool:
+    return (home / "evaluation.json").is_file() or _failed(home)
+
+
+def _failed(home: Path) -> bool:
+    return (home / "error.txt").is_file()
+
+
+def _fail(home: Path, why: str) -> None:
+    with atomic(home / "error.txt") as temporary:
+        temporary.write_text(f"{why}\n")
+
+
+def _train(run: Run, network: str, home: Path) -> None:
+    """Train and measure one network; a failure is written down and does not stop the others."""
+    try:
+        run.network(network)
+        results = run.evaluate(network)
+    except FacekdError as error:
+        return _fail(home, str(error))
+    np.save(home / "predicted.npy", results[0].predicted.astype(np.float32))
+    figures = [
+        result.to_json() | {"errors": [round(float(e), 6) if np.isfinite(e) else None for e in result.errors]}
+        for result in results
+    ]
+    with atomic(home / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(figures))
+
+
+def _work_together(arguments: tuple[Any, ...], jobs: int) -> None:
+    """Let several processes work on the folder, and show how far they are."""
+    wanted, pack_path, folder, _ = arguments
+    pack = Pack.open(pack_path)
+    homes = [folder / "networks" / identity(recipe, name, pack) for recipe, name, _ in _networks(wanted, pack)]
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_worker, args=(arguments, jobs, folder / f"worker-{k}.log"), daemon=True)
+        for k in range(1, jobs + 1)
+    ]
+    for worker in workers:
+        worker.start()
+    columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=len(homes))
+        while any(worker.is_alive() for worker in workers):
+            bar.update(task, completed=sum(map(_finished, homes)))
+            time.sleep(_WAIT)
+        bar.update(task, completed=sum(map(_finished, homes)))
+    for worker in workers:
+        worker.join()
+    if not all(map(_finished, homes)) and any(worker.exitcode for worker in workers):
+        last = [line for k in range(1, jobs + 1) for line in _last_line(folder / f"worker-{k}.log")]
+        raise InputError(f"a worker of the study stopped: {'; '.join(last)}; {folder}/worker-*.log say more")
+
+
+def _worker(arguments: tuple[Any, ...], jobs: int, log: Path) -> None:
+    """Work with this process's share of the cores, and write what it says to a file."""
+    import cv2
+    import torch
+
+    threads = max(1, (os.cpu_count() or jobs) // jobs)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        _work(*arguments)
+
+
+def _last_line(path: Path) -> list[str]:
+    return path.read_text().splitlines()[-1:] if path.is_file() else []
+
+
+def _record(entry: Entry, pack: Pack, folder: Path) -> dict[str, Any]:
+    """Return what a row's JSON file holds."""
+    own = identity(entry.recipe, entry.network, pack)
+    home = folder / "networks" / own
+    record = {
+        "row": entry.row,
+        "table": entry.table,
+        "seed": entry.seed,
+        "network": entry.network,
+        "id": own,
+        "facekd": __version__,
+        "recipe": entry.recipe.published(),
+    }
+    if _failed(home):
+        return record | {"error": (home / "error.txt").read_text().strip()}
+    return record | {
+        "machine": f"{os.cpu_count()} cores",
+        "summary": json.loads((home / "summary.json").read_text()),
+        "curve": journal.curve(home / "log.jsonl"),
+        "results": json.loads((home / "evaluation.json").read_text()),
+    }
+
+
+def _slug(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"

@@ -1,0 +1,180 @@
+"""The table and the plots of a study, from the records of its runs (`facekd.distill.study`) alone.
+
+A record holds "row", "table", "seed", and either "error" or "summary", "curve" and "results", whose figures come with
+"errors", the NME of each face as a fraction (None: missed).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekd.evaluate import plots
+from facekd.evaluate.metrics import paired_difference
+from facekd.evaluate.tables import BOX_NAMES, NORMALISER_NAMES, number
+from facekd.files import atomic
+
+Record = Mapping[str, Any]
+_CED_LIMIT = 0.10
+_PLOTTED = 12  # lines that can still be told apart
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table over its seeds, in percent.
+
+    Attributes:
+        row, table: as in the study.
+        seeds: how many of its runs are done.
+        nme: mean over the seeds by subset.
+        spread: standard deviation over the seeds by subset; None with one seed.
+        failures: FR@8 on full, mean over the seeds.
+        validation: NME on the validation faces after the last epoch, mean over the seeds.
+        difference: NME full less the reference's, image by image, each averaged over its seeds: mean, and the 95 %
+            bootstrap interval over the images; None without reference.
+        epochs, minutes: of one training, the minutes as measured, beside whatever else ran.
+        error: why a run of it failed; None: none did.
+    """
+
+    row: str
+    table: str
+    seeds: int
+    nme: dict[str, float]
+    spread: dict[str, float] | None
+    failures: float | None
+    validation: float | None
+    difference: tuple[float, float, float] | None
+    epochs: int | None
+    minutes: float | None
+    error: str | None
+
+
+def write(folder: Path, records: Sequence[Record], *, title: str, reference: str | None = None) -> Path:
+    """Write study.json, study.md and its plots; return the page. Records are in the order of the rows to show."""
+    done = [record for record in records if "error" not in record]
+    lines = summarise(records, reference)
+    page = [f"# {title}", "", f"{len(done)} of {len(records)} runs are done.", ""]
+    for index, (heading, part) in enumerate(_tables(lines).items()):
+        page += [f"## {heading}", ""] if heading else []
+        page += [markdown(part, done, reference), ""]
+        rows = [line.row for line in part if line.seeds][:_PLOTTED]
+        for kind, svg in _plots(done, rows, f"{index}").items():
+            with atomic(folder / f"{kind}-{index}.svg") as temporary:
+                temporary.write_text(svg)
+            page += [f"![{kind}]({kind}-{index}.svg)", ""]
+    with atomic(folder / "study.json") as temporary:
+        temporary.write_text(json.dumps([asdict(line) for line in lines], indent=1))
+    with atomic(folder / "study.md") as temporary:
+        temporary.write_text("\n".join(page))
+    return folder / "study.md"
+
+
+def summarise(records: Sequence[Record], reference: str | None = None) -> list[Line]:
+    """Return one line per row, over its seeds; figures are those with the first kind of boxes (truth)."""
+    by_row: dict[str, list[Record]] = {}
+    for record in records:
+        by_row.setdefault(record["row"], []).append(record)
+    base = _errors(by_row.get(reference or "", []))
+    return [_line(row, of, base if row != reference else None) for row, of in by_row.items()]
+
+
+def markdown(lines: Sequence[Line], records: Sequence[Record], reference: str | None = None) -> str:
+    """Return lines as a Markdown table with its caption; `records` give what the caption says of the faces."""
+    if not records:
+        return "No run is done."
+    first = records[0]["results"][0]
+    subsets = {name: figures["count"] for name, figures in first["subsets"].items()}
+    heading = ["", "seeds", *(f"{name} ({count})" for name, count in subsets.items()), "FR@8", "validation"]
+    heading += [f"full, against {reference}"] if reference else []
+    rows = [[*heading, "epochs", "minutes"], ["---"] * (len(heading) + 2)]
+    for line in lines:
+        if not line.seeds:
+            rows.append([line.row, "0", f"not run: {line.error}", *[""] * (len(heading) - 1)])
+            continue
+        cells = [line.row, str(line.seeds), *(_mean(line, name) for name in subsets)]
+        cells += [number(line.failures), number(line.validation)]
+        if reference:
+            cells.append(_signed(line.difference))
+        rows.append([*cells, str(line.epochs), number(line.minutes, 0)])
+    caption = (
+        f"NME in %, normalised by the {NORMALISER_NAMES[first['normaliser']]}; {first['dataset']}, {first['split']} "
+        f"split, number of images in brackets; boxes: {BOX_NAMES[first['boxes']]}. ±: standard deviation over the "
+        "seeds; without it, one seed. FR@8 on full."
+    )
+    if reference:
+        caption += " Differences are paired by image; in brackets 95 % bootstrap intervals over the images."
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{caption}"
+
+
+def _line(row: str, records: Sequence[Record], base: np.ndarray | None) -> Line:
+    done = [record for record in records if "error" not in record]
+    error = next((record["error"] for record in records if "error" in record), None)
+    if not done:
+        return Line(row, records[0]["table"], 0, {}, None, None, None, None, None, None, error)
+    figures = [record["results"][0] for record in done]
+    key = f"nme_{figures[0]['normaliser']}"
+    nme = {name: np.array([one["subsets"][name][key] for one in figures], float) for name in figures[0]["subsets"]}
+    difference = None
+    if base is not None:
+        gap = paired_difference(_errors(done), base)
+        difference = (100 * gap.mean, 100 * gap.low, 100 * gap.high)
+    validation = [record["curve"]["validation NME, %"][-1] for record in done]
+    return Line(
+        row=row,
+        table=records[0]["table"],
+        seeds=len(done),
+        nme={name: float(values.mean()) for name, values in nme.items()},
+        spread={name: float(values.std(ddof=1)) for name, values in nme.items()} if len(done) > 1 else None,
+        failures=float(np.mean([one["subsets"]["full"]["fr_8"] for one in figures])),
+        validation=float(np.mean(validation)) or None,  # 0: the pack has no validation faces
+        difference=difference,
+        epochs=done[0]["summary"]["epochs"],
+        minutes=float(np.mean([record["summary"]["seconds"] for record in done])) / 60,
+        error=error,
+    )
+
+
+def _errors(records: Sequence[Record]) -> Any:
+    """Return the NME of each face (n,), the mean over the seeds, infinite where missed; None without a run."""
+    done = [record["results"][0]["errors"] for record in records if "error" not in record]
+    if not done:
+        return None
+    return np.array([[np.inf if e is None else e for e in errors] for errors in done], float).mean(axis=0)
+
+
+def _tables(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    tables: dict[str, list[Line]] = {}
+    for line in lines:
+        tables.setdefault(line.table, []).append(line)
+    return tables
+
+
+def _plots(records: Sequence[Record], rows: Sequence[str], name: str) -> dict[str, str]:
+    """Return the cumulative error curves and the validation curves of rows, as SVG; those of each row's first seed."""
+    first = {record["row"]: record for record in reversed(records) if record["row"] in rows}
+    if not first:
+        return {}
+    styles = plots.styles(rows)
+    errors = {row: _errors([first[row]]) for row in rows}
+    label = "validation NME, %"
+    curves = {row: (first[row]["curve"]["epoch"], first[row]["curve"][label]) for row in rows}
+    drawn = {"ced": plots.ced_plot(errors, _CED_LIMIT, styles, f"ced {name}", legend=True)}
+    drawn["curves"] = plots.curve_plot(curves, label, styles, legend=True)
+    return {kind: plots.alone(svg) for kind, svg in drawn.items()}
+
+
+def _mean(line: Line, subset: str) -> str:
+    spread = f" ± {line.spread[subset]:.2f}" if line.spread else ""
+    return number(line.nme[subset]) + spread
+
+
+def _signed(difference: tuple[float, float, float] | None) -> str:
+    if difference is None:
+        return ""
+    mean, low, high = (f"{value:+.2f}".replace("-", "−") for value in difference)
+    return f"{mean} [{low}, {high}]"
