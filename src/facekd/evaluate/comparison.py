@@ -22,6 +22,7 @@ from facekd.files import atomic
 Record = Mapping[str, Any]
 _CED_LIMIT = 0.10
 _PLOTTED = 12  # lines that can still be told apart
+PLOTS = ("ced", "curves")
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,44 @@ def write(folder: Path, records: Sequence[Record], *, title: str, reference: str
     """Write study.json, study.md and its plots; return the page. Records are in the order of the rows to show."""
     done = [record for record in records if "error" not in record]
     lines = summarise(records, reference)
-    page = [f"# {title}", "", f"{len(done)} of {len(records)} runs are done.", ""]
-    for index, (heading, part) in enumerate(_tables(lines).items()):
-        page += [f"## {heading}", ""] if heading else []
-        page += [markdown(part, done, reference), ""]
-        rows = [line.row for line in part if line.seeds][:_PLOTTED]
-        for kind, svg in _plots(done, rows, f"{index}").items():
-            with atomic(folder / f"{kind}-{index}.svg") as temporary:
-                temporary.write_text(svg)
-            page += [f"![{kind}]({kind}-{index}.svg)", ""]
+    for name, svg in plot(lines, done).items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(svg)
     with atomic(folder / "study.json") as temporary:
         temporary.write_text(json.dumps([asdict(line) for line in lines], indent=1))
     with atomic(folder / "study.md") as temporary:
-        temporary.write_text("\n".join(page))
+        state = f"{len(done)} of {len(records)} runs are done."
+        temporary.write_text(f"# {title}\n\n{state}\n\n{sections(lines, done, reference)}")
     return folder / "study.md"
+
+
+def sections(lines: Sequence[Line], records: Sequence[Record], reference: str | None = None, plots: str = "") -> str:
+    """Return the tables, each under its heading and above its plots, as Markdown; `plots` is put before their names."""
+    page = []
+    for index, (heading, part) in enumerate(_tables(lines).items()):
+        page += [f"## {heading}", ""] if heading else []
+        page += [markdown(part, records, reference), ""]
+        if any(line.seeds for line in part):
+            page += [f"![{kind}]({plots}{_plot_name(kind, index)})" for kind in PLOTS] + [""]
+    return "\n".join(page)
+
+
+def plot(lines: Sequence[Line], records: Sequence[Record]) -> dict[str, str]:
+    """Return the plots of each table as SVG by file name; a row is drawn with its first seed."""
+    drawn = {}
+    for index, part in enumerate(_tables(lines).values()):
+        rows = [line.row for line in part if line.seeds][:_PLOTTED]
+        if not rows:
+            continue
+        first = {record["row"]: record for record in reversed(records)}
+        errors = {row: _errors([first[row]]) for row in rows}
+        label = "validation NME, %"
+        curves = {row: (first[row]["curve"]["epoch"], first[row]["curve"][label]) for row in rows}
+        styles = plots.styles(rows)
+        ced = plots.ced_plot(errors, _CED_LIMIT, styles, f"ced {index}", legend=True)
+        drawn[_plot_name("ced", index)] = plots.alone(ced)
+        drawn[_plot_name("curves", index)] = plots.alone(plots.curve_plot(curves, label, styles, legend=True))
+    return drawn
 
 
 def summarise(records: Sequence[Record], reference: str | None = None) -> list[Line]:
@@ -154,18 +179,8 @@ def _tables(lines: Sequence[Line]) -> dict[str, list[Line]]:
     return tables
 
 
-def _plots(records: Sequence[Record], rows: Sequence[str], name: str) -> dict[str, str]:
-    """Return the cumulative error curves and the validation curves of rows, as SVG; those of each row's first seed."""
-    first = {record["row"]: record for record in reversed(records) if record["row"] in rows}
-    if not first:
-        return {}
-    styles = plots.styles(rows)
-    errors = {row: _errors([first[row]]) for row in rows}
-    label = "validation NME, %"
-    curves = {row: (first[row]["curve"]["epoch"], first[row]["curve"][label]) for row in rows}
-    drawn = {"ced": plots.ced_plot(errors, _CED_LIMIT, styles, f"ced {name}", legend=True)}
-    drawn["curves"] = plots.curve_plot(curves, label, styles, legend=True)
-    return {kind: plots.alone(svg) for kind, svg in drawn.items()}
+def _plot_name(kind: str, table: int) -> str:
+    return f"{kind}-{table}.svg"
 
 
 def _mean(line: Line, subset: str) -> str:

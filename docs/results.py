@@ -1,0 +1,113 @@
+"""Write docs/results.md and its plots from the records in docs/results/.
+
+python docs/results.py                           # the page, from the records
+python docs/results.py --study STUDY --data PACK # first take over the records of a study, and draw its example faces
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from facekd.data.pack import Pack
+from facekd.distill import study
+from facekd.evaluate import comparison
+from facekd.evaluate.faces import ends_and_middle
+from facekd.files import atomic
+
+DOCS = Path(__file__).parent
+PLAN = DOCS / "studies" / "kd-loss.yaml"
+RECORDS = DOCS / "results" / "kd-loss"
+SHOWN = "KD-Loss, as released"
+
+
+def take_over(folder: Path, pack: Pack) -> None:
+    """Copy a study's records, and draw faces of one of its networks."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    for path in sorted((folder / "runs").glob("*.json")):
+        shutil.copy(path, RECORDS / path.name)
+    record = next(record for record in records() if record["row"] == SHOWN)
+    predicted = np.load(folder / "networks" / record["id"] / "predicted.npy")
+    with atomic(RECORDS / "faces.svg") as temporary:
+        draw_faces(pack.select("test"), predicted, np.array(record["results"][0]["errors"], float), temporary)
+
+
+def records() -> list[dict[str, Any]]:
+    """Return the records in the study's order."""
+    plan = study.load(PLAN)
+    rows = list(dict.fromkeys(entry.row for entry in study.entries(plan)))
+    found = [json.loads(path.read_text()) for path in RECORDS.glob("*.json")]
+    return sorted(found, key=lambda record: (rows.index(record["row"]), record["seed"]))
+
+
+def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path, each: int = 6) -> None:
+    """Draw the outlines of the best, median and worst faces, true and predicted, without the photos."""
+    figure = Figure(figsize=(1.5 * each, 5.4), layout="constrained")
+    axes = figure.subplots(3, each)
+    groups = ends_and_middle(errors, each, each, each)
+    for line, name in zip(axes, ("best", "median", "worst"), strict=True):
+        for axis, row in zip(line, groups[name], strict=True):
+            for points, colour in ((test.points[row], "#999999"), (predicted[row], "#D55E00")):
+                for contour in test.markup.contours:
+                    order = [*contour.points, *(contour.points[:1] if contour.closed else ())]
+                    axis.plot(*points[order].T, color=colour, linewidth=1)
+            axis.set_title(f"{name}: {100 * errors[row]:.1f} %", fontsize=8)
+            axis.set_aspect("equal")
+            axis.invert_yaxis()
+            axis.axis("off")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def page() -> str:
+    """Return results.md."""
+    plan, found = study.load(PLAN), records()
+    done = [record for record in found if "error" not in record]
+    lines = comparison.summarise(found, plan.reference)
+    for name, svg in comparison.plot(lines, done).items():
+        with atomic(RECORDS / name) as temporary:
+            temporary.write_text(svg)
+    by_row = {line.row: line for line in lines}
+    minutes = sum({record["id"]: record["summary"]["seconds"] for record in done}.values()) / 60
+    text = (DOCS / "results" / "text.md").read_text()
+    return text.format(
+        tables=comparison.sections(lines, done, plan.reference, plots="results/kd-loss/"),
+        runs=len(done),
+        networks=len({record["id"] for record in done}),
+        hours=minutes / 60,
+        machine=done[0]["machine"],
+        of={name: Shown(line) for name, line in by_row.items()},
+    )
+
+
+class Shown:
+    """A line's figures as the text quotes them: {of[L1].full}, {of[L2].against}."""
+
+    def __init__(self, line: comparison.Line) -> None:
+        spread = f" ± {line.spread['full']:.2f}" if line.spread else ""
+        self.full = f"{line.nme['full']:.2f}{spread}"
+        self.against = ""
+        if line.difference is not None:
+            mean, low, high = (f"{value:+.2f}".replace("-", "−") for value in line.difference)
+            self.against = f"{mean} [{low}, {high}]"
+
+
+def main() -> None:
+    """Write the page, with the records of a study if one is given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    if options.study:
+        take_over(options.study, Pack.open(options.data))
+    with atomic(DOCS / "results.md") as temporary:
+        temporary.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
