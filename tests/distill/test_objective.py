@@ -7,7 +7,7 @@ import math
 import torch
 
 from facekd.distill.networks import Prediction
-from facekd.distill.objective import Objective, heatmap_entropy, likelihood
+from facekd.distill.objective import Objective, heatmap_entropy, likelihood, spread
 from facekd.distill.recipe import Stage
 
 
@@ -62,3 +62,60 @@ def test_what_a_head_does_not_give_is_not_asked_for() -> None:
     stage = Stage(backbone="x", loss="l2", sigma=1.0)
     terms = Objective(stage)(Prediction(torch.full((1, 1, 2), 0.1)), torch.zeros(1, 1, 2))
     torch.testing.assert_close(terms["total"], torch.tensor(0.01))
+
+
+def test_the_spread_of_a_heatmap_is_its_covariance() -> None:
+    x, y = torch.meshgrid(torch.arange(32.0), torch.arange(64.0), indexing="xy")  # 64 high, 32 wide
+    a, b = (x - 15) / 3, (y - 30 - 0.5 * (x - 15)) / 4  # y leans on x: var y = 16 + 0.25 * 9, cov = 0.5 * 9
+    heat = (-0.5 * (a**2 + b**2)).flatten().log_softmax(-1).view(1, 1, 64, 32)
+    expected = torch.tensor([9 / 32**2, 4.5 / (32 * 64), 18.25 / 64**2])
+    torch.testing.assert_close(spread(heat)[0, 0], expected, rtol=1e-3, atol=0)
+
+
+def test_a_heatmap_that_is_the_experts_costs_its_own_entropy() -> None:
+    """The least that a cross-entropy can be; any other heatmap costs more. The expert's spread gains half a cell."""
+    where = torch.tensor([[[0.1, -0.05]]])
+    covariance = torch.tensor([[[0.004, 0.001, 0.006]]])
+    x = (torch.arange(16) + 0.5) / 16 - 0.5
+    gap = torch.stack(torch.meshgrid(x, x, indexing="xy"), -1) - where[0, 0]
+    least = (0.5 / 16) ** 2
+    matrix = torch.tensor([[0.004 + least, 0.001], [0.001, 0.006 + least]])
+    exponent = -0.5 * torch.einsum("hwi,ij,hwj->hw", gap, matrix.inverse(), gap)
+    own = exponent.flatten().log_softmax(-1).view(1, 1, 16, 16)
+    entropy = -(own.exp() * own).sum()
+    torch.testing.assert_close(heatmap_entropy(own, where, covariance), entropy)
+    assert heatmap_entropy(own.roll(1, -1), where, covariance) > entropy
+
+
+def test_an_unlabelled_face_has_the_expert_only() -> None:
+    stage = Stage(backbone="x", head="spatial", loss="l1", sigma=0.5, heatmap=2.0, expert=3.0, expert_heatmap=0.1)
+    generator = torch.Generator().manual_seed(0)
+    heat = torch.randn(2, 4, 16, generator=generator).log_softmax(-1).view(2, 4, 4, 4)
+    prediction = Prediction(torch.rand(2, 4, 2, generator=generator) - 0.5, torch.zeros(2, 4), heat)
+    target, expert = torch.rand(2, 4, 2) - 0.5, torch.rand(2, 4, 5) * 0.1
+    labelled = torch.tensor([True, False])
+    objective = Objective(stage)
+    terms = objective(prediction, target, expert=expert, labelled=labelled)
+    first = Prediction(*(values[:1] for values in prediction))
+    alone = objective(first, target[:1], expert=expert[:1])
+    for name in ("main", "sigma", "heatmap"):
+        torch.testing.assert_close(terms[name], alone[name])
+    torch.testing.assert_close(terms["expert"], (prediction.landmarks - expert[..., :2]).abs().mean())
+    parts = terms["main"] + 0.5 * terms["sigma"] + 2 * terms["heatmap"]
+    torch.testing.assert_close(terms["total"], parts + 3 * terms["expert"] + 0.1 * terms["expert_heatmap"])
+    changed = torch.cat([target[:1], target[1:] + 9])  # what an unlabelled face is said to look like
+    torch.testing.assert_close(
+        objective(prediction, changed, expert=expert, labelled=labelled)["total"], terms["total"]
+    )
+
+
+def test_a_batch_without_labels_is_still_a_number() -> None:
+    stage = Stage(backbone="x", loss="kd", expert=1.0)
+    landmarks = torch.rand(2, 4, 2, requires_grad=True)
+    expert = torch.cat([landmarks.detach() + 0.1, torch.zeros(2, 4, 3)], -1)
+    terms = Objective(stage)(
+        Prediction(landmarks), torch.rand(2, 4, 2), tough=expert[..., :2], expert=expert, labelled=torch.zeros(2).bool()
+    )
+    torch.testing.assert_close(terms["total"], torch.tensor(0.1))
+    terms["total"].backward()
+    torch.testing.assert_close(landmarks.grad, torch.full((2, 4, 2), -1 / 16))

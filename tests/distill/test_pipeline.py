@@ -14,14 +14,18 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_run import RECIPE
+from tiny_run import RECIPE, SHAPE, STAGE
 
-from facekd.data.pack import Pack
+from facekd.data.face import Face
+from facekd.data.pack import Pack, PackWriter
 from facekd.distill import journal, networks, recipe
 from facekd.distill.pipeline import distill
 from facekd.distill.recipe import STAGES
+from facekd.distill.run import Run
 from facekd.distill.shape import ShapeModel
+from facekd.distill.train import Faces
 from facekd.errors import InputError, RecipeError, TrainingError
+from facekd.markup import FIVE, IBUG68, WFLW98
 
 SCRIPT = str(Path(__file__).with_name("run_tiny.py"))
 
@@ -52,7 +56,7 @@ def test_what_a_run_leaves_behind(whole: Path, tiny_pack: Pack) -> None:
         _, about = networks.load(whole / stage / "model.safetensors")
         assert about.recipe["stage"] == stage and about.data == [{"name": "tiny", "terms": "Made up."}]
     results = json.loads((whole / "evaluation.json").read_text())["results"]
-    assert [r["model"] for r in results] == list(STAGES)
+    assert [r["model"] for r in results] == [name for name in STAGES if name != "expert"]
     assert {name: s["count"] for name, s in results[0]["subsets"].items()} == {"full": 6, "challenge": 3, "common": 3}
     assert (whole / "report" / "index.html").stat().st_size > 1000
     assert (whole / "tolerant" / "shape.png").stat().st_size > 1000
@@ -76,7 +80,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(whole: Path, tiny
         assert process.wait() == -signal.SIGKILL
         assert not (tmp_path / "run" / stage / "model.safetensors").exists()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for name in STAGES:
+    for name in ("tough", "tolerant", "student", "baseline"):
         expected, got = (load_file(run / name / "model.safetensors") for run in (whole, tmp_path / "run"))
         for key, value in expected.items():
             torch.testing.assert_close(got[key], value, rtol=0, atol=0, msg=f"{name} {key}")
@@ -128,3 +132,56 @@ def test_the_teachers_can_be_asked_online(tiny_pack: Pack, tiny_recipe: Path, tm
     folder = distill(online, tiny_pack, tmp_path / "run", accelerator="cpu")
     assert journal.read(folder / "student" / "log.jsonl")[0]["tough"] != 0
     assert not list((folder / "cache").glob("tough*"))
+
+
+@pytest.fixture(scope="module")
+def more_faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """Ten faces whose points are no labels."""
+    path = tmp_path_factory.mktemp("more") / "more.parquet"
+    with PackWriter(path, FIVE, dataset="more", margin=2.0, size=96, jpeg_quality=95, terms="Found.") as writer:
+        for i in range(10):
+            image = np.full((96, 96, 3), 20 * i, np.uint8)
+            writer.add(Face(image=image, points=SHAPE + i, name=f"m{i}.jpg", quality="predicted"))
+    return Pack.open(path)
+
+
+def test_a_student_can_have_an_expert_and_faces_without_labels(
+    tiny_pack: Pack, more_faces: Pack, tmp_path: Path
+) -> None:
+    spatial = STAGE | {"head": "spatial", "heatmap": 0.1, "epochs": 1}
+    settings = recipe.parse(
+        {
+            "name": "light", "precision": "32", "input": {"size": 32}, "evaluation": {"bootstrap": 100},
+            "teaching": {"views": 2}, "expert": spatial,
+            "student": spatial | {"expert": 1.0, "expert_heatmap": 0.5, "epochs": 2, "batch": 6},
+        },
+        "light",
+    )  # fmt: skip
+    folder = distill(settings, tiny_pack, tmp_path / "run", accelerator="cpu", unlabelled=more_faces)
+    assert settings.stages == ("expert", "student") and not (folder / "tough").exists()
+    records = journal.read(folder / "student" / "log.jsonl")
+    assert [r["step"] for r in records] == [5, 10]  # 24 faces and 10 more, by six
+    for r in records:
+        total = r["main"] + 0.1 * r["heatmap"] + r["expert"] + 0.5 * r["expert_heatmap"]
+        assert r["expert"] > 0 and r["total"] == pytest.approx(total, rel=1e-4)
+    assert np.load(folder / "cache" / "expert_2_with_unlabelled.npy").shape == (2, 34, 5, 5)
+    _, about = networks.load(folder / "student" / "model.safetensors")
+    assert [data["name"] for data in about.data] == ["tiny", "more"]
+    summary = json.loads((folder / "student" / "summary.json").read_text())
+    net, _ = networks.load(folder / "student" / "model.safetensors")
+    assert summary["parameters"] == sum(p.numel() for p in net.parameters()) and summary["macs"] > 1e5
+    with pytest.raises(InputError, match="another pack"):
+        distill(settings, tiny_pack, folder, accelerator="cpu")  # without the unlabelled faces it is another run
+
+
+def test_unlabelled_faces_of_a_mark_up_that_says_too_little_are_refused(
+    tiny_pack: Pack, more_faces: Pack, tmp_path: Path
+) -> None:
+    spatial = STAGE | {"head": "spatial", "epochs": 1}
+    settings = recipe.parse({"name": "x", "expert": spatial, "student": spatial | {"expert": 1.0}}, "x")
+    bare = Pack(**vars(more_faces) | {"markup": IBUG68})
+    run = Run(settings, Pack(**vars(tiny_pack) | {"markup": WFLW98}), tmp_path, None, tmp_path.joinpath, bare)
+    run.__dict__["train"] = Faces(np.empty((0, 8, 8, 3), np.uint8), np.empty((0, 98, 2)), np.empty((0, 4)))
+    run.__dict__["_faces"] = lambda *_: run.train
+    with pytest.raises(InputError, match="cannot say where a face of wflw98 is"):
+        run._taught(settings.student)

@@ -55,6 +55,10 @@ def test_settings_change_by_name() -> None:
         ("tough.loss=kd", "needs teachers"),
         ("tough.weights=tough", "starts from an earlier one"),
         ("tough.weights=student", "starts from an earlier one"),
+        ("tolerant=null", "student needs the network tolerant, which the recipe does not have"),
+        ("student.expert=1", "student needs the network expert"),
+        ("baseline.expert=1", "only the student can have them"),
+        ("student.stride=7", "allowed: 4, 8, 16"),
         ("student.teachers=[]", "kd needs teachers"),
         ("student.teachers=[tough,tough]", "kd needs teachers"),
         ("student.teachers=[toug]", "did you mean 'tough'"),
@@ -74,7 +78,7 @@ def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean 'quick'"):
         recipe.load("quik")
     path = tmp_path / "r.yaml"
-    for text, message in [("[1]", "keys and values"), ("a: [", "not YAML"), ("name: x", "'tough' is missing")]:
+    for text, message in [("[1]", "keys and values"), ("a: [", "not YAML"), ("name: x", "'student' is missing")]:
         path.write_text(text)
         with pytest.raises(RecipeError, match=message):
             recipe.load(path)
@@ -95,7 +99,8 @@ def test_fixed_views_are_the_students_and_the_baselines() -> None:
 
 def test_what_a_network_needs_comes_first() -> None:
     quick = recipe.load("quick")
-    assert [quick.needs(name) for name in recipe.STAGES] == [[], ["tough"], ["tough", "tolerant"], []]
+    assert quick.stages == ("tough", "tolerant", "student", "baseline")
+    assert [quick.needs(name) for name in quick.stages] == [[], ["tough"], ["tough", "tolerant"], []]
     assert recipe.load("quick", {"student.teachers": ["tolerant"]}).needs("student") == ["tolerant"]
     assert recipe.load(
         "quick", {"student.weights": "tolerant", "student.loss": "l1", "student.loss_options": {}}

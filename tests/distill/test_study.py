@@ -110,7 +110,7 @@ def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tm
 
 def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_recipe: Path) -> None:
     def name(network: str, **changes: Any) -> str:
-        return study.identity(recipe.load(tiny_recipe, changes), network, tiny_pack)
+        return study.Site(tiny_recipe.parent, tiny_pack).identity(recipe.load(tiny_recipe, changes), network)
 
     assert name("student") == name("student", **{"baseline.epochs": 9, "evaluation.bootstrap": 200})
     assert name("tough") == name("tough", **{"student.seed": 1, "shape.variance": 80})

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def prepare(
-    dataset: str = typer.Argument(help="300w, wflw, cofw, folder (own photos) or synthetic."),
+    dataset: str = typer.Argument(help="300w, wflw, cofw, folder (own photos), unlabelled or synthetic."),
     paths: list[Path] = typer.Argument(
         metavar="[SRC] OUT", help="The dataset's folder (not for synthetic), and the .parquet file to write."
     ),
@@ -44,8 +44,9 @@ def prepare(
     from facekd import markup as markups
     from facekd.data import registry
     from facekd.data.prepare import prepare as run
+    from facekd.distill import unlabelled
 
-    source = registry.get(dataset)
+    source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
         raise InputError(f"{dataset} takes {'only OUT' if source.generated else 'SRC and OUT'}, got {len(paths)} paths")
     if bool(markup) == bool(source.markup):

@@ -23,9 +23,10 @@ def distill(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting: --set student.epochs=20. Repeatable."),
+    unlabelled: Path | None = typer.Option(None, help="More faces for an expert to teach on: prepare unlabelled."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
 ) -> None:
-    """Train both teachers, the student and the student without teachers; evaluate all four and write a report."""
+    """Train a recipe's networks: teachers, student, the student without teachers; evaluate all and write a report."""
     from facekd.distill import recipe as recipes
 
     settings = recipes.load(recipe, change)  # before the heavy imports: a typing error costs no waiting
@@ -33,7 +34,7 @@ def distill(
     from facekd.distill.pipeline import distill as run
     from facekd.evaluate.tables import markdown_table
 
-    folder = run(settings, Pack.open(data), out, accelerator)
+    folder = run(settings, Pack.open(data), out, accelerator, Pack.open(unlabelled) if unlabelled else None)
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
         return
     results = json.loads((folder / "evaluation.json").read_text())["results"]
@@ -87,6 +88,7 @@ def study(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the study; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting in every row. Repeatable."),
+    unlabelled: Path | None = typer.Option(None, help="More faces for an expert to teach on: prepare unlabelled."),
     jobs: int = typer.Option(1, min=1, help="Networks trained side by side, each on its share of the cores."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
@@ -100,7 +102,10 @@ def study(
     studies.entries(plan, changes)  # a wrong setting is told before the pack is opened
     from facekd.data.pack import Pack
 
-    records = studies.run(plan, Pack.open(data), out, changes=changes, jobs=jobs, accelerator=accelerator)
+    more = Pack.open(unlabelled) if unlabelled else None
+    records = studies.run(
+        plan, Pack.open(data), out, changes=changes, unlabelled=more, jobs=jobs, accelerator=accelerator
+    )
     typer.echo((out / "study.md").read_text())
     failed = [record for record in records if "error" in record]
     for record in failed:

@@ -43,10 +43,10 @@ class Cropper:
 
     def __call__(self, item: Item) -> Cropped | Problem:
         """Return the cropped face, or why there is none; whatever goes wrong with a photo is its Problem."""
+        if not isinstance(item, Annotation | Problem):
+            item = item()
         if isinstance(item, Problem):
             return item
-        if not isinstance(item, Annotation):
-            item = item()
         if reason := self._wrong_points(item.points):
             return Problem(item.name, reason)
         try:

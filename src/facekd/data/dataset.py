@@ -29,7 +29,7 @@ class Annotation:
         points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
         split: "train", "val" or "test".
         subsets: test subsets, such as ("full", "common").
-        quality: "exact", or "derived" for labels that were registered rather than annotated.
+        quality: "exact", "derived" or "predicted", as in `Face`.
         visible: (N,) bool, or None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
     """
@@ -55,8 +55,8 @@ class Problem:
         return f"{self.name}: {self.reason}"
 
 
-# What a reader yields. A generated face comes as a picklable function, so that it is made in a worker process.
-Item = Annotation | Problem | Callable[[], Annotation]
+# What a reader yields. A face that takes work to make comes as a picklable function, called in a worker process.
+Item = Annotation | Problem | Callable[[], "Annotation | Problem"]
 
 
 @dataclass(frozen=True)

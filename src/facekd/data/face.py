@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-QUALITIES = ("exact", "derived")
+QUALITIES = ("exact", "derived", "predicted")
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
 
@@ -22,7 +22,8 @@ class Face:
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         split: "train", "val" or "test".
         subsets: test subsets the face belongs to, such as ("full", "common").
-        quality: "exact", or "derived" for labels that were registered rather than annotated.
+        quality: "exact"; "derived" for labels that were registered rather than annotated; "predicted" for points that
+            a network found, which are no labels.
         visible: (N,) bool, False where the landmark is occluded; None if the dataset does not say.
         photo_box: the dataset's own face box x0, y0, x1, y1 in photo pixels; None if it has none.
         to_photo: (2, 3) float, crop pixels -> photo pixels.

@@ -62,7 +62,7 @@ class Pack:
         names: (n,) str.
         splits: (n,) str, "train", "val" or "test".
         subsets: (n,) object, each a tuple of subset names.
-        quality: (n,) str, "exact" or "derived".
+        quality: (n,) str, "exact", "derived" or "predicted".
         visible: (n, N) bool, or None when the dataset does not say.
         photo_boxes: (n, 4) float32, the dataset's own box in photo pixels, NaN where it has none.
         to_photo: (n, 2, 3) float32, stored crop -> photo.

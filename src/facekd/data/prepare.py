@@ -114,10 +114,15 @@ def _start_worker() -> None:
     """Set up a worker process: one thread, Ctrl-C is the parent's, and when the parent is killed it ends too."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends."""
+    threading.Thread(target=_await_parent, daemon=True).start()
+
+
+def _await_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

@@ -9,8 +9,12 @@ from facekd.errors import InputError, nearest
 DATASETS = {module.DATASET.name: module.DATASET for module in (w300, wflw, cofw, folder, synthetic)}
 
 
-def get(name: str) -> Dataset:
-    """Return a dataset by its name. Raises InputError, with the nearest name, when there is none."""
-    if name not in DATASETS:
-        raise InputError(f"no dataset '{name}'; {nearest(name, DATASETS)}")
-    return DATASETS[name]
+def get(name: str, *more: Dataset) -> Dataset:
+    """Return a dataset by its name. Raises InputError, with the nearest name, when there is none.
+
+    more: datasets beside those of this package, whose readers need what it must not import.
+    """
+    datasets = DATASETS | {dataset.name: dataset for dataset in more}
+    if name not in datasets:
+        raise InputError(f"no dataset '{name}'; {nearest(name, datasets)}")
+    return datasets[name]

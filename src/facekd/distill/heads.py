@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Output = tuple[Tensor, Tensor | None, Tensor | None]
 _PYRAMID = 128  # channels of the pyramid
-_STRIDE = 8  # of the finest level
 _FIRST_LOG_SIGMA = -3.5  # about 3 % of the frame: where an untrained point's error starts
 
 
@@ -44,7 +43,7 @@ class Coordinates(nn.Module):
 
 
 class Spatial(nn.Module):
-    """A light feature pyramid to stride 8, and per landmark a heatmap, an offset and a log-sigma per cell.
+    """A light feature pyramid to stride 4, 8 or 16, and per landmark a heatmap, an offset and a log-sigma per cell.
 
     The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset; log-sigma is read the
     same way. Source of this soft-argmax: Sun et al., "Integral human pose regression", ECCV 2018.
@@ -110,7 +109,7 @@ def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Mod
     """Return the spatial head and its backbone."""
     body: Any = backbone(a.backbone, features_only=True)
     info = body.feature_info
-    levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= _STRIDE]
+    levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= a.stride]
     body = backbone(a.backbone, features_only=True, out_indices=levels)
     channels = [info.channels()[i] for i in levels]
     return Spatial(channels, a.points, a.size, info.reduction()[levels[0]], a.sigma), body

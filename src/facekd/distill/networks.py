@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from facekd.distill.augment import to_pixels
 from facekd.distill.heads import HEADS, Coordinates
@@ -50,6 +51,7 @@ class Architecture:
     dropout: float = 0.0
     sigma: bool = False
     standardise: bool = True
+    stride: int = 8
 
 
 @dataclass
@@ -103,6 +105,17 @@ class LandmarkNet(nn.Module):
         """Return the landmarks of images (B, 3, S, S) in [0, 1]."""
         features = self.backbone((images - self.get_buffer("mean")) / self.get_buffer("std"))
         return Prediction(*self.head(features))
+
+
+def cost(net: LandmarkNet) -> tuple[int, int]:
+    """Return a network's parameters, and the multiply-accumulates of one face through it."""
+    size = net.architecture.size
+    device = next(net.parameters()).device
+    training, counter = net.training, FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        net.eval()(torch.zeros(1, 3, size, size, device=device))
+    net.train(training)
+    return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
 
 
 def _backbone(name: str, **options: Any) -> nn.Module:

@@ -20,15 +20,19 @@ import yaml
 from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.distill import journal, parallel
-from facekd.distill.recipe import STAGES, Recipe
+from facekd.distill.recipe import Recipe, Stage
 from facekd.distill.run import Run
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import report
 from facekd.files import atomic
 
 
-def distill(recipe: Recipe, pack: Pack, folder: str | Path, accelerator: str = "auto") -> Path:
+def distill(
+    recipe: Recipe, pack: Pack, folder: str | Path, accelerator: str = "auto", unlabelled: Pack | None = None
+) -> Path:
     """Train every network of a recipe on a pack, or what is left to train, and evaluate them; return the folder.
+
+    unlabelled: more faces for a student with an expert, as `facekd prepare unlabelled` packs them.
 
     Raises:
         RecipeError: the folder holds a run of another recipe.
@@ -39,10 +43,10 @@ def distill(recipe: Recipe, pack: Pack, folder: str | Path, accelerator: str = "
     folder = Path(folder)
     fabric = parallel.fabric(recipe.precision, accelerator)
     if fabric.global_rank == 0:
-        _claim(folder, recipe, pack)
+        _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
-    run = Run(recipe, pack, folder, fabric, home=folder.joinpath)
-    for name in STAGES:
+    run = Run(recipe, pack, folder, fabric, home=folder.joinpath, unlabelled=unlabelled)
+    for name in recipe.stages:
         run.network(name)
     if run.first:
         _evaluate(run)
@@ -50,9 +54,12 @@ def distill(recipe: Recipe, pack: Pack, folder: str | Path, accelerator: str = "
     return folder
 
 
-def _claim(folder: Path, recipe: Recipe, pack: Pack) -> None:
+def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
     """Write down what the run is made of, or check that it is what the folder was made of."""
-    mine = {"recipe.yaml": recipe.to_yaml(), "pack.json": json.dumps({"sha256": pack.meta["sha256"]})}
+    made_of = {"sha256": pack.meta["sha256"]}
+    if unlabelled:
+        made_of["unlabelled"] = unlabelled.meta["sha256"]
+    mine = {"recipe.yaml": recipe.to_yaml(), "pack.json": json.dumps(made_of)}
     for name, text in mine.items():
         path = folder / name
         if not path.is_file():
@@ -84,9 +91,9 @@ def _evaluate(run: Run) -> None:
     path = run.folder / "evaluation.json"
     if path.is_file() and (run.folder / "report" / "index.html").is_file():
         return
-    by_network = [run.evaluate(name) for name in STAGES]
+    by_network = [run.evaluate(name) for name in run.recipe.stages]
     results = [result for of_kind in zip(*by_network, strict=True) for result in of_kind]  # all of one kind of boxes
-    stages = {name: json.loads((run.home(name) / "summary.json").read_text()) for name in STAGES}
+    stages = {name: json.loads((run.home(name) / "summary.json").read_text()) for name in run.recipe.stages}
     record = {
         "recipe": run.recipe.published(),
         "facekd": __version__,
@@ -101,15 +108,20 @@ def _evaluate(run: Run) -> None:
         title=f"facekd distill: {run.recipe.name}",
         notes=[_about_the_run(run, run.test)],
         wall_times={name: stage["seconds"] for name, stage in stages.items()},
-        curves={name: journal.curve(run.home(name) / "log.jsonl") for name in STAGES},
+        curves={name: journal.curve(run.home(name) / "log.jsonl") for name in run.recipe.stages},
     )
 
 
 def _about_the_run(run: Run, test: Pack) -> str:
     r = run.recipe
-    options = " ".join([r.student.loss, *(f"{key} {value}" for key, value in r.student.loss_options.items())])
+    networks = [f"{name} {_about_the_network(r.stage(name))}" for name in r.stages]
+    more = f" and {(run.unlabelled.splits == 'train').sum()} without labels" if run.unlabelled else ""
     return (
-        f"{len(run.train)} training faces, {len(run.val)} for validation, {len(test)} for the test; {r.input.size} px; "
-        f"teachers {r.tough.backbone}, student {r.student.backbone}; student with teachers: {options}, "
-        f"without: {r.baseline.loss}, both {r.student.epochs} epochs; seed {r.seed}."
+        f"{len(run.train)} training faces{more}, {len(run.val)} for validation, {len(test)} for the test; "
+        f"{r.input.size} px; {'; '.join(networks)}; seed {r.seed}."
     )
+
+
+def _about_the_network(stage: Stage) -> str:
+    options = " ".join([stage.loss, *(f"{key} {value}" for key, value in stage.loss_options.items())])
+    return f"({stage.backbone}, {stage.head}, {options}, {stage.epochs} epochs)"

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekd.errors import RecipeError, nearest
 
-STAGES = ("tough", "tolerant", "student", "baseline")
-TEACHERS = ("tough", "tolerant")
+STAGES = ("expert", "tough", "tolerant", "student", "baseline")  # in the order they are trained
+TEACHERS = ("expert", "tough", "tolerant")
 Checked = TypeVar("Checked", bound="Settings")
 
 
@@ -63,6 +63,7 @@ class Stage(Settings):
     backbone: str = Field(description="a model name of timm")
     weights: str = Field("timm", description="none, timm (its hub), a .safetensors file, or an earlier stage: tough")
     head: Literal["coordinate", "spatial"] = "coordinate"
+    stride: Literal[4, 8, 16] = Field(8, description="spatial head: input pixels per cell of its heatmaps")
     dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
     mean_start: bool = Field(True, description="the head starts at the mean training shape")
     standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
@@ -74,6 +75,8 @@ class Stage(Settings):
     )
     sigma: float = Field(0, ge=0, description="weight of the likelihood of each point's spread; 0: no confidence")
     heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
+    expert: float = Field(0, ge=0, description="weight of the L1 distance to the expert's landmarks")
+    expert_heatmap: float = Field(0, ge=0, description="spatial head: weight of the divergence from its heatmaps")
     epochs: int = Field(30, ge=1)
     batch: int = Field(32, ge=1, description="faces per step, over all devices")
     optimiser: Literal["adam", "adamw"] = "adamw"
@@ -86,20 +89,28 @@ class Stage(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
-        if self.heatmap and self.head != "spatial":
-            raise ValueError("heatmap is a term of head: spatial; set head or drop heatmap")
+        for term in ("heatmap", "expert_heatmap"):
+            if getattr(self, term) and self.head != "spatial":
+                raise ValueError(f"{term} is a term of head: spatial; set head or drop {term}")
         if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
             raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
         return self
 
+    @property
+    def teachings(self) -> tuple[str, ...]:
+        """Return the names of the networks whose predictions it is trained with."""
+        expert = ("expert",) if self.expert or self.expert_heatmap else ()
+        return (*expert, *(self.teachers if self.loss == "kd" else ()))
+
 
 class Teaching(Settings):
-    """How the teachers' predictions reach the student; both ways, on the same augmented view."""
+    """How the teachers' predictions reach the student; either way, on the same augmented view."""
 
     mode: Literal["online", "views"] = Field("views", description="views: predicted once on fixed views per face")
     views: int = Field(
         8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)"
     )
+    mirror: bool = Field(True, description="the expert also looks at the mirrored view, and says the mean")
 
 
 class Evaluation(Settings):
@@ -110,7 +121,11 @@ class Evaluation(Settings):
 
 
 class Recipe(Settings):
-    """Every setting of a run: two teachers, the student and the student without teachers."""
+    """Every setting of a run: the student, and what of the other networks is wanted.
+
+    The paper's are the two teachers and, to compare, the baseline: the student without teachers. The expert is ours: a
+    strong network whose landmarks and heatmaps the student imitates, also on faces without labels.
+    """
 
     name: str
     seed: int = 0
@@ -118,42 +133,65 @@ class Recipe(Settings):
     input: Input = Input()
     shape: Shape = Shape()
     augment: Augment = Augment()
-    tough: Stage
-    tolerant: Stage
+    expert: Stage | None = None
+    tough: Stage | None = None
+    tolerant: Stage | None = None
     student: Stage
-    baseline: Stage
+    baseline: Stage | None = None
     teaching: Teaching = Teaching()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         for name in (*TEACHERS, "baseline"):
-            if getattr(self, name).loss == "kd":
-                raise ValueError(f"{name}.loss is kd, which needs teachers; only the student has them")
+            if name in self.stages and self.stage(name).teachings:
+                raise ValueError(
+                    f"{name} has loss kd or an expert, which needs teachers: only the student can have them"
+                )
         for index, name in enumerate(STAGES):
-            start = getattr(self, name).weights
-            if start in STAGES[index:]:
-                raise ValueError(f"{name}.weights is {start}: a network starts from an earlier one, not from {start}")
+            if name not in self.stages:
+                continue
+            for other in self.needs(name):
+                if other in STAGES[index:]:
+                    raise ValueError(
+                        f"{name}.weights is {other}: a network starts from an earlier one, not from {other}"
+                    )
+                if other not in self.stages:
+                    raise ValueError(f"{name} needs the network {other}, which the recipe does not have")
+        if self.student.expert_heatmap and self.stage("expert").head != "spatial":
+            raise ValueError("student.expert_heatmap needs heatmaps; set expert.head to spatial")
         return self
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return the names of the networks that the recipe has, in the order they are trained."""
+        return tuple(name for name in STAGES if getattr(self, name) is not None)
+
+    def stage(self, name: str) -> Stage:
+        """Return a network's settings. Raises RecipeError when the recipe does not have it."""
+        stage = getattr(self, name)
+        if not isinstance(stage, Stage):
+            raise RecipeError(f"recipe {self.name} has no network {name}; it has {', '.join(self.stages)}")
+        return stage
 
     def needs(self, name: str) -> list[str]:
         """Return the networks that have to be there before one can be trained: its start and its teachers."""
-        stage: Stage = getattr(self, name)
+        stage = self.stage(name)
         start = [stage.weights] if stage.weights in STAGES else []
-        return list(dict.fromkeys([*start, *(stage.teachers if stage.loss == "kd" else ())]))
+        return list(dict.fromkeys([*start, *stage.teachings]))
 
     def fixed_views(self, name: str) -> int | None:
         """Return how many fixed views a network is trained on; None: each epoch draws new ones."""
         fixed = self.teaching.mode == "views" and name not in TEACHERS
-        return min(self.teaching.views, getattr(self, name).epochs) if fixed else None
+        return min(self.teaching.views, self.stage(name).epochs) if fixed else None
 
     def identity(self, name: str) -> dict[str, Any]:
         """Return every setting that decides what a network becomes: two of one identity, on one pack, are the same.
 
         Settings at their defaults are left out, so that an option that is added later changes no identity.
         """
-        stage: Stage = getattr(self, name)
-        groups = {"input": self.input, "augment": self.augment, "stage": stage}
+        stage = self.stage(name)
+        groups: dict[str, Settings] = {"input": self.input, "augment": self.augment, "stage": stage}
         if name == "tolerant":
             groups["shape"] = self.shape
         identity: dict[str, Any] = {
@@ -162,6 +200,8 @@ class Recipe(Settings):
         identity["stage"]["weights"] = Path(stage.weights).name
         if stage.loss != "kd":
             identity["stage"].pop("teachers", None)
+        if "expert" in stage.teachings:
+            identity["mirror"] = self.teaching.mirror
         needed = {other: self.identity(other) for other in self.needs(name)}
         return identity | {
             "soft": name == "tolerant",
@@ -174,7 +214,7 @@ class Recipe(Settings):
     def published(self) -> dict[str, Any]:
         """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
         values = self.model_dump(mode="json")
-        for stage in STAGES:
+        for stage in self.stages:
             values[stage]["weights"] = Path(values[stage]["weights"]).name
         return values
 

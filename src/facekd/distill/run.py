@@ -28,14 +28,15 @@ from facekd.distill.boxes import fit_detector
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
-from facekd.distill.teachers import OnlineTeachers, ViewedTeachers, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, fit
+from facekd.distill.teachers import OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
 from facekd.evaluate.protocol import Result
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box
+from facekd.markup import convert, convertible
 from facekd.runtime.detector import YuNet
 
 MODEL = "model.safetensors"
@@ -50,6 +51,7 @@ class Run:
         recipe, pack, fabric: as given; the fabric is launched.
         folder: holds detector.json and cache/ (decoded frames, the teachers' views), which may be deleted at any time.
         home: maps a network's name to its folder.
+        unlabelled: more faces, whose points only say where they are; a network with an expert is trained on them too.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Run:
     folder: Path
     fabric: Fabric
     home: Callable[[str], Path]
+    unlabelled: Pack | None = None
 
     @property
     def first(self) -> bool:
@@ -68,12 +71,12 @@ class Run:
         """Return the faces to train on. Raises InputError when the pack has none."""
         if not (self.pack.splits == "train").any():
             raise InputError(f"{self.pack.path} has no faces to train on (split train)")
-        return self._faces("train")
+        return self._faces(self.pack, "train")
 
     @cached_property
     def val(self) -> Faces:
         """Return the faces to validate on; there may be none."""
-        return self._faces("val")
+        return self._faces(self.pack, "val")
 
     @cached_property
     def test(self) -> Pack:
@@ -102,21 +105,22 @@ class Run:
             return self.model(name)
         for other in self.recipe.needs(name):
             self.network(other)
-        stage: Stage = getattr(self.recipe, name)
+        stage = self.recipe.stage(name)
         torch.manual_seed(self.recipe.seed + stage.seed)
         net = self._untrained(name, stage)
-        train, val = self._soft() if name == "tolerant" else (self.train, self.val)
+        train, val = self._soft() if name == "tolerant" else (self._taught(stage), self.val)
         # The baseline sees the student's fixed views too, so that the teachers are all that differs.
         views = self.recipe.fixed_views(name)
-        guidance = self._guidance(stage, views) if stage.loss == "kd" else None
+        guidance = self._guidance(stage, train, views) if stage.teachings else None
         net.to(self.fabric.device)
         summary = fit(
             self.fabric, net, stage, train, val, self.augmenter(), self.augmenter(varied=False), self.pack.markup,
             self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
         )  # fmt: skip
         if self.first:
+            parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
-                temporary.write_text(json.dumps(summary, indent=1))
+                temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
             networks.save(net, self._about(name), self.model(name))
             (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
         self.fabric.barrier()
@@ -138,17 +142,37 @@ class Run:
             for kind in kinds
         ]  # fmt: skip
 
-    def _faces(self, split: str) -> Faces:
-        """Return the faces of a split with their decoded frames."""
+    def _faces(self, pack: Pack, split: str, name: str | None = None) -> Faces:
+        """Return the faces of a split with their decoded frames; name: of the cache's file, None: the split's."""
         size, scale = self.recipe.input.size, self.recipe.input.scale
         # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
         px = min(self.pack.meta["size"], 8 * round(size * self.pack.meta["margin"] / scale / 8))
-        if not (self.pack.splits == split).any():
-            return Faces(np.empty((0, px, px, 3), np.uint8), self.pack.points[:0], self.pack.boxes[:0])
-        path, view = self.folder / "cache" / f"{split}_{px}.npy", self.pack.select(split)
+        if not (pack.splits == split).any():
+            return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
+        path, view = self.folder / "cache" / f"{name or split}_{px}.npy", pack.select(split)
         self._once(path, lambda: view.frames(path, px))
         frames, points = view.frames(path, px)
         return Faces(frames, points, tight_box(points))
+
+    def _taught(self, stage: Stage) -> Faces:
+        """Return the faces a network is trained on: with an expert, those without labels too."""
+        if self.unlabelled is None or "expert" not in stage.teachings:
+            return self.train
+        a, b = self.train, self._faces(self.unlabelled, "train", "unlabelled")
+        own, other = self.pack.markup, self.unlabelled.markup
+        if own.name != other.name and not convertible(other, own):
+            raise InputError(
+                f"{self.unlabelled.path} has points of {other.name}, which cannot say where a face of {own.name} is: "
+                "prepare unlabelled faces for that mark-up"
+            )
+        points = convert(b.points, other, own)
+        assert isinstance(a.frames, np.ndarray) and isinstance(b.frames, np.ndarray)
+        return Faces(
+            Joined(a.frames, b.frames),
+            np.concatenate([a.points, points]),
+            np.concatenate([a.boxes, tight_box(points)]),
+            np.arange(len(a) + len(b)) < len(a),
+        )
 
     def _once(self, path: Path, make: Callable[[], object]) -> None:
         """Let one process make a file, unless it is there, while others wait: of this run, and of other runs."""
@@ -191,6 +215,7 @@ class Run:
             points=self.pack.markup.count,
             size=self.recipe.input.size,
             dropout=stage.dropout,
+            stride=stage.stride,
             sigma=stage.sigma > 0,
             standardise=stage.standardise,
         )
@@ -208,27 +233,35 @@ class Run:
             net.start_at(torch.from_numpy(self._shapes(self.train)[0].mean(axis=0)).float())
         return net
 
-    def _guidance(self, stage: Stage, views: int | None) -> Guidance:
+    def _guidance(self, stage: Stage, train: Faces, views: int | None) -> Guidance:
         """Return the stage's teachers, asked online or, where there are fixed views, once for each of them."""
-        nets: dict[str, LandmarkNet] = {name: networks.load(self.model(name))[0] for name in stage.teachers}
+        mirror = torch.tensor(self.pack.markup.mirror) if self.recipe.teaching.mirror else None
+        teachers: dict[str, Says] = {}
+        for name in stage.teachings:
+            net = networks.load(self.model(name))[0].requires_grad_(False).to(self.fabric.device)
+            net = net.to(memory_format=torch.channels_last)
+            teachers[name] = expert_says(net, mirror) if name == "expert" else landmarks_of(net)
         if views is None:
-            return OnlineTeachers(nets, self.fabric)
+            return OnlineTeachers(teachers, self.fabric)
         said: dict[str, np.ndarray] = {}
-        for name, net in nets.items():
+        for name, says in teachers.items():
             # In a plain run the home is called like the network; where runs share a cache it says which one it is.
-            path = self.folder / "cache" / f"{self.home(name).name}_{views}.npy"
-            self._once(path, partial(look, net, self.train, self.augmenter(), views, path, self.fabric, name))
+            more = "" if train is self.train else "_with_unlabelled"
+            path = self.folder / "cache" / f"{self.home(name).name}_{views}{more}.npy"
+            self._once(path, partial(look, says, train, self.augmenter(), views, path, self.fabric, name))
             said[name] = np.load(path, mmap_mode="r")
         return ViewedTeachers(said, self.fabric.device)
 
     def _about(self, name: str) -> About:
         """Return what is saved with a network."""
+        more = [self.unlabelled] if self.unlabelled and "expert" in self.recipe.stage(name).teachings else []
+        packs = [self.pack, *more]
         return About(
             markup=self.pack.markup,
             scale=self.recipe.input.scale,
             detector=self._detector(),
             confident=self._confident(),
-            data=[{"name": self.pack.meta["dataset"], "terms": self.pack.meta["terms"]}],
+            data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
             recipe={"stage": name, **self.recipe.published()},
         )
 

@@ -22,6 +22,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,11 +33,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from facekd import __version__
 from facekd.data.pack import Pack
+from facekd.data.prepare import end_with_parent
 from facekd.distill import journal, parallel
 from facekd.distill import recipe as recipes
 from facekd.distill.recipe import Recipe, Settings
 from facekd.distill.run import Run
-from facekd.errors import FacekdError, InputError, RecipeError, nearest
+from facekd.errors import FacekdError, InputError, RecipeError, TrainingError, nearest
 from facekd.evaluate import comparison
 from facekd.files import atomic
 
@@ -124,6 +126,7 @@ def run(
     folder: str | Path,
     *,
     changes: dict[str, Any] | None = None,
+    unlabelled: Pack | None = None,
     jobs: int = 1,
     accelerator: str = "auto",
 ) -> list[dict[str, Any]]:
@@ -134,6 +137,7 @@ def run(
         pack: the faces, with a test split.
         folder: where to; one pack per folder.
         changes: of the recipe in every row.
+        unlabelled: more faces for networks with an expert, as in `distill`.
         jobs: how many networks are trained side by side, each on its share of the processor's cores. Small networks
             use two cores better as two trainings than as one.
         accelerator: auto, cpu or cuda.
@@ -142,6 +146,7 @@ def run(
     Raises:
         RecipeError: a row's recipe cannot be.
         InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.
+        TrainingError: a process that trained died, for want of memory perhaps.
     """
     folder = Path(folder)
     wanted = entries(study, changes)
@@ -151,12 +156,12 @@ def run(
     _claim(folder, pack)
     for broken in (folder / "networks").glob("*/error.txt"):
         broken.unlink()
-    arguments = (wanted, pack.path, folder, accelerator)
+    site = Site(folder, pack, unlabelled, accelerator)
     if jobs == 1:
-        _work(*arguments)
+        _work(wanted, site)
     else:
-        _work_together(arguments, jobs)
-    records = [_record(entry, pack, folder) for entry in wanted]
+        _work_together(wanted, site, jobs)
+    records = [_record(entry, site) for entry in wanted]
     rows = list(dict.fromkeys(name for row in study.rows for name, _ in _cells(row)))
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
@@ -166,12 +171,32 @@ def run(
     return records
 
 
-def identity(recipe: Recipe, network: str, pack: Pack) -> str:
-    """Return the id of a network: readable, and a digest of all that decides what it becomes."""
-    made_of = {"pack": pack.meta["sha256"], **recipe.identity(network)}
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
-    stage = getattr(recipe, network)
-    return f"{stage.loss}-{stage.backbone}-{digest}"
+@dataclass(frozen=True)
+class Site:
+    """Where a study is made, and of what."""
+
+    folder: Path
+    pack: Pack
+    unlabelled: Pack | None = None
+    accelerator: str = "auto"
+
+    def identity(self, recipe: Recipe, network: str) -> str:
+        """Return the id of a network: readable, and a digest of all that decides what it becomes."""
+        made_of = {"pack": self.pack.meta["sha256"], **recipe.identity(network)}
+        if self.unlabelled and "expert" in recipe.stage(network).teachings:
+            made_of["unlabelled"] = self.unlabelled.meta["sha256"]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
+        stage = recipe.stage(network)
+        return f"{stage.loss}-{stage.backbone}-{digest}"
+
+    def home(self, recipe: Recipe, network: str) -> Path:
+        """Return a network's folder."""
+        return self.folder / "networks" / self.identity(recipe, network)
+
+    def run(self, recipe: Recipe) -> Run:
+        """Return what trains the networks of a recipe here."""
+        fabric = parallel.fabric(recipe.precision, self.accelerator)
+        return Run(recipe, self.pack, self.folder, fabric, partial(self.home, recipe), self.unlabelled)
 
 
 def _cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -192,19 +217,13 @@ def _claim(folder: Path, pack: Pack) -> None:
         temporary.write_text(text)
 
 
-def _run(recipe: Recipe, pack: Pack, folder: Path, accelerator: str) -> Run:
-    fabric = parallel.fabric(recipe.precision, accelerator)
-    return Run(recipe, pack, folder, fabric, home=lambda name: folder / "networks" / identity(recipe, name, pack))
-
-
-def _work(wanted: list[Entry], pack_path: Path, folder: Path, accelerator: str) -> None:
+def _work(wanted: list[Entry], site: Site) -> None:
     """Train and measure what is left and what no other process is at, until nothing is left."""
-    pack = Pack.open(pack_path)
     while True:
         waiting = False
-        for recipe, network, needed in _networks(wanted, pack):
-            home = folder / "networks" / identity(recipe, network, pack)
-            before = [folder / "networks" / other for other in needed]
+        for recipe, network in _networks(wanted, site):
+            home = site.home(recipe, network)
+            before = [site.home(recipe, other) for other in recipe.needs(network)]
             if _finished(home):
                 continue
             if not all(map(_finished, before)):
@@ -217,7 +236,7 @@ def _work(wanted: list[Entry], pack_path: Path, folder: Path, accelerator: str) 
             try:
                 with FileLock(home / "lock", timeout=0):
                     if not _finished(home):
-                        _train(_run(recipe, pack, folder, accelerator), network, home)
+                        _train(site.run(recipe), network, home)
                         break  # from the top: what was waiting for this comes first
             except Timeout:
                 waiting = True
@@ -227,22 +246,21 @@ def _work(wanted: list[Entry], pack_path: Path, folder: Path, accelerator: str) 
             time.sleep(_WAIT)
 
 
-def _networks(wanted: list[Entry], pack: Pack) -> Iterator[tuple[Recipe, str, list[str]]]:
-    """Yield each network once, after those it needs: recipe, name, ids of what it needs."""
-    seen = set()
+def _networks(wanted: list[Entry], site: Site) -> list[tuple[Recipe, str]]:
+    """Return each network once, after those it needs: its recipe and its name."""
+    found: dict[str, tuple[Recipe, str]] = {}
 
-    def visit(recipe: Recipe, network: str) -> Iterator[tuple[Recipe, str, list[str]]]:
-        own = identity(recipe, network, pack)
-        if own in seen:
+    def visit(recipe: Recipe, network: str) -> None:
+        own = site.identity(recipe, network)
+        if own in found:
             return
-        seen.add(own)
-        needed = recipe.needs(network)
-        for other in needed:
-            yield from visit(recipe, other)
-        yield recipe, network, [identity(recipe, other, pack) for other in needed]
+        for other in recipe.needs(network):
+            visit(recipe, other)
+        found[own] = recipe, network
 
     for entry in wanted:
-        yield from visit(entry.recipe, entry.network)
+        visit(entry.recipe, entry.network)
+    return list(found.values())
 
 
 def _finished(home: Path) -> bool:
@@ -274,15 +292,15 @@ def _train(run: Run, network: str, home: Path) -> None:
         temporary.write_text(json.dumps(figures))
 
 
-def _work_together(arguments: tuple[Any, ...], jobs: int) -> None:
+def _work_together(wanted: list[Entry], site: Site, jobs: int) -> None:
     """Let several processes work on the folder, and show how far they are."""
-    wanted, pack_path, folder, _ = arguments
-    pack = Pack.open(pack_path)
-    homes = [folder / "networks" / identity(recipe, name, pack) for recipe, name, _ in _networks(wanted, pack)]
+    homes = [site.home(recipe, name) for recipe, name in _networks(wanted, site)]
+    logs = [site.folder / f"worker-{k}.log" for k in range(1, jobs + 1)]
     context = multiprocessing.get_context("spawn")
+    packs = (site.pack.path, site.unlabelled.path if site.unlabelled else None)
     workers = [
-        context.Process(target=_worker, args=(arguments, jobs, folder / f"worker-{k}.log"), daemon=True)
-        for k in range(1, jobs + 1)
+        context.Process(target=_worker, args=(wanted, site.folder, packs, site.accelerator, jobs, log), daemon=True)
+        for log in logs
     ]
     for worker in workers:
         worker.start()
@@ -295,37 +313,40 @@ def _work_together(arguments: tuple[Any, ...], jobs: int) -> None:
         bar.update(task, completed=sum(map(_finished, homes)))
     for worker in workers:
         worker.join()
-    if not all(map(_finished, homes)) and any(worker.exitcode for worker in workers):
-        last = [line for k in range(1, jobs + 1) for line in _last_line(folder / f"worker-{k}.log")]
-        raise InputError(f"a worker of the study stopped: {'; '.join(last)}; {folder}/worker-*.log say more")
+    if not all(map(_finished, homes)):
+        last = [line for log in logs for line in _last_line(log)]
+        raise TrainingError(f"a worker of the study stopped ({'; '.join(last)}); {site.folder}/worker-*.log say more")
 
 
-def _worker(arguments: tuple[Any, ...], jobs: int, log: Path) -> None:
+def _worker(
+    wanted: list[Entry], folder: Path, packs: tuple[Path, Path | None], accelerator: str, jobs: int, log: Path
+) -> None:
     """Work with this process's share of the cores, and write what it says to a file."""
     import cv2
     import torch
 
+    end_with_parent()
     threads = max(1, (os.cpu_count() or jobs) // jobs)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        _work(*arguments)
+        pack, unlabelled = Pack.open(packs[0]), Pack.open(packs[1]) if packs[1] else None
+        _work(wanted, Site(folder, pack, unlabelled, accelerator))
 
 
 def _last_line(path: Path) -> list[str]:
     return path.read_text().splitlines()[-1:] if path.is_file() else []
 
 
-def _record(entry: Entry, pack: Pack, folder: Path) -> dict[str, Any]:
+def _record(entry: Entry, site: Site) -> dict[str, Any]:
     """Return what a row's JSON file holds."""
-    own = identity(entry.recipe, entry.network, pack)
-    home = folder / "networks" / own
+    home = site.home(entry.recipe, entry.network)
     record = {
         "row": entry.row,
         "table": entry.table,
         "seed": entry.seed,
         "network": entry.network,
-        "id": own,
+        "id": home.name,
         "facekd": __version__,
         "recipe": entry.recipe.published(),
     }

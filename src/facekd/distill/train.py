@@ -43,14 +43,30 @@ class Faces:
         frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
         points: (n, N, 2) float32, frame pixels: what the network learns.
         boxes: (n, 4), frame pixels: what the crop is cut by.
+        labelled: (n,) bool, whose points are labels; those of the others say where the face is, and teach nothing.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | Joined
     points: np.ndarray
     boxes: np.ndarray
+    labelled: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.points)
+
+
+class Joined:
+    """Frames of two sources as one, without copying them together: memory maps stay memory maps."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+        self.first, self.second = first, second
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames at rows (B,); those of the second source count on behind the first's."""
+        frames = np.empty((len(rows), *self.first.shape[1:]), self.first.dtype)
+        own = rows < len(self.first)
+        frames[own], frames[~own] = self.first[rows[own]], self.second[rows[~own] - len(self.first)]
+        return frames
 
 
 class Batch(NamedTuple):
@@ -61,9 +77,10 @@ class Batch(NamedTuple):
     boxes: np.ndarray
     faces: np.ndarray
     view: int
+    labelled: np.ndarray | None
 
 
-# The normalised landmarks (B, N, 2) of each teacher, by name, for views (B, 3, S, S) of those faces.
+# What each teacher says, by name, of views (B, 3, S, S) of those faces; `facekd.distill.teachers`.
 Guidance = Callable[[Tensor, np.ndarray, int], dict[str, Tensor]]
 
 
@@ -104,7 +121,9 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, f
             order, current = permutation(seed, epoch, len(data)), epoch
         rows = order[k * batch : (k + 1) * batch][fabric.global_rank * share : (fabric.global_rank + 1) * share]
         frames = torch.from_numpy(data.frames[rows])
-        yield Batch(frames, data.points[rows], data.boxes[rows], rows, epoch if views is None else epoch % views)
+        view = epoch if views is None else epoch % views
+        labelled = None if data.labelled is None else data.labelled[rows]
+        yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled)
         step += 1
 
 
@@ -174,7 +193,8 @@ def fit(
             net.train()
             images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
             teachers = guidance(images, batch.faces, batch.view) if guidance else {}
-            terms = objective(model(images), target, **teachers)
+            labelled = None if batch.labelled is None else torch.from_numpy(batch.labelled).to(images.device)
+            terms = objective(model(images), target, labelled=labelled, **teachers)
             optimiser.zero_grad()
             fabric.backward(terms["total"])
             if stage.clip:

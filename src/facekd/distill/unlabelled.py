@@ -1,0 +1,46 @@
+"""Photos without labels, as faces on which an expert can teach a student: `facekd prepare unlabelled SRC OUT`.
+
+The bundled network says where each face is; its points are stored as such (quality "predicted") and teach nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from facekd.data.dataset import Annotation, Dataset, Item, Problem, read_photo
+from facekd.errors import InputError
+from facekd.geometry import centre_and_side
+from facekd.markup import IBUG68
+from facekd.runtime.images import SUFFIXES
+from facekd.runtime.landmarker import Landmarker
+
+
+def read(source: Path) -> Iterator[Item]:
+    """Yield the largest face of every photo below a folder, found by whoever asks. Raises InputError without photos."""
+    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        raise InputError(f"there are no photos below {source}")
+    yield from (partial(_find, source, path) for path in photos)
+
+
+def _find(source: Path, path: Path) -> Annotation | Problem:
+    name, load = path.relative_to(source).as_posix(), partial(read_photo, path, upright=True)
+    try:
+        faces = _landmarker().detect(load())
+    except InputError as error:
+        return Problem(name, str(error))
+    if not faces:
+        return Problem(name, "no face was found")
+    face = max(faces, key=lambda face: float(centre_and_side(face.box)[1]))
+    return Annotation(name, load, face.points, "train", quality="predicted")
+
+
+@cache
+def _landmarker() -> Landmarker:
+    """One for each of `prepare`'s processes, which are as many as there are cores."""
+    return Landmarker(threads=1)
+
+
+DATASET = Dataset("unlabelled", read, IBUG68, "Your own photos: you know the terms.")
