@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from facekd.distill import networks
+from facekd.distill import networks, recipe
 from facekd.distill.heads import Coordinates
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.errors import ModelError
@@ -46,6 +46,26 @@ def test_parameters_of_the_papers_networks() -> None:
     teacher = LandmarkNet(Architecture("efficientnet_b3", "coordinate", 68, 224))
     assert round(sum(p.numel() for p in student.parameters()) / 1e6, 2) == 2.40
     assert round(sum(p.numel() for p in teacher.parameters()) / 1e6, 1) == 10.9
+
+
+def test_cost_by_hand() -> None:
+    """The students' the bundled networks come from: at most 4 M parameters and 0.4 G multiply-accumulates."""
+    net = LandmarkNet(Architecture("mobilenetv2_100", "coordinate", 68, 224)).train()
+    parameters, macs = networks.cost(net)
+    assert parameters == sum(p.numel() for p in net.parameters()) and net.training
+    assert round(macs / 1e6) == 300  # MobileNetV2's paper: 300 M with its classifier; 136 outputs cost as little
+    for name in ("facekd-68", "facekd-68-lite"):
+        r = recipe.load(name)
+        student = LandmarkNet(Architecture(r.student.backbone, r.student.head, 68, r.input.size, sigma=True))
+        parameters, macs = networks.cost(student)
+        assert parameters <= 4e6 and macs <= 0.4e9
+
+
+@pytest.mark.parametrize(("size", "stride", "cells"), [(112, 8, 14), (112, 4, 28), (100, 8, 13), (64, 16, 4)])
+def test_strides_and_sizes_that_do_not_divide(size: int, stride: int, cells: int) -> None:
+    net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 5, size, stride=stride)).eval()
+    prediction = net(torch.rand(1, 3, size, size))
+    assert prediction.heatmaps.shape == (1, 5, cells, cells)
 
 
 def test_the_head_starts_at_the_mean_shape() -> None:

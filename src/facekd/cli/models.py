@@ -41,6 +41,9 @@ def models() -> None:
             continue
         kind = f"{card.markup.count} points ({card.markup.name}), {card.size} px, {path.stat().st_size / 1e6:.1f} MB"
         typer.echo(f"{name}: {kind}, verified")
+        if "macs" in card.made_with:
+            cost = card.made_with["parameters"] / 1e6, card.made_with["macs"] / 1e9
+            typer.echo(f"  {cost[0]:.2f} M parameters, {cost[1]:.3f} GMACs per face")
         for title, figures in card.figures.items():
             typer.echo(f"  {title}: {_plain(figures)}")
         if card.confidence:

@@ -50,6 +50,7 @@ def export(
 ) -> None:
     """Write a network as ONNX, checked against torch, with a model card."""
     from facekd.deploy.export import export as write
+    from facekd.runtime.card import ModelCard
 
     checkpoint = run / "student" / "model.safetensors" if run.is_dir() else run
     if not checkpoint.is_file():
@@ -59,6 +60,8 @@ def export(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
+    made = ModelCard.load(out).made_with
+    typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
     if int8:
         from facekd.data.pack import Pack
         from facekd.deploy.quantise import calibration_frames, quantise

@@ -129,6 +129,7 @@ def _to_onnx(whole: Whole, size: int, path: Path) -> None:
 
 
 def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
+    parameters, macs = networks.cost(net)
     return ModelCard(
         name=name,
         markup=about.markup,
@@ -141,7 +142,8 @@ def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], on
         sha256=sha256(onnx),
         made_with={
             "facekd": __version__,
-            "parameters": sum(p.numel() for p in net.parameters()),
+            "parameters": parameters,
+            "macs": macs,
             "recipe": about.recipe,
         },
     )

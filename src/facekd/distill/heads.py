@@ -73,7 +73,9 @@ class Spatial(nn.Module):
         ):
             level = lateral(feature)
             if merged is not None:
-                level = level + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+                finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
+                # Where a side was odd, the coarser level had rounded it up.
+                level = level + finer[..., : level.shape[-2], : level.shape[-1]]
             merged = smooth(level)
         assert merged is not None
         maps = self.out(merged).float().unflatten(1, (-1, self.points))
