@@ -60,7 +60,7 @@ def test_a_missed_face_is_no_part_of_the_difference() -> None:
 
 def test_each_table_has_its_plots(tmp_path: Path) -> None:
     records = [record("a", 0, [0.04, 0.06], "One"), record("b", 0, [0.05, 0.05], "Two")]
-    page = comparison.write(tmp_path, records, title="Both").read_text()
+    page = comparison.write(tmp_path, records, 2, title="Both").read_text()
     assert page.index("## One") < page.index("| a |") < page.index("ced-0.svg") < page.index("## Two")
     for index, row in enumerate("ab"):
         for kind in ("ced", "curves"):
@@ -68,5 +68,5 @@ def test_each_table_has_its_plots(tmp_path: Path) -> None:
 
 
 def test_a_page_can_be_written_before_anything_is_done(tmp_path: Path) -> None:
-    page = comparison.write(tmp_path, [RECORDS[3]], title="Early", reference="base")
-    assert "0 of 1 runs are done" in page.read_text()
+    page = comparison.write(tmp_path, [RECORDS[3]], 3, title="Early", reference="base")
+    assert "0 of 3 runs are done" in page.read_text()

@@ -2,7 +2,7 @@
 
     STUDY/networks/<id>/       a network, its log, its figures: `facekd.distill.run`, evaluation.json, predicted.npy
     STUDY/runs/<row>-<seed>.json   one record per row and seed: recipe, network, figures, curve
-    STUDY/study.md  *.svg      tables and plots (`facekd.evaluate.comparison`), made from the records alone
+    STUDY/study.md  *.svg      tables and plots (`facekd.evaluate.comparison`) of what is done, from the records alone
     STUDY/cache/               decoded frames, the teachers' views; may be deleted when no study is running
 
 A network's id is a digest of all settings that decide what it becomes, so rows share teachers, a study goes on where it
@@ -20,7 +20,7 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -157,18 +157,12 @@ def run(
     for broken in (folder / "networks").glob("*/error.txt"):
         broken.unlink()
     site = Site(folder, pack, unlabelled, accelerator)
+    show = partial(_write, study, wanted, site)
     if jobs == 1:
-        _work(wanted, site)
+        _work(wanted, site, show)
     else:
-        _work_together(wanted, site, jobs)
-    records = [_record(entry, site) for entry in wanted]
-    rows = list(dict.fromkeys(name for row in study.rows for name, _ in _cells(row)))
-    records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
-    for record in records:
-        with atomic(folder / "runs" / f"{_slug(record['row'])}-{record['seed']}.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
-    comparison.write(folder, records, title=study.title or study.name, reference=study.reference)
-    return records
+        _work_together(wanted, site, jobs, show)
+    return show()
 
 
 @dataclass(frozen=True)
@@ -217,8 +211,8 @@ def _claim(folder: Path, pack: Pack) -> None:
         temporary.write_text(text)
 
 
-def _work(wanted: list[Entry], site: Site) -> None:
-    """Train and measure what is left and what no other process is at, until nothing is left."""
+def _work(wanted: list[Entry], site: Site, show: Callable[[], object]) -> None:
+    """Train and measure what is left and what no other process is at, until nothing is left; show each success."""
     while True:
         waiting = False
         for recipe, network in _networks(wanted, site):
@@ -237,6 +231,7 @@ def _work(wanted: list[Entry], site: Site) -> None:
                 with FileLock(home / "lock", timeout=0):
                     if not _finished(home):
                         _train(site.run(recipe), network, home)
+                        show()
                         break  # from the top: what was waiting for this comes first
             except Timeout:
                 waiting = True
@@ -292,7 +287,7 @@ def _train(run: Run, network: str, home: Path) -> None:
         temporary.write_text(json.dumps(figures))
 
 
-def _work_together(wanted: list[Entry], site: Site, jobs: int) -> None:
+def _work_together(wanted: list[Entry], site: Site, jobs: int, show: Callable[[], object]) -> None:
     """Let several processes work on the folder, and show how far they are."""
     homes = [site.home(recipe, name) for recipe, name in _networks(wanted, site)]
     logs = [site.folder / f"worker-{k}.log" for k in range(1, jobs + 1)]
@@ -306,9 +301,13 @@ def _work_together(wanted: list[Entry], site: Site, jobs: int) -> None:
         worker.start()
     columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=len(homes))
+        shown, task = -1, bar.add_task("", total=len(homes))
         while any(worker.is_alive() for worker in workers):
-            bar.update(task, completed=sum(map(_finished, homes)))
+            done = sum(map(_finished, homes))
+            if done != shown:
+                bar.update(task, completed=done)
+                show()
+                shown = done
             time.sleep(_WAIT)
         bar.update(task, completed=sum(map(_finished, homes)))
     for worker in workers:
@@ -331,11 +330,23 @@ def _worker(
     cv2.setNumThreads(threads)
     with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         pack, unlabelled = Pack.open(packs[0]), Pack.open(packs[1]) if packs[1] else None
-        _work(wanted, Site(folder, pack, unlabelled, accelerator))
+        _work(wanted, Site(folder, pack, unlabelled, accelerator), lambda: None)
 
 
 def _last_line(path: Path) -> list[str]:
     return path.read_text().splitlines()[-1:] if path.is_file() else []
+
+
+def _write(study: Study, wanted: list[Entry], site: Site) -> list[dict[str, Any]]:
+    """Write the records of what is done, the table and the plots; return the records, in the study's order."""
+    records = [_record(entry, site) for entry in wanted if _finished(site.home(entry.recipe, entry.network))]
+    rows = list(dict.fromkeys(name for row in study.rows for name, _ in _cells(row)))
+    records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
+    for record in records:
+        with atomic(site.folder / "runs" / f"{_slug(record['row'])}-{record['seed']}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+    comparison.write(site.folder, records, len(wanted), title=study.title or study.name, reference=study.reference)
+    return records
 
 
 def _record(entry: Entry, site: Site) -> dict[str, Any]:

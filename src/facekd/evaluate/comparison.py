@@ -55,8 +55,11 @@ class Line:
     error: str | None
 
 
-def write(folder: Path, records: Sequence[Record], *, title: str, reference: str | None = None) -> Path:
-    """Write study.json, study.md and its plots; return the page. Records are in the order of the rows to show."""
+def write(folder: Path, records: Sequence[Record], wanted: int, *, title: str, reference: str | None = None) -> Path:
+    """Write study.json, study.md and its plots; return the page.
+
+    records: in the order of the rows to show; wanted: how many there will be.
+    """
     done = [record for record in records if "error" not in record]
     lines = summarise(records, reference)
     for name, svg in plot(lines, done).items():
@@ -65,7 +68,7 @@ def write(folder: Path, records: Sequence[Record], *, title: str, reference: str
     with atomic(folder / "study.json") as temporary:
         temporary.write_text(json.dumps([asdict(line) for line in lines], indent=1))
     with atomic(folder / "study.md") as temporary:
-        state = f"{len(done)} of {len(records)} runs are done."
+        state = f"{len(done)} of {wanted} runs are done."
         temporary.write_text(f"# {title}\n\n{state}\n\n{sections(lines, done, reference)}")
     return folder / "study.md"
 
