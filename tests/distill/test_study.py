@@ -10,28 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from tiny_run import RECIPE
+from tiny_run import ROWS, write_study
 
 from facekd.data.pack import Pack
-from facekd.distill import recipe, study
-from facekd.errors import InputError, RecipeError
-
-ROWS: list[dict[str, Any]] = [
-    {"name": "teacher", "network": "tough"},
-    {"name": "{student.loss}", "over": {"student.loss": ["l1", "l2"]}, "set": {"student.loss_options": {}}},
-    {"name": "both"},
-    {"name": "one", "set": {"student.teachers": ["tough"]}, "seeds": [0, 1]},
-    {"name": "wild", "set": {"student.lr": 1e30, "student.clip": 0}},
-]
-
-
-def write(folder: Path, **values: Any) -> Path:
-    """Write a study and the recipe beside it; return the study's file."""
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump({"name": "small", "recipe": "tiny.yaml", "rows": ROWS} | values))
-    return path
+from facekd.distill import plan, recipe, study
+from facekd.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +22,7 @@ def done(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study as the command line runs it, by two workers."""
     folder = tmp_path_factory.mktemp("study")
     code = "import facekd.cli; facekd.cli.main()"
-    arguments = ["study", write(folder, reference="l1"), "--data", tiny_pack.path, "--out", folder / "out"]
+    arguments = ["study", write_study(folder, reference="l1"), "--data", tiny_pack.path, "--out", folder / "out"]
     command = [sys.executable, "-c", code, *map(str, arguments), "--jobs", "2", "--accelerator", "cpu"]
     told = subprocess.run(command, capture_output=True, text=True)
     assert told.returncode == 1, told.stderr  # a row fails on purpose
@@ -87,17 +70,17 @@ def test_a_study_goes_on_and_trains_nothing_twice(done: Path, tiny_pack: Pack) -
     before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     assert len(before) == 7
     rows = [*ROWS[:-1], {"name": "new", "set": {"student.loss": "wing", "student.loss_options": {}}}]
-    found = study.run(study.load(write(done, rows=rows)), tiny_pack, done / "out", accelerator="cpu")
+    found = study.run(plan.load(write_study(done, rows=rows)), tiny_pack, done / "out", accelerator="cpu")
     assert [r["row"] for r in found] == ["teacher", "l1", "l2", "both", "one", "one", "new"]
     after = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     assert len(after) == 8 and after.items() >= before.items()
 
 
 def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tmp_path: Path) -> None:
-    one = write(tmp_path, rows=[{"name": "teacher", "network": "tough"}])
+    one = write_study(tmp_path, rows=[{"name": "teacher", "network": "tough"}])
     code = (
-        "import sys; from facekd.distill import study; from facekd.data.pack import Pack; "
-        "study.run(study.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
+        "import sys; from facekd.distill import plan, study; from facekd.data.pack import Pack; "
+        "study.run(plan.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
     )
     command = [sys.executable, "-c", code, str(one), str(tiny_pack.path), str(tmp_path / "out")]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
@@ -123,26 +106,7 @@ def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_reci
     assert name("student", **plain) == name("baseline", **{"baseline.epochs": 3})
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"rows": []}, "rows = []"),
-        ({"rows": [{"name": "a"}, {"name": "A"}]}, "two rows are called 'a'"),
-        ({"rows": [{"name": "a", "over": {"student.lr": [1, 2]}}]}, "put {key} into the name"),
-        ({"rows": [{"name": "a", "netwrk": "tough"}]}, "unknown key 'rows.0.netwrk'; did you mean 'network'"),
-        ({"rows": [{"name": "a", "set": {"student.lss": "l1"}}]}, "row 'a': recipe"),
-        ({"reference": "teachr"}, "did you mean 'teacher'"),
-        ({"sets": {}}, "unknown key 'sets'; did you mean 'set'"),
-        ({"recipe": "quik"}, "did you mean 'quick'"),
-    ],
-)
-def test_a_wrong_study_is_refused_in_a_sentence(values: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError) as caught:
-        study.entries(study.load(write(tmp_path, **values)))
-    assert message in str(caught.value) and "\n" not in str(caught.value)
-
-
 def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:
     other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
     with pytest.raises(InputError, match="another pack"):
-        study.run(study.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
+        study.run(plan.load(done / "study.yaml"), other, done / "out", accelerator="cpu")

@@ -1,8 +1,12 @@
-"""A recipe small enough to run the whole chain in seconds, and the face it is about."""
+"""A recipe and a study small enough to run in seconds, and the face they are about."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import yaml
 
 SHAPE = np.array([[38, 40], [58, 40], [48, 52], [40, 62], [56, 62.0]])
 STAGE = {"backbone": "mobilenetv2_035", "weights": "none", "epochs": 2, "batch": 8, "lr": 1e-3, "ema": 0.9}
@@ -17,3 +21,18 @@ RECIPE = {
     "teaching": {"mode": "views", "views": 2},
     "evaluation": {"bootstrap": 100},
 }
+ROWS: list[dict[str, Any]] = [
+    {"name": "teacher", "network": "tough"},
+    {"name": "{student.loss}", "over": {"student.loss": ["l1", "l2"]}, "set": {"student.loss_options": {}}},
+    {"name": "both"},
+    {"name": "one", "set": {"student.teachers": ["tough"]}, "seeds": [0, 1]},
+    {"name": "wild", "set": {"student.lr": 1e30, "student.clip": 0}},
+]
+
+
+def write_study(folder: Path, **values: Any) -> Path:
+    """Write a study and the recipe beside it; return the study's file."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({"name": "small", "recipe": "tiny.yaml", "rows": ROWS} | values))
+    return path

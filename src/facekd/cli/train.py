@@ -96,14 +96,14 @@ def study(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
     """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
+    from facekd.distill import plan as plans
     from facekd.distill import recipe as recipes
 
     changes = recipes.pairs(change)
-    from facekd.distill import study as studies
-
-    plan = studies.load(study)
-    studies.entries(plan, changes)  # a wrong setting is told before the pack is opened
+    plan = plans.load(study)
+    plans.entries(plan, changes)  # a wrong setting is told before the heavy imports
     from facekd.data.pack import Pack
+    from facekd.distill import study as studies
 
     more = Pack.open(unlabelled) if unlabelled else None
     records = studies.run(

@@ -14,110 +14,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import Field, model_validator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
 from facekd.distill import journal, parallel
-from facekd.distill import recipe as recipes
-from facekd.distill.recipe import Recipe, Settings
+from facekd.distill.plan import Entry, Study, entries, slug
+from facekd.distill.recipe import Recipe
 from facekd.distill.run import Run
-from facekd.errors import FacekdError, InputError, RecipeError, TrainingError, nearest
+from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.evaluate import comparison
 from facekd.files import atomic
 
 _WAIT = 0.5  # seconds between two looks at what other processes do
-
-
-class Row(Settings):
-    """One row of a table, or, with `over`, one for each combination of values."""
-
-    name: str = Field(description="shown in the table; {student.loss} stands for that setting's value in `over`")
-    table: str = Field("", description="heading of the table it belongs to")
-    network: Literal["tough", "tolerant", "student", "baseline"] = Field("student", description="what is measured")
-    set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe: {student.loss: l2}")
-    over: dict[str, list[Any]] = Field(default_factory=dict, description="a grid: {shape.variance: [80, 90]}")
-    seeds: tuple[int, ...] | None = Field(None, description="of the measured network; None: the study's")
-
-
-class Study(Settings):
-    """What a study compares."""
-
-    name: str
-    title: str = ""
-    recipe: str = Field(description="a bundled recipe, or a YAML file beside the study's")
-    set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe in every row")
-    seeds: tuple[int, ...] = (0,)
-    reference: str | None = Field(None, description="the row that the others are compared with, image by image")
-    rows: tuple[Row, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Study:
-        names = [name for row in self.rows for name, _ in _cells(row)]
-        files = [_slug(name) for name in names]
-        twice = [name for name in names if files.count(_slug(name)) > 1]
-        if twice:
-            raise ValueError(f"two rows are called '{twice[0]}'; with `over`, put {{key}} into the name")
-        if self.reference is not None and self.reference not in names:
-            raise ValueError(f"reference: no row '{self.reference}'; {nearest(self.reference, names)}")
-        return self
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of the grid: a recipe and the network of it that is measured."""
-
-    row: str
-    table: str
-    seed: int
-    recipe: Recipe
-    network: str
-
-
-def load(path: str | Path) -> Study:
-    """Read a study's YAML file. Raises RecipeError: no file, not YAML, an unknown key or a bad value."""
-    path = Path(path)
-    if not path.is_file():
-        raise RecipeError(f"no study {path}; give a YAML file with name, recipe and rows")
-    values = recipes.read_yaml(path.read_text(encoding="utf-8"), f"study {path}")
-    study = recipes.checked(Study, values, f"study {path}")
-    beside = path.parent / study.recipe
-    return study.model_copy(update={"recipe": str(beside)}) if beside.is_file() else study
-
-
-def entries(study: Study, changes: dict[str, Any] | None = None) -> list[Entry]:
-    """Return what a study measures, all rows with their first seed first: an early look at the table shows every row.
-
-    changes: of the recipe in every row, such as {"student.weights": FILE}; a row's own come after.
-    Raises RecipeError for a recipe that cannot be.
-    """
-    found = []
-    for row in study.rows:
-        for name, values in _cells(row):
-            for place, seed in enumerate(row.seeds if row.seeds is not None else study.seeds):
-                own = {f"{row.network}.seed": seed} if seed else {}
-                try:
-                    recipe = recipes.load(study.recipe, {**study.set, **(changes or {}), **row.set, **values, **own})
-                except RecipeError as error:
-                    raise RecipeError(f"row '{name}': {error}") from None
-                found.append((place, Entry(name, row.table, seed, recipe, row.network)))
-    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
 
 def run(
@@ -133,7 +55,7 @@ def run(
     """Train and measure everything a study asks for, or what is left of it, and write its table and plots.
 
     Args:
-        study: as `load` returns it.
+        study: as `plan.load` returns it.
         pack: the faces, with a test split.
         folder: where to; one pack per folder.
         changes: of the recipe in every row.
@@ -191,16 +113,6 @@ class Site:
         """Return what trains the networks of a recipe here."""
         fabric = parallel.fabric(recipe.precision, self.accelerator)
         return Run(recipe, self.pack, self.folder, fabric, partial(self.home, recipe), self.unlabelled)
-
-
-def _cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and values of each combination of a row's grid."""
-    for values in itertools.product(*row.over.values()):
-        cell = dict(zip(row.over, values, strict=True))
-        name = row.name
-        for key, value in cell.items():
-            name = name.replace(f"{{{key}}}", str(value))
-        yield name, cell
 
 
 def _claim(folder: Path, pack: Pack) -> None:
@@ -340,10 +252,10 @@ def _last_line(path: Path) -> list[str]:
 def _write(study: Study, wanted: list[Entry], site: Site) -> list[dict[str, Any]]:
     """Write the records of what is done, the table and the plots; return the records, in the study's order."""
     records = [_record(entry, site) for entry in wanted if _finished(site.home(entry.recipe, entry.network))]
-    rows = list(dict.fromkeys(name for row in study.rows for name, _ in _cells(row)))
+    rows = study.names
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
-        with atomic(site.folder / "runs" / f"{_slug(record['row'])}-{record['seed']}.json") as temporary:
+        with atomic(site.folder / "runs" / f"{slug(record['row'])}-{record['seed']}.json") as temporary:
             temporary.write_text(json.dumps(record, indent=1))
     comparison.write(site.folder, records, len(wanted), title=study.title or study.name, reference=study.reference)
     return records
@@ -369,8 +281,3 @@ def _record(entry: Entry, site: Site) -> dict[str, Any]:
         "curve": journal.curve(home / "log.jsonl"),
         "results": json.loads((home / "evaluation.json").read_text()),
     }
-
-
-def _slug(text: str) -> str:
-    """Return a text as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
