@@ -117,11 +117,12 @@ class Run:
             self.fabric, net, stage, train, val, self.augmenter(), self.augmenter(varied=False), self.pack.markup,
             self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
         )  # fmt: skip
+        about = self._about(name)  # by all processes: what it needs to make, one makes and the others wait for
         if self.first:
             parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
                 temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
-            networks.save(net, self._about(name), self.model(name))
+            networks.save(net, about, self.model(name))
             (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
         self.fabric.barrier()
         return self.model(name)
