@@ -71,15 +71,27 @@ def test_pan_moves_the_picture_as_it_says() -> None:
 
 
 def test_boxes_are_mapped_as_the_own_detector_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(contestant.Contestant):
+    class Own(contestant.Boxed):
         def detect(self, image: np.ndarray) -> np.ndarray:
             return np.array([[15.0, 12.0, 25.0, 22.0], [500, 500, 510, 510]])  # side 10, centre (20, 17)
+
+        def landmarks(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+            return None if box[0] > 100 else box.reshape(2, 2)
 
     monkeypatch.setattr(contestant, "read", lambda path: np.zeros((2, 2, 3), np.uint8))
     given = [10.0, 10.0, 24.0, 30.0]  # side 20, centre (17, 20)
     transform = contestant.to_own_box(Own(), [{"photo": "a", "box": given}] * 3)
     np.testing.assert_allclose(transform, [0.5, 3 / 20, -3 / 20])
     np.testing.assert_allclose(contestant.mapped(np.array(given), transform), [15, 12, 25, 22])
+    assert list(Own().stream(["a", "b"])) == [1, 1]  # of the two boxes one has landmarks
+
+
+def test_a_still_and_a_moving_picture() -> None:
+    photo = np.tile(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], (20, 1, 3))
+    for speed in (0, 1.5):
+        frames = [frame for _, frame in jitter.moved(photo, 4, speed)]
+        shift = (frames[3].astype(float) - frames[0])[:, 20:80].mean() / 2  # the ramp rises by 2 per pixel
+        assert abs(shift - 3 * speed) < 0.5
 
 
 def test_every_point_has_a_vertex_of_the_mesh() -> None:
