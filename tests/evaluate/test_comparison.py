@@ -35,8 +35,8 @@ def test_a_line_is_the_mean_and_the_spread_over_the_seeds() -> None:
     assert (base.seeds, base.nme["full"], base.failures, base.validation) == (2, pytest.approx(6.0), 0.0, 7.0)
     assert base.spread == {"full": pytest.approx(2**0.5)}  # of 5 and 7
     assert base.difference is None and base.minutes == pytest.approx(1.5)
-    # Image by image: (3 - 5, 5 - 7), so there is nothing to resample.
-    assert better.spread is None and better.difference == pytest.approx((-2.0, -2.0, -2.0))
+    # Image by image (3 - 5, 5 - 7); from either seed of base alone (3 - 4, 5 - 6) to (3 - 6, 5 - 8).
+    assert better.spread is None and better.difference == pytest.approx((-2.0, -3.0, -1.0))
     assert (broken.seeds, broken.error) == (0, "the loss is nan")
 
 
@@ -45,7 +45,7 @@ def test_the_table_says_over_how_many_seeds_and_what_was_not_run() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
     assert rows[0][:3] == ["", "seeds", "full (2)"] and rows[0][5] == "full, against base"
     assert rows[2][:3] == ["base", "2", "6.00 ± 1.41"]
-    assert rows[3][:3] == ["better", "1", "4.00"] and rows[3][5] == "−2.00 [−2.00, −2.00]"
+    assert rows[3][:3] == ["better", "1", "4.00"] and rows[3][5] == "−2.00 [−3.00, −1.00]"
     assert rows[4][:3] == ["broken", "0", "not run: the loss is nan"]
     assert {len(row) for row in rows} == {8}
     assert "tiny, test split" in table and "boxes: ground truth" in table
