@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facekd.data.pack import Pack
-from facekd.distill import study
+from facekd.distill import plan
 from facekd.evaluate import comparison
 from facekd.evaluate.faces import ends_and_middle
 from facekd.files import atomic
@@ -40,8 +40,7 @@ def take_over(folder: Path, pack: Pack) -> None:
 
 def records() -> list[dict[str, Any]]:
     """Return the records in the study's order."""
-    plan = study.load(PLAN)
-    rows = list(dict.fromkeys(entry.row for entry in study.entries(plan)))
+    rows = plan.load(PLAN).names
     found = [json.loads(path.read_text()) for path in RECORDS.glob("*.json")]
     return sorted(found, key=lambda record: (rows.index(record["row"]), record["seed"]))
 
@@ -66,22 +65,24 @@ def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path
 
 def page() -> str:
     """Return results.md."""
-    plan, found = study.load(PLAN), records()
+    study, found = plan.load(PLAN), records()
     done = [record for record in found if "error" not in record]
-    lines = comparison.summarise(found, plan.reference)
-    for name, svg in comparison.plot(lines, done).items():
-        with atomic(RECORDS / name) as temporary:
-            temporary.write_text(svg)
+    lines = comparison.summarise(found, study.reference)
     by_row = {line.row: line for line in lines}
+    missing = {entry.row for entry in plan.entries(study)} - {record["row"] for record in done}
+    if missing:
+        raise SystemExit(f"no record of {', '.join(sorted(missing))}; finish the study first")
     minutes = sum({record["id"]: record["summary"]["seconds"] for record in done}.values()) / 60
+    soft = [line.nme["full"] for line in lines if line.table == "Soft-landmarks of the tolerant teacher"]
     text = (DOCS / "results" / "text.md").read_text()
     return text.format(
-        tables=comparison.sections(lines, done, plan.reference, plots="results/kd-loss/"),
+        tables=comparison.sections(lines, done, study.reference, plots="results/kd-loss/"),
         runs=len(done),
         networks=len({record["id"] for record in done}),
         hours=minutes / 60,
-        machine=done[0]["machine"],
         of={name: Shown(line) for name, line in by_row.items()},
+        low=f"{min(soft):.2f}",
+        high=f"{max(soft):.2f}",
     )
 
 
@@ -105,6 +106,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.study:
         take_over(options.study, Pack.open(options.data))
+    found = records()
+    done = [record for record in found if "error" not in record]
+    for name, svg in comparison.plot(comparison.summarise(found), done).items():
+        with atomic(RECORDS / name) as temporary:
+            temporary.write_text(svg)
     with atomic(DOCS / "results.md") as temporary:
         temporary.write_text(page())
 
