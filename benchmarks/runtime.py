@@ -75,7 +75,7 @@ def main() -> None:
                 title = TITLES.get(name, Path(model).stem)
                 rows.append({"name": title, "threads": threads} | figures(json.loads(out.read_text()), found))
     result = {
-        "command": "python benchmarks/runtime.py 300W",
+        "command": " ".join(["python benchmarks/runtime.py 300W --models", *(Path(m).name for m in options.models)]),
         "faces": len(test),
         "missed_by_yunet": len(test) - len(found),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, {processor()}",

@@ -35,8 +35,7 @@ def test_the_figures_of_a_record_are_those_of_its_faces(results: ModuleType) -> 
 
 
 def test_records_name_no_place_of_the_machine_they_were_made_on(results: ModuleType) -> None:
-    text = json.dumps(results.records())
-    assert not re.search(r"\"/|/home/|/tmp/|/work/", text)
+    assert '"/' not in json.dumps(results.records())  # no text is an absolute path
 
 
 def test_rows_of_one_network_show_one_figure(results: ModuleType) -> None:
