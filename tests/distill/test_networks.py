@@ -49,7 +49,7 @@ def test_parameters_of_the_papers_networks() -> None:
 
 
 def test_cost_by_hand() -> None:
-    """The students' the bundled networks come from: at most 4 M parameters and 0.4 G multiply-accumulates."""
+    """The students of the bundled recipes: at most 4 M parameters and 0.4 G multiply-accumulates."""
     net = LandmarkNet(Architecture("mobilenetv2_100", "coordinate", 68, 224)).train()
     parameters, macs = networks.cost(net)
     assert parameters == sum(p.numel() for p in net.parameters()) and net.training

@@ -127,18 +127,15 @@ class Run:
         self.fabric.barrier()
         return self.model(name)
 
-    def evaluate(self, name: str, title: str | None = None) -> list[Result]:
-        """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for.
-
-        title: the name to show; None: the network's.
-        """
+    def evaluate(self, name: str) -> list[Result]:
+        """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for."""
         model = TorchModel.load(self.model(name), device=str(self.fabric.device))
         settings = self.recipe.evaluation
         kinds = [kind for kind in settings.boxes if kind == "truth" or model.detector]
         return [
             protocol.evaluate(
                 model, self.test, kind, YuNet().detect if kind == "detector" else None,
-                model=title or name, bootstrap=settings.bootstrap,
+                model=name, bootstrap=settings.bootstrap,
             )
             for kind in kinds
         ]  # fmt: skip
