@@ -31,7 +31,7 @@ REGIONS = {"low influence": GREY, "negative": BLUE, "positive": ORANGE}
 
 def predictions(run: Path, faces: Pack) -> dict[str, np.ndarray]:
     """Return each network's landmarks (n, N, 2) in the normalised crop frame."""
-    models = {stage: TorchModel.load(run / stage / MODEL) for stage in STAGES}
+    models = {stage: TorchModel.load(path) for stage in STAGES if (path := run / stage / MODEL).is_file()}
     found = {stage: protocol.evaluate(model, faces, bootstrap=2).predicted for stage, model in models.items()}
     frame = crop_matrix(faces.boxes, 1, models["student"].scale)
     return {stage: apply(frame, points) for stage, points in found.items()}

@@ -174,6 +174,37 @@ def test_a_student_can_have_an_expert_and_faces_without_labels(
         distill(settings, tiny_pack, folder, accelerator="cpu")  # without the unlabelled faces it is another run
 
 
+def test_networks_grow_and_the_experts_word_is_moved(tiny_pack: Pack, more_faces: Pack, tmp_path: Path) -> None:
+    """A small tough teacher becomes the expert, a small baseline the student; the expert sees each face once."""
+    spatial = STAGE | {"head": "spatial", "heatmap": 0.1, "epochs": 1}
+    settings = recipe.parse(
+        {
+            "name": "grown", "precision": "32", "input": {"size": 64}, "evaluation": {"bootstrap": 100},
+            "teaching": {"mode": "moved"}, "tough": spatial | {"size": 32},
+            "expert": spatial | {"size": 48, "weights": "tough", "lr": 1e-12},
+            "baseline": spatial | {"size": 32},
+            "student": spatial | {"weights": "baseline", "expert": 1.0, "expert_heatmap": 0.5},
+        },
+        "grown",
+    )  # fmt: skip
+    folder = distill(settings, tiny_pack, tmp_path / "run", accelerator="cpu", unlabelled=more_faces)
+    nets = {name: networks.load(folder / name / "model.safetensors")[0] for name in settings.stages}
+    assert {name: net.architecture.size for name, net in nets.items()} == {
+        "tough": 32, "expert": 48, "baseline": 32, "student": 64,
+    }  # fmt: skip
+    for (key, start), (_, end) in zip(nets["tough"].named_parameters(), nets["expert"].named_parameters(), strict=True):
+        torch.testing.assert_close(end, start, rtol=0, atol=1e-6, msg=key)  # at that rate nothing moves
+    assert np.load(folder / "cache" / "expert_plain_with_unlabelled.npy").shape == (1, 34, 5, 5)
+    assert journal.read(folder / "student" / "log.jsonl")[0]["expert"] > 0
+
+
+def test_a_network_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
+    stages = {"baseline": STAGE | {"epochs": 1}, "student": STAGE | {"weights": "baseline", "head": "spatial"}}
+    settings = recipe.parse({"name": "x", "input": {"size": 32}, **stages}, "x")
+    with pytest.raises(RecipeError, match="student.weights is baseline, which is another network"):
+        distill(settings, tiny_pack, tmp_path / "run", accelerator="cpu")
+
+
 def test_unlabelled_faces_of_a_mark_up_that_says_too_little_are_refused(
     tiny_pack: Pack, more_faces: Pack, tmp_path: Path
 ) -> None:
@@ -181,7 +212,7 @@ def test_unlabelled_faces_of_a_mark_up_that_says_too_little_are_refused(
     settings = recipe.parse({"name": "x", "expert": spatial, "student": spatial | {"expert": 1.0}}, "x")
     bare = Pack(**vars(more_faces) | {"markup": IBUG68})
     run = Run(settings, Pack(**vars(tiny_pack) | {"markup": WFLW98}), tmp_path, None, tmp_path.joinpath, bare)
-    run.__dict__["train"] = Faces(np.empty((0, 8, 8, 3), np.uint8), np.empty((0, 98, 2)), np.empty((0, 4)))
-    run.__dict__["_faces"] = lambda *_: run.train
+    none = Faces(np.empty((0, 8, 8, 3), np.uint8), np.empty((0, 98, 2)), np.empty((0, 4)))
+    run.__dict__["_faces"] = lambda *_: none
     with pytest.raises(InputError, match="cannot say where a face of wflw98 is"):
-        run._taught(settings.student)
+        run._taught(settings.student, 32)

@@ -99,8 +99,8 @@ def test_fixed_views_are_the_students_and_the_baselines() -> None:
 
 def test_what_a_network_needs_comes_first() -> None:
     quick = recipe.load("quick")
-    assert quick.stages == ("tough", "tolerant", "student", "baseline")
-    assert [quick.needs(name) for name in quick.stages] == [[], ["tough"], ["tough", "tolerant"], []]
+    assert quick.stages == ("tough", "tolerant", "baseline", "student")
+    assert [quick.needs(name) for name in quick.stages] == [[], ["tough"], [], ["tough", "tolerant"]]
     assert recipe.load("quick", {"student.teachers": ["tolerant"]}).needs("student") == ["tolerant"]
     assert recipe.load(
         "quick", {"student.weights": "tolerant", "student.loss": "l1", "student.loss_options": {}}

@@ -104,6 +104,8 @@ def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_reci
     plain = {"student.loss": "l1", "student.loss_options": {}}
     assert name("student", **plain) == name("student", **plain, **{"tough.epochs": 1, "student.teachers": ["tough"]})
     assert name("student", **plain) == name("baseline", **{"baseline.epochs": 3})
+    assert name("tough", **{"tough.size": 64}) == name("tough", **{"input.size": 64}) != name("tough")
+    assert name("student", **{"teaching.mode": "moved"}) != name("student", **{"teaching.mode": "online"})
 
 
 def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:

@@ -14,7 +14,7 @@ from facekd.distill.augment import Augmenter
 from facekd.distill.networks import Architecture, LandmarkNet
 from facekd.distill.objective import spread
 from facekd.distill.recipe import Augment, Input
-from facekd.distill.teachers import OnlineTeachers, ViewedTeachers, expert_says, landmarks_of, look
+from facekd.distill.teachers import MovedTeachers, OnlineTeachers, ViewedTeachers, expert_says, landmarks_of, look
 from facekd.distill.train import Faces
 from facekd.geometry import tight_box
 from facekd.markup import FIVE
@@ -50,10 +50,61 @@ def test_a_network_without_heatmaps_has_no_spread() -> None:
     assert (expert_says(plain)(torch.rand(1, 3, 32, 32))[..., 2:] == 0).all()
 
 
-def test_what_was_written_down_is_what_is_said_online(net: LandmarkNet, tiny_pack: Pack, tmp_path: Path) -> None:
-    train = tiny_pack.select("train")
-    frames, points = train.frames(tmp_path / "f.npy", 48)
-    faces = Faces(frames, points, tight_box(points))
+@pytest.fixture
+def faces(tiny_pack: Pack, tmp_path: Path) -> Faces:
+    frames, points = tiny_pack.select("train").frames(tmp_path / "f.npy", 48)
+    return Faces(frames, points, tight_box(points))
+
+
+def test_a_teacher_looks_at_its_own_size(net: LandmarkNet) -> None:
+    """The student's view, made smaller; a student of that size would see the same."""
+    images = torch.rand(2, 3, 8, 8).repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)  # flat tiles of 8 px
+    smaller = torch.nn.functional.interpolate(images, size=(32, 32), mode="bilinear", antialias=True)
+    torch.testing.assert_close(expert_says(net)(images), expert_says(net)(smaller))
+    torch.testing.assert_close(landmarks_of(net)(images), net(smaller).landmarks)
+
+
+def test_what_is_moved_goes_where_the_face_goes(faces: Faces) -> None:
+    """A teacher that knows the labels says them of every view; a spread turns, grows and is mirrored with the face."""
+    frame, rows = Input(size=32), np.array([5, 0, 17, 3, 9, 12, 20, 1])
+    views = Augmenter(Augment(), frame, FIVE, seed=3)
+    plain = Augmenter(None, frame, FIVE)
+    everyone = np.arange(len(faces))
+    labels = plain(torch.from_numpy(faces.frames[everyone]), faces.points, faces.boxes, everyone).landmarks
+    covariance = torch.tensor([4e-3, 1e-3, 2e-3]).expand(*labels.shape[:2], 3)
+    said = {"tough": labels.numpy(), "expert": torch.cat([labels, covariance], -1).numpy()}
+    moved = MovedTeachers(said, faces, views)
+    images, landmarks = views(torch.from_numpy(faces.frames[rows]), faces.points[rows], faces.boxes[rows], rows, 2)
+    word = moved(images, rows, 2)
+    torch.testing.assert_close(word["tough"], landmarks, rtol=0, atol=1e-5)
+    torch.testing.assert_close(word["expert"][..., :2], landmarks, rtol=0, atol=1e-5)
+    # By hand: a similarity of zoom z takes a covariance C to z^2 R C R'; what does not turn is its trace over z^2, and
+    # its determinant over z^4.
+    xx, xy, yy = word["expert"][..., 2:].unbind(-1)
+    trace, determinant = xx + yy, xx * yy - xy.square()
+    grown = trace / 6e-3
+    assert grown.min() < 0.9 and grown.max() > 1.1
+    torch.testing.assert_close(determinant, grown.square() * (4e-3 * 2e-3 - 1e-6), rtol=1e-3, atol=0)
+    still = MovedTeachers(said, faces, plain)(images, rows, 0)["expert"]
+    torch.testing.assert_close(still, torch.from_numpy(said["expert"][rows]), rtol=1e-3, atol=1e-6)
+
+
+def test_of_a_mirrored_view_the_slant_of_a_spread_is_mirrored(faces: Faces) -> None:
+    only_mirror = {name: 0 for name in Augment.model_fields if name != "mirror"}
+    views = Augmenter(Augment(**only_mirror), Input(size=32), FIVE, seed=1)
+    said = np.zeros((len(faces), 5, 5), np.float32)
+    said[..., 2:] = [4e-3, 1e-3, 2e-3]
+    rows = np.arange(len(faces))
+    word = MovedTeachers({"expert": said}, faces, views)(torch.empty(0), rows, 0)["expert"]
+    slants = word[..., 3]
+    mirrored = slants[:, 0] < 0
+    assert 0 < int(mirrored.sum()) < len(faces)
+    torch.testing.assert_close(slants.abs(), torch.full_like(slants, 1e-3), rtol=1e-3, atol=0)
+    torch.testing.assert_close(word[..., 2], torch.full_like(slants, 4e-3), rtol=1e-3, atol=0)
+
+
+def test_what_was_written_down_is_what_is_said_online(net: LandmarkNet, faces: Faces, tmp_path: Path) -> None:
+    frames, points = faces.frames, faces.points
     fabric = parallel.fabric("32", "cpu")
     augmenter = Augmenter(Augment(), Input(size=32), FIVE, seed=3)
     teachers = {"tough": landmarks_of(net), "expert": expert_says(net, MIRROR)}

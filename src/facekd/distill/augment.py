@@ -81,17 +81,25 @@ class Augmenter:
         """
         draw = self._draws(faces, view)
         matrix, mirrored = self._matrices(boxes, draw)
-        forward = torch.from_numpy(matrix).to(self.device, torch.float32)
         images = self._warp(frames, matrix)
-        where = torch.from_numpy(points).to(self.device, torch.float32)
-        landmarks = where @ forward[:, :, :2].mT + forward[:, None, :, 2]
-        flip = torch.from_numpy(mirrored).to(self.device)
-        landmarks = torch.where(flip[:, None, None], landmarks[:, self.mirror], landmarks)
+        landmarks = self._moved(torch.from_numpy(points), matrix, mirrored)
         images = self._colour(images, draw) if self.settings else images / 255
         images = images.permute(0, 3, 1, 2)  # channels-last in memory, which is what convolutions like
         if self.settings:
             images = self._degrade(images, draw)
-        return Views(images, normalise(landmarks, self.frame.size))
+        return Views(images, landmarks)
+
+    def move(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
+        """Return where a view has points (B, N, ..., 2) of the frame, normalised; the arguments are those of a call."""
+        return self._moved(points, *self._matrices(boxes, self._draws(faces, view)))
+
+    def _moved(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
+        """Map points (B, N, ..., 2), of a mirrored view renamed: what was a left eye is now a right one."""
+        forward, flip = self._tensor(matrix), torch.from_numpy(mirrored).to(self.device)
+        flat = points.to(self.device, torch.float32).flatten(1, -2)
+        landmarks = (flat @ forward[:, :, :2].mT + forward[:, None, :, 2]).view(points.shape)
+        landmarks[flip] = landmarks[flip][:, self.mirror]
+        return normalise(landmarks, self.frame.size)
 
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
         """Yield (B,) uniform numbers in [0, 1), as many as are asked for; every view asks in the same order."""

@@ -114,14 +114,15 @@ def _evaluate(run: Run) -> None:
 
 def _about_the_run(run: Run, test: Pack) -> str:
     r = run.recipe
-    networks = [f"{name} {_about_the_network(r.stage(name))}" for name in r.stages]
+    networks = [f"{name} {_about_the_network(r.stage(name), r.size(name))}" for name in r.stages]
+    faces = {split: int((run.pack.splits == split).sum()) for split in ("train", "val")}
     more = f" and {(run.unlabelled.splits == 'train').sum()} without labels" if run.unlabelled else ""
     return (
-        f"{len(run.train)} training faces{more}, {len(run.val)} for validation, {len(test)} for the test; "
-        f"{r.input.size} px; {'; '.join(networks)}; seed {r.seed}."
+        f"{faces['train']} training faces{more}, {faces['val']} for validation, {len(test)} for the test; "
+        f"{'; '.join(networks)}; seed {r.seed}."
     )
 
 
-def _about_the_network(stage: Stage) -> str:
+def _about_the_network(stage: Stage, size: int) -> str:
     options = " ".join([stage.loss, *(f"{key} {value}" for key, value in stage.loss_options.items())])
-    return f"({stage.backbone}, {stage.head}, {options}, {stage.epochs} epochs)"
+    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.epochs} epochs)"

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekd.errors import RecipeError, nearest
 
-STAGES = ("expert", "tough", "tolerant", "student", "baseline")  # in the order they are trained
-TEACHERS = ("expert", "tough", "tolerant")
+STAGES = ("tough", "tolerant", "expert", "baseline", "student")  # in the order they are trained
+TEACHERS = ("tough", "tolerant", "expert")
 Checked = TypeVar("Checked", bound="Settings")
 
 
@@ -62,6 +62,7 @@ class Stage(Settings):
 
     backbone: str = Field(description="a model name of timm")
     weights: str = Field("timm", description="none, timm (its hub), a .safetensors file, or an earlier stage: tough")
+    size: int | None = Field(None, ge=32, le=1024, description="side of its frame in pixels; none: input.size")
     head: Literal["coordinate", "spatial"] = "coordinate"
     stride: Literal[4, 8, 16] = Field(8, description="spatial head: input pixels per cell of its heatmaps")
     dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
@@ -104,9 +105,12 @@ class Stage(Settings):
 
 
 class Teaching(Settings):
-    """How the teachers' predictions reach the student; either way, on the same augmented view."""
+    """How the teachers' predictions reach the student: of the view it sees, or moved there from the plain crop."""
 
-    mode: Literal["online", "views"] = Field("views", description="views: predicted once on fixed views per face")
+    mode: Literal["online", "views", "moved"] = Field(
+        "views",
+        description="views: predicted once on fixed views per face; moved: once per face, and moved with each view",
+    )
     views: int = Field(
         8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)"
     )
@@ -124,7 +128,9 @@ class Recipe(Settings):
     """Every setting of a run: the student, and what of the other networks is wanted.
 
     The paper's are the two teachers and, to compare, the baseline: the student without teachers. The expert is ours: a
-    strong network whose landmarks and heatmaps the student imitates, also on faces without labels.
+    strong network whose landmarks and heatmaps the student imitates, also on faces without labels. A network may start
+    from an earlier one of its kind, also of another size: the baseline at 128 px is the student's start at 224, and the
+    tough teacher the expert's; most epochs then cost a third.
     """
 
     name: str
@@ -174,6 +180,10 @@ class Recipe(Settings):
             raise RecipeError(f"recipe {self.name} has no network {name}; it has {', '.join(self.stages)}")
         return stage
 
+    def size(self, name: str) -> int:
+        """Return the side of a network's frame in pixels."""
+        return self.stage(name).size or self.input.size
+
     def needs(self, name: str) -> list[str]:
         """Return the networks that have to be there before one can be trained: its start and its teachers."""
         stage = self.stage(name)
@@ -191,17 +201,21 @@ class Recipe(Settings):
         Settings at their defaults are left out, so that an option that is added later changes no identity.
         """
         stage = self.stage(name)
-        groups: dict[str, Settings] = {"input": self.input, "augment": self.augment, "stage": stage}
+        frame = self.input.model_copy(update={"size": self.size(name)})
+        groups: dict[str, Settings] = {"input": frame, "augment": self.augment, "stage": stage}
         if name == "tolerant":
             groups["shape"] = self.shape
         identity: dict[str, Any] = {
             key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
         }
         identity["stage"]["weights"] = Path(stage.weights).name
+        identity["stage"].pop("size", None)
         if stage.loss != "kd":
             identity["stage"].pop("teachers", None)
         if "expert" in stage.teachings:
             identity["mirror"] = self.teaching.mirror
+        if stage.teachings and self.teaching.mode == "moved":
+            identity["moved"] = True
         needed = {other: self.identity(other) for other in self.needs(name)}
         return identity | {
             "soft": name == "tolerant",

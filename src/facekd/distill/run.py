@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from facekd.distill.boxes import fit_detector
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
-from facekd.distill.teachers import OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
+from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
 from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
@@ -66,19 +66,17 @@ class Run:
         """Return whether this is the process that writes."""
         return self.fabric.global_rank == 0
 
-    @cached_property
-    def train(self) -> Faces:
-        """Return the faces to train on. Raises InputError when the pack has none."""
+    def train(self, size: int) -> Faces:
+        """Return the faces to train a network of that size on. Raises InputError when the pack has none."""
         if not (self.pack.splits == "train").any():
             raise InputError(f"{self.pack.path} has no faces to train on (split train)")
-        return self._faces(self.pack, "train")
+        return self._faces(self.pack, "train", size)
 
-    @cached_property
-    def val(self) -> Faces:
-        """Return the faces to validate on; there may be none."""
-        return self._faces(self.pack, "val")
+    def val(self, size: int) -> Faces:
+        """Return the faces to validate a network of that size on; there may be none."""
+        return self._faces(self.pack, "val", size)
 
-    @cached_property
+    @property
     def test(self) -> Pack:
         """Return the faces to test on."""
         return self.pack.select("test")
@@ -87,10 +85,11 @@ class Run:
         """Return where a network lies once it is done."""
         return self.home(name) / MODEL
 
-    def augmenter(self, varied: bool = True) -> Augmenter:
-        """Return what makes this run's views; not varied: the plain crop."""
+    def augmenter(self, size: int, varied: bool = True) -> Augmenter:
+        """Return what makes this run's views, the same at any size; not varied: the plain crop."""
         settings = self.recipe.augment if varied else None
-        return Augmenter(settings, self.recipe.input, self.pack.markup, self.recipe.seed, self.fabric.device)
+        frame = self.recipe.input.model_copy(update={"size": size})
+        return Augmenter(settings, frame, self.pack.markup, self.recipe.seed, self.fabric.device)
 
     def network(self, name: str) -> Path:
         """Train a network, and first those that it learns from, unless they are done; return its file.
@@ -107,15 +106,16 @@ class Run:
             self.network(other)
         stage = self.recipe.stage(name)
         torch.manual_seed(self.recipe.seed + stage.seed)
+        size = self.recipe.size(name)
         net = self._untrained(name, stage)
-        train, val = self._soft() if name == "tolerant" else (self._taught(stage), self.val)
+        train, val = self._soft(size) if name == "tolerant" else (self._taught(stage, size), self.val(size))
         # The baseline sees the student's fixed views too, so that the teachers are all that differs.
         views = self.recipe.fixed_views(name)
-        guidance = self._guidance(stage, train, views) if stage.teachings else None
+        guidance = self._guidance(stage, train, size, views) if stage.teachings else None
         net.to(self.fabric.device)
         summary = fit(
-            self.fabric, net, stage, train, val, self.augmenter(), self.augmenter(varied=False), self.pack.markup,
-            self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
+            self.fabric, net, stage, train, val, self.augmenter(size), self.augmenter(size, varied=False),
+            self.pack.markup, self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
         )  # fmt: skip
         about = self._about(name)  # by all processes: what it needs to make, one makes and the others wait for
         if self.first:
@@ -140,9 +140,9 @@ class Run:
             for kind in kinds
         ]  # fmt: skip
 
-    def _faces(self, pack: Pack, split: str, name: str | None = None) -> Faces:
-        """Return the faces of a split with their decoded frames; name: of the cache's file, None: the split's."""
-        size, scale = self.recipe.input.size, self.recipe.input.scale
+    def _faces(self, pack: Pack, split: str, size: int, name: str | None = None) -> Faces:
+        """Return the faces of a split, decoded for networks of a size; name: of the cache's file, None: the split's."""
+        scale = self.recipe.input.scale
         # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
         px = min(self.pack.meta["size"], 8 * round(size * self.pack.meta["margin"] / scale / 8))
         if not (pack.splits == split).any():
@@ -152,11 +152,11 @@ class Run:
         frames, points = view.frames(path, px)
         return Faces(frames, points, tight_box(points))
 
-    def _taught(self, stage: Stage) -> Faces:
+    def _taught(self, stage: Stage, size: int) -> Faces:
         """Return the faces a network is trained on: with an expert, those without labels too."""
         if self.unlabelled is None or "expert" not in stage.teachings:
-            return self.train
-        a, b = self.train, self._faces(self.unlabelled, "train", "unlabelled")
+            return self.train(size)
+        a, b = self.train(size), self._faces(self.unlabelled, "train", size, "unlabelled")
         own, other = self.pack.markup, self.unlabelled.markup
         if own.name != other.name and not convertible(other, own):
             raise InputError(
@@ -180,16 +180,15 @@ class Run:
                 make()
         self.fabric.barrier()
 
-    def _shapes(self, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    def _shapes(self, faces: Faces, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the faces' shapes (n, N, 2), normalised, and the matrices (n, 2, 3) from frame to input."""
-        matrices = crop_matrix(faces.boxes, self.recipe.input.size, self.recipe.input.scale)
-        size = self.recipe.input.size
+        matrices = crop_matrix(faces.boxes, size, self.recipe.input.scale)
         return (apply(matrices, faces.points) - (size - 1) / 2) / size, matrices
 
-    def _soft(self) -> tuple[Faces, Faces]:
+    def _soft(self, size: int) -> tuple[Faces, Faces]:
         """Return the faces for training and for validation with soft-landmarks (paper) in place of the hard ones."""
         s, home = self.recipe.shape, self.home("tolerant")
-        model = ShapeModel.fit(self._shapes(self.train)[0], s.variance, s.clip, s.procrustes)
+        model = ShapeModel.fit(self._shapes(self.train(size), size)[0], s.variance, s.clip, s.procrustes)
         if self.first:
             home.mkdir(parents=True, exist_ok=True)
             model.save(home / "shape.npz")
@@ -198,12 +197,11 @@ class Run:
         def soften(faces: Faces) -> Faces:
             if not len(faces):
                 return faces
-            shapes, matrices = self._shapes(faces)
-            size = self.recipe.input.size
+            shapes, matrices = self._shapes(faces, size)
             points = apply(invert(matrices), model.soft(shapes) * size + (size - 1) / 2).astype(np.float32)
             return Faces(faces.frames, points, faces.boxes)
 
-        return soften(self.train), soften(self.val)
+        return soften(self.train(size)), soften(self.val(size))
 
     def _untrained(self, name: str, stage: Stage) -> LandmarkNet:
         """Return a network with the weights it starts from."""
@@ -211,7 +209,7 @@ class Run:
             backbone=stage.backbone,
             head=stage.head,
             points=self.pack.markup.count,
-            size=self.recipe.input.size,
+            size=self.recipe.size(name),
             dropout=stage.dropout,
             stride=stage.stride,
             sigma=stage.sigma > 0,
@@ -220,7 +218,7 @@ class Run:
         net = LandmarkNet(architecture)
         if stage.weights in STAGES:
             earlier, _ = networks.load(self.model(stage.weights))
-            if earlier.architecture != architecture:
+            if replace(earlier.architecture, size=architecture.size) != architecture:
                 raise RecipeError(
                     f"{name}.weights is {stage.weights}, which is another network; give both one backbone and head"
                 )
@@ -228,26 +226,33 @@ class Run:
             return net
         networks.load_backbone(net, stage.weights)
         if stage.mean_start:
-            net.start_at(torch.from_numpy(self._shapes(self.train)[0].mean(axis=0)).float())
+            size = architecture.size
+            net.start_at(torch.from_numpy(self._shapes(self.train(size), size)[0].mean(axis=0)).float())
         return net
 
-    def _guidance(self, stage: Stage, train: Faces, views: int | None) -> Guidance:
-        """Return the stage's teachers, asked online or, where there are fixed views, once for each of them."""
+    def _guidance(self, stage: Stage, train: Faces, size: int, views: int | None) -> Guidance:
+        """Return a stage's teachers, asked as the recipe says; train, size, views: what the stage sees."""
+        moved = self.recipe.teaching.mode == "moved"
         mirror = torch.tensor(self.pack.markup.mirror) if self.recipe.teaching.mirror else None
         teachers: dict[str, Says] = {}
         for name in stage.teachings:
             net = networks.load(self.model(name))[0].requires_grad_(False).to(self.fabric.device)
             net = net.to(memory_format=torch.channels_last)
             teachers[name] = expert_says(net, mirror) if name == "expert" else landmarks_of(net)
-        if views is None:
+        if views is None and not moved:
             return OnlineTeachers(teachers, self.fabric)
         said: dict[str, np.ndarray] = {}
         for name, says in teachers.items():
             # In a plain run the home is called like the network; where runs share a cache it says which one it is.
-            more = "" if train is self.train else "_with_unlabelled"
-            path = self.folder / "cache" / f"{self.home(name).name}_{views}{more}.npy"
-            self._once(path, partial(look, says, train, self.augmenter(), views, path, self.fabric, name))
+            more = "" if train.labelled is None else "_with_unlabelled"
+            path = self.folder / "cache" / f"{self.home(name).name}_{views or 'plain'}{more}.npy"
+            own = self.recipe.size(name)  # a teacher sees the same view at its own size
+            seen, eye = self._taught(stage, own), self.augmenter(own, varied=not moved)
+            self._once(path, partial(look, says, seen, eye, views or 1, path, self.fabric, name))
             said[name] = np.load(path, mmap_mode="r")
+        if moved:
+            plain = {name: known[0] for name, known in said.items()}
+            return MovedTeachers(plain, train, self.augmenter(size))
         return ViewedTeachers(said, self.fabric.device)
 
     def _about(self, name: str) -> About:
@@ -258,14 +263,14 @@ class Run:
             markup=self.pack.markup,
             scale=self.recipe.input.scale,
             detector=self._detector(),
-            confident=self._confident(),
+            confident=self._confident(self.recipe.size(name)),
             data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
             recipe={"stage": name, **self.recipe.published()},
         )
 
-    def _confident(self) -> float:
+    def _confident(self, size: int) -> float:
         """Return 5 % of the mean inter-ocular distance (of the half diagonal, without eyes), normalised."""
-        shapes, _ = self._shapes(self.train)
+        shapes, _ = self._shapes(self.train(size), size)
         eyes = self.pack.markup.inter_ocular is not None
         distance = (
             inter_ocular(shapes, self.pack.markup) if eyes else 0.5 * np.linalg.norm(np.ptp(shapes, axis=1), axis=-1)

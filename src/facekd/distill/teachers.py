@@ -1,4 +1,7 @@
-"""What frozen teachers say of the student's view: asked online, or once for a fixed number of views per face."""
+"""What frozen teachers say of the student's view.
+
+They are asked online; or once for a fixed number of views per face; or once per face, and what was said is moved.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ import torch
 from lightning.fabric import Fabric
 from rich.progress import track
 from torch import Tensor
+from torch.nn import functional as F
 
-from facekd.distill.augment import Augmenter
+from facekd.distill.augment import Augmenter, to_pixels
 from facekd.distill.networks import LandmarkNet
 from facekd.distill.objective import spread
 from facekd.distill.train import Faces
 from facekd.files import atomic
+from facekd.geometry import crop_matrix, invert
 
 _BATCH = 64
 
@@ -25,7 +30,15 @@ Says = Callable[[Tensor], Tensor]  # views (B, 3, S, S) -> what a teacher says o
 
 def landmarks_of(net: LandmarkNet) -> Says:
     """Return how a teacher of the paper is asked: its normalised landmarks (B, N, 2)."""
-    return lambda images: net(images).landmarks
+    return lambda images: net(_at(images, net)).landmarks
+
+
+def _at(images: Tensor, net: LandmarkNet) -> Tensor:
+    """Return views at the size of a network; a teacher's may differ from its student's."""
+    size = net.architecture.size
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 def expert_says(net: LandmarkNet, mirror: Tensor | None = None) -> Says:
@@ -38,7 +51,7 @@ def expert_says(net: LandmarkNet, mirror: Tensor | None = None) -> Says:
     """
 
     def say(images: Tensor) -> Tensor:
-        landmarks, _, heatmaps = net(images)
+        landmarks, _, heatmaps = net(_at(images, net))
         covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else spread(heatmaps)
         return torch.cat([landmarks, covariance], dim=-1)
 
@@ -70,6 +83,58 @@ class ViewedTeachers:
     def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
         """Return what each teacher says."""
         return {name: torch.from_numpy(known[view, faces]).to(self.device) for name, known in self.said.items()}
+
+
+class MovedTeachers:
+    """Teachers whose word on the plain crop was written down once per face, and is moved with each view.
+
+    Views are endless, a teacher costs one look per face, and it saw the face without blur, noise and cut-out.
+
+    Args:
+        said: by name, (n, N, 2) landmarks, or (n, N, 5) as `expert_says` has them, of `train`'s plain crops.
+        train: the faces they are of.
+        augmenter: makes the views.
+    """
+
+    def __init__(self, said: Mapping[str, np.ndarray], train: Faces, augmenter: Augmenter) -> None:
+        self.boxes, self.augmenter = train.boxes, augmenter
+        size = augmenter.frame.size
+        back = torch.from_numpy(invert(crop_matrix(train.boxes, size, augmenter.frame.scale))).float()
+        self.known = {}
+        for name, values in said.items():
+            # A point with the tips of the two half-axes of its spread: three points, which move like any other.
+            tips = _tips(torch.tensor(np.asarray(values)))
+            pixels = to_pixels(tips, size).flatten(1, 2) @ back[:, :, :2].mT + back[:, None, :, 2]
+            self.known[name] = pixels.view(tips.shape)
+
+    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+        """Return what each teacher says."""
+        return {
+            name: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))
+            for name, tips in self.known.items()
+        }
+
+
+def _tips(said: Tensor) -> Tensor:
+    """Return points (n, N, 1, 2), or of those with a covariance xx, xy, yy (n, N, 3, 2): point, and two tips."""
+    where = said[..., None, :2]
+    if said.shape[-1] == 2:
+        return where
+    xx, xy, yy = said[..., 2:].unbind(-1)
+    along = xx.clamp_min(1e-12).sqrt()  # a Cholesky factor, by hand: its columns' outer products add up to it
+    across = (yy - (xy / along).square()).clamp_min(0).sqrt()
+    columns = torch.stack([torch.stack([along, xy / along], -1), torch.stack([torch.zeros_like(xx), across], -1)], -2)
+    return torch.cat([where, where + columns], dim=-2)
+
+
+def _from_tips(tips: Tensor) -> Tensor:
+    """Undo `_tips`."""
+    where = tips[..., 0, :]
+    if tips.shape[-2] == 1:
+        return where
+    columns = tips[..., 1:, :] - where[..., None, :]
+    x, y = columns.unbind(-1)
+    return torch.cat([where, torch.stack([(x * x).sum(-1), (x * y).sum(-1), (y * y).sum(-1)], -1)], dim=-1)
 
 
 @torch.no_grad()
