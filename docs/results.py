@@ -1,7 +1,7 @@
-"""Write docs/results.md and its plots from the records in docs/results/.
+"""Write a page on a study, and its plots, from text and records in docs/results/<study>/.
 
-python docs/results.py                           # the page, from the records
-python docs/results.py --study STUDY --data PACK # first take over the records of a study, and draw its example faces
+python docs/results.py kd-loss                           # the page, from the records
+python docs/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
 """
 
 from __future__ import annotations
@@ -22,26 +22,35 @@ from facekd.evaluate.faces import ends_and_middle
 from facekd.files import atomic
 
 DOCS = Path(__file__).parent
-PLAN = DOCS / "studies" / "kd-loss.yaml"
-RECORDS = DOCS / "results" / "kd-loss"
-SHOWN = "KD-Loss, as released"
+PAGES = {"kd-loss": "results.md", "spatial": "accuracy.md"}
+SHOWN = {"kd-loss": "KD-Loss, as released", "spatial": "+ faces without labels"}  # the row whose faces are drawn
 
 
-def take_over(folder: Path, pack: Pack) -> None:
+def the_plan(name: str) -> plan.Study:
+    """Return the study of a name."""
+    return plan.load(DOCS / "studies" / f"{name}.yaml")
+
+
+def folder_of(name: str) -> Path:
+    """Return where a study's text, records and plots lie."""
+    return DOCS / "results" / name
+
+
+def take_over(name: str, study: Path, pack: Pack) -> None:
     """Copy a study's records, and draw faces of one of its networks."""
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    for path in sorted((folder / "runs").glob("*.json")):
-        shutil.copy(path, RECORDS / path.name)
-    record = next(record for record in records() if record["row"] == SHOWN)
-    predicted = np.load(folder / "networks" / record["id"] / "predicted.npy")
-    with atomic(RECORDS / "faces.svg") as temporary:
+    folder_of(name).mkdir(parents=True, exist_ok=True)
+    for path in sorted((study / "runs").glob("*.json")):
+        shutil.copy(path, folder_of(name) / path.name)
+    record = next(record for record in records(name) if record["row"] == SHOWN[name])
+    predicted = np.load(study / "networks" / record["id"] / "predicted.npy")
+    with atomic(folder_of(name) / "faces.svg") as temporary:
         draw_faces(pack.select("test"), predicted, np.array(record["results"][0]["errors"], float), temporary)
 
 
-def records() -> list[dict[str, Any]]:
+def records(name: str) -> list[dict[str, Any]]:
     """Return the records in the study's order."""
-    rows = plan.load(PLAN).names
-    found = [json.loads(path.read_text()) for path in RECORDS.glob("*.json")]
+    rows = the_plan(name).names
+    found = [json.loads(path.read_text()) for path in folder_of(name).glob("*.json")]
     return sorted(found, key=lambda record: (rows.index(record["row"]), record["seed"]))
 
 
@@ -63,9 +72,9 @@ def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path
     figure.savefig(path, metadata={"Date": None})
 
 
-def page() -> str:
-    """Return results.md."""
-    study, found = plan.load(PLAN), records()
+def page(name: str) -> str:
+    """Return the page on a study."""
+    study, found = the_plan(name), records(name)
     done = [record for record in found if "error" not in record]
     lines = comparison.summarise(found, study.reference)
     by_row = {line.row: line for line in lines}
@@ -73,16 +82,17 @@ def page() -> str:
     if missing:
         raise SystemExit(f"no record of {', '.join(sorted(missing))}; finish the study first")
     minutes = sum({record["id"]: record["summary"]["seconds"] for record in done}.values()) / 60
-    soft = [line.nme["full"] for line in lines if line.table == "Soft-landmarks of the tolerant teacher"]
-    text = (DOCS / "results" / "text.md").read_text()
+    full: dict[str, list[float]] = {}
+    for line in lines:
+        full.setdefault(line.table, []).append(line.nme["full"])
+    text = (folder_of(name) / "text.md").read_text()
     return text.format(
-        tables=comparison.sections(lines, done, study.reference, plots="results/kd-loss/"),
+        tables=comparison.sections(lines, done, study.reference, plots=f"results/{name}/"),
         runs=len(done),
         networks=len({record["id"] for record in done}),
         hours=minutes / 60,
         of={name: Shown(line) for name, line in by_row.items()},
-        low=f"{min(soft):.2f}",
-        high=f"{max(soft):.2f}",
+        span={table: f"{min(values):.2f} to {max(values):.2f}" for table, values in full.items()},
     )
 
 
@@ -101,18 +111,19 @@ class Shown:
 def main() -> None:
     """Write the page, with the records of a study if one is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(PAGES))
     parser.add_argument("--study", type=Path)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     if options.study:
-        take_over(options.study, Pack.open(options.data))
-    found = records()
+        take_over(options.name, options.study, Pack.open(options.data))
+    found = records(options.name)
     done = [record for record in found if "error" not in record]
     for name, svg in comparison.plot(comparison.summarise(found), done).items():
-        with atomic(RECORDS / name) as temporary:
+        with atomic(folder_of(options.name) / name) as temporary:
             temporary.write_text(svg)
-    with atomic(DOCS / "results.md") as temporary:
-        temporary.write_text(page())
+    with atomic(DOCS / PAGES[options.name]) as temporary:
+        temporary.write_text(page(options.name))
 
 
 if __name__ == "__main__":

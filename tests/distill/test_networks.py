@@ -56,7 +56,7 @@ def test_cost_by_hand() -> None:
     assert round(macs / 1e6) == 300  # MobileNetV2's paper: 300 M with its classifier; 136 outputs cost as little
     for name in ("facekd-68", "facekd-68-lite"):
         r = recipe.load(name)
-        student = LandmarkNet(Architecture(r.student.backbone, r.student.head, 68, r.input.size, sigma=True))
+        student = LandmarkNet(Architecture(r.student.backbone, r.student.head, 68, r.size("student"), sigma=True))
         parameters, macs = networks.cost(student)
         assert parameters <= 4e6 and macs <= 0.4e9
 

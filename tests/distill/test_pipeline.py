@@ -201,7 +201,7 @@ def test_networks_grow_and_the_experts_word_is_moved(tiny_pack: Pack, more_faces
 def test_a_network_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     stages = {"baseline": STAGE | {"epochs": 1}, "student": STAGE | {"weights": "baseline", "head": "spatial"}}
     settings = recipe.parse({"name": "x", "input": {"size": 32}, **stages}, "x")
-    with pytest.raises(RecipeError, match="student.weights is baseline, which is another network"):
+    with pytest.raises(RecipeError, match=r"student\.weights is baseline, which is another network"):
         distill(settings, tiny_pack, tmp_path / "run", accelerator="cpu")
 
 

@@ -33,7 +33,7 @@ def test_a_rows_settings_come_after_the_command_lines_and_the_studys(tmp_path: P
     assert (a.recipe.student.lr, b.recipe.student.lr, b.recipe.student.batch) == (0.3, 0.2, 4)
 
 
-@pytest.mark.parametrize("name", ["kd-loss", "paper"])
+@pytest.mark.parametrize("name", ["kd-loss", "paper", "spatial"])
 def test_the_studies_of_the_documentation_can_be(name: str) -> None:
     study = plan.load(DOCS / "studies" / f"{name}.yaml")
     assert {entry.row for entry in plan.entries(study)} == set(study.names)

@@ -21,7 +21,9 @@ class Row(Settings):
 
     name: str = Field(description="shown in the table; {student.loss} stands for that setting's value in `over`")
     table: str = Field("", description="heading of the table it belongs to")
-    network: Literal["tough", "tolerant", "student", "baseline"] = Field("student", description="what is measured")
+    network: Literal["tough", "tolerant", "expert", "baseline", "student"] = Field(
+        "student", description="what is measured"
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe: {student.loss: l2}")
     over: dict[str, list[Any]] = Field(default_factory=dict, description="a grid: {shape.variance: [80, 90]}")
     seeds: tuple[int, ...] | None = Field(None, description="of the measured network; None: the study's")

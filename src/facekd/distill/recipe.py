@@ -78,6 +78,7 @@ class Stage(Settings):
     heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
     expert: float = Field(0, ge=0, description="weight of the L1 distance to the expert's landmarks")
     expert_heatmap: float = Field(0, ge=0, description="spatial head: weight of the divergence from its heatmaps")
+    unlabelled: bool = Field(True, description="with an expert: also learns from faces without labels, where given")
     epochs: int = Field(30, ge=1)
     batch: int = Field(32, ge=1, description="faces per step, over all devices")
     optimiser: Literal["adam", "adamw"] = "adamw"
@@ -102,6 +103,11 @@ class Stage(Settings):
         """Return the names of the networks whose predictions it is trained with."""
         expert = ("expert",) if self.expert or self.expert_heatmap else ()
         return (*expert, *(self.teachers if self.loss == "kd" else ()))
+
+    @property
+    def needs_no_labels(self) -> bool:
+        """Return whether faces without labels, if there are any, are among those it learns from."""
+        return "expert" in self.teachings and self.unlabelled
 
 
 class Teaching(Settings):
@@ -198,7 +204,8 @@ class Recipe(Settings):
     def identity(self, name: str) -> dict[str, Any]:
         """Return every setting that decides what a network becomes: two of one identity, on one pack, are the same.
 
-        Settings at their defaults are left out, so that an option that is added later changes no identity.
+        Settings at their defaults are left out, so that an option that is added later changes no identity. What faces
+        there are is for the caller to add: the pack and, where the stage `needs_no_labels`, those without.
         """
         stage = self.stage(name)
         frame = self.input.model_copy(update={"size": self.size(name)})
@@ -209,7 +216,8 @@ class Recipe(Settings):
             key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
         }
         identity["stage"]["weights"] = Path(stage.weights).name
-        identity["stage"].pop("size", None)
+        for decided_elsewhere in ("size", "unlabelled"):
+            identity["stage"].pop(decided_elsewhere, None)
         if stage.loss != "kd":
             identity["stage"].pop("teachers", None)
         if "expert" in stage.teachings:

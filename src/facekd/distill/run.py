@@ -154,7 +154,7 @@ class Run:
 
     def _taught(self, stage: Stage, size: int) -> Faces:
         """Return the faces a network is trained on: with an expert, those without labels too."""
-        if self.unlabelled is None or "expert" not in stage.teachings:
+        if self.unlabelled is None or not stage.needs_no_labels:
             return self.train(size)
         a, b = self.train(size), self._faces(self.unlabelled, "train", size, "unlabelled")
         own, other = self.pack.markup, self.unlabelled.markup
@@ -257,7 +257,7 @@ class Run:
 
     def _about(self, name: str) -> About:
         """Return what is saved with a network."""
-        more = [self.unlabelled] if self.unlabelled and "expert" in self.recipe.stage(name).teachings else []
+        more = [self.unlabelled] if self.unlabelled and self.recipe.stage(name).needs_no_labels else []
         packs = [self.pack, *more]
         return About(
             markup=self.pack.markup,

@@ -99,7 +99,7 @@ class Site:
     def identity(self, recipe: Recipe, network: str) -> str:
         """Return the id of a network: readable, and a digest of all that decides what it becomes."""
         made_of = {"pack": self.pack.meta["sha256"], **recipe.identity(network)}
-        if self.unlabelled and "expert" in recipe.stage(network).teachings:
+        if self.unlabelled and recipe.stage(network).needs_no_labels:
             made_of["unlabelled"] = self.unlabelled.meta["sha256"]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
         stage = recipe.stage(network)
