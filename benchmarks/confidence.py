@@ -1,6 +1,6 @@
 """Whether confidence means something: points sorted by it, and what share of them is as right as it says.
 
-    python benchmarks/confidence.py PATH/TO/300w [--model facekd-68] [--out docs/benchmarks]
+    python benchmarks/confidence.py PATH/TO/300w [--models facekd-68 facekd-68-lite] [--out docs/benchmarks]
 
 On the test faces of 300W, cut by their true boxes. Writes confidence.json and, from it, confidence.md and
 confidence.svg.
@@ -29,24 +29,27 @@ GROUPS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the 300W folder")
-    parser.add_argument("--model", default="facekd-68")
+    parser.add_argument("--models", nargs="+", default=["facekd-68", "facekd-68-lite"])
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
-    landmarker = Landmarker(options.model)
-    errors, confidence = [], []
-    for face in w300.read(options.data):
-        if isinstance(face, Annotation) and face.split == "test":
-            found = landmarker.detect(face.load(), boxes=[tight_box(face.points)], tight=True)[0]
-            normaliser = inter_ocular(face.points[None], IBUG68)
-            errors.append(point_errors(found.points, face.points) / normaliser)
-            confidence.append(found.confidence)
-    command = "python benchmarks/confidence.py 300W"
-    result = {"command": command, "model": options.model} | measures(np.array(errors), np.array(confidence))
+    faces = [face for face in w300.read(options.data) if isinstance(face, Annotation) and face.split == "test"]
+    models = {Path(model).stem: measures(*look(Landmarker(model), faces)) for model in options.models}
+    result = {"command": "python benchmarks/confidence.py 300W", "faces": len(faces), "models": models}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "confidence.json").write_text(json.dumps(result, indent=1) + "\n")
-    (options.out / "confidence.md").write_text(table(result))
-    plot(result, options.out / "confidence.svg")
-    print(table(result))
+    (options.out / "confidence.md").write_text(page(result))
+    plot(models, options.out / "confidence.svg")
+    print(page(result))
+
+
+def look(landmarker: Landmarker, faces: list[Annotation]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each point's error, in units of the inter-ocular distance, and its confidence, both (n, N)."""
+    errors, confidence = [], []
+    for face in faces:
+        found = landmarker.detect(face.load(), boxes=[tight_box(face.points)], tight=True)[0]
+        errors.append(point_errors(found.points, face.points) / inter_ocular(face.points[None], IBUG68))
+        confidence.append(found.confidence)
+    return np.array(errors), np.array(confidence)
 
 
 def measures(errors: np.ndarray, confidence: np.ndarray) -> dict[str, Any]:
@@ -69,7 +72,6 @@ def measures(errors: np.ndarray, confidence: np.ndarray) -> dict[str, Any]:
         for group in np.array_split(order, GROUPS)
     ]
     return {
-        "faces": len(errors),
         "points": errors.size,
         "rank_correlation_points": rank_correlation(confidence.ravel(), errors.ravel()),
         "rank_correlation_faces": rank_correlation(confidence.mean(axis=1), errors.mean(axis=1)),
@@ -84,32 +86,34 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def table(result: dict[str, Any]) -> str:
+def page(result: dict[str, Any]) -> str:
     """Return the figures as a page."""
     lines = [
         "# What the confidence says",
         "",
-        f"`{result['command']}`: {result['faces']} test faces of 300W cut by their true boxes,",
-        f"{result['points']} points, model {result['model']}.",
+        f"`{result['command']}`: {result['faces']} test faces of 300W cut by their true boxes.",
         "",
-        f"Rank correlation of confidence and error: {result['rank_correlation_points']:.2f} over points,",
-        f"{result['rank_correlation_faces']:.2f} over the faces' means (-1: the surer, the smaller the error, always).",
         "Confidence is meant as the probability that a point lies within 5 % of the inter-ocular distance of the",
-        f"truth; in groups it misses the share that does by {100 * result['calibration_error']:.1f} % on average.",
+        "truth. Off by: how far it is from the share that does, mean over tenths of the points. Rank correlation",
+        "of confidence and error: at -1 the surer point is always the better one.",
         "",
-        "![Share of points within the radius, by confidence](confidence.svg)",
-        "",
-        "| tenth of the points | mean confidence | within 5 % | mean error |",
+        "| model | off by | rank correlation over points | over the faces' means |",
         "|---|---|---|---|",
     ]
-    for index, group in enumerate(result["groups"], start=1):
-        lines.append(
-            f"| {index} | {100 * group['confidence']:.0f} % | {100 * group['within']:.0f} % | {group['error']:.2f} % |"
-        )
+    for name, of in result["models"].items():
+        correlations = f"{of['rank_correlation_points']:.2f} | {of['rank_correlation_faces']:.2f}"
+        lines.append(f"| {name} | {100 * of['calibration_error']:.1f} % | {correlations} |")
+    lines += ["", "![Share of points within the radius, and error, by confidence](confidence.svg)"]
+    for name, of in result["models"].items():
+        lines += ["", f"## {name}", "", "| tenth of the points | mean confidence | within 5 % | mean error |"]
+        lines.append("|---|---|---|---|")
+        for index, group in enumerate(of["groups"], start=1):
+            shares = f"{100 * group['confidence']:.0f} % | {100 * group['within']:.0f} %"
+            lines.append(f"| {index} | {shares} | {group['error']:.2f} % |")
     return "\n".join([*lines, ""])
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def plot(models: dict[str, Any], path: Path) -> None:
     """Draw reliability (stated and true share) and the error by confidence."""
     import matplotlib
 
@@ -118,12 +122,14 @@ def plot(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
-    stated = [group["confidence"] for group in result["groups"]]
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(stated, [group["within"] for group in result["groups"]], "o-")
+    for name, of in models.items():
+        stated = [group["confidence"] for group in of["groups"]]
+        left.plot(stated, [group["within"] for group in of["groups"]], "o-", label=name)
+        right.plot(stated, [group["error"] for group in of["groups"]], "o-", label=name)
     left.set(xlabel="confidence", ylabel="share within 5 % of inter-ocular", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    right.plot(stated, [group["error"] for group in result["groups"]], "o-")
     right.set(xlabel="confidence", ylabel="mean error, % of inter-ocular", xlim=(0, 1), ylim=(0, None))
+    right.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 

@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the 300W folder")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--venvs", type=Path, default=Path.home() / ".cache" / "facekd-venvs")
-    parser.add_argument("--models", nargs="+", default=["facekd-68"], help="ours: bundled names or .onnx files")
+    parser.add_argument(
+        "--models", nargs="+", default=["facekd-68", "facekd-68-lite"], help="ours: bundled names or .onnx files"
+    )
     parser.add_argument("--against", nargs="*", default=list(REQUIREMENTS), choices=REQUIREMENTS)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--limit", type=int, help="only so many faces, for a quick look")
