@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekd.errors import RecipeError, nearest
 
-STAGES = ("tough", "tolerant", "expert", "baseline", "student")  # in the order they are trained
+STAGES = ("tough", "tolerant", "baseline", "expert", "student")  # in the order they are trained
 TEACHERS = ("tough", "tolerant", "expert")
 Checked = TypeVar("Checked", bound="Settings")
 
