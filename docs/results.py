@@ -2,6 +2,9 @@
 
 python docs/results.py kd-loss                           # the page, from the records
 python docs/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
+
+The figures of the bundled networks, which the page on accuracy shows, lie in docs/results/bundled/; each is what
+`facekd evaluate facekd-68 300w.parquet --boxes truth --json docs/results/bundled/facekd-68-truth.json` writes.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ from facekd.data.pack import Pack
 from facekd.distill import plan
 from facekd.evaluate import comparison
 from facekd.evaluate.faces import ends_and_middle
+from facekd.evaluate.tables import BOX_NAMES, markdown_table
 from facekd.files import atomic
+from facekd.runtime.card import ModelCard
+from facekd.runtime.model import bundled
 
 DOCS = Path(__file__).parent
 PAGES = {"kd-loss": "results.md", "spatial": "accuracy.md"}
@@ -92,8 +98,23 @@ def page(name: str) -> str:
         networks=len({record["id"] for record in done}),
         hours=minutes / 60,
         of={name: Shown(line) for name, line in by_row.items()},
+        bundled=bundled_networks() if "{bundled}" in text else "",
         span={table: f"{min(values):.2f} to {max(values):.2f}" for table, values in full.items()},
     )
+
+
+def bundled_networks() -> str:
+    """Return what the bundled networks cost, and their figures with each kind of boxes."""
+    cards = {name: ModelCard.load(path) for name, path in bundled().items()}
+    lines = ["| network | input | parameters | GMACs | file |", "|---|---|---|---|---|"]
+    for name, card in cards.items():
+        made, size = card.made_with, bundled()[name].stat().st_size / 1e6
+        cost = f"{made['parameters'] / 1e6:.2f} M | {made['macs'] / 1e9:.3f} | {size:.1f} MB"
+        lines.append(f"| {name} | {card.size} px | {cost} |")
+    for boxes in BOX_NAMES:
+        files = [DOCS / "results" / "bundled" / f"{name}-{boxes}.json" for name in cards]
+        lines += ["", markdown_table([json.loads(path.read_text()) for path in files])]
+    return "\n".join(lines)
 
 
 class Shown:
