@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from facekd.evaluate import comparison
+from facekd.runtime.card import ModelCard
+from facekd.runtime.model import bundled
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 STUDIES = pytest.mark.parametrize("name", ["kd-loss"])
@@ -48,3 +50,18 @@ def test_rows_of_one_network_show_one_figure(results: ModuleType) -> None:
     lines = {line.row: line for line in comparison.summarise(results.records("kd-loss"), "L1")}
     assert lines["Student, KD-Loss"].nme == lines["KD-Loss, as released"].nme
     assert lines["both teachers"].seeds == 1 and lines["L1"].seeds == 3
+
+
+def test_the_readme_says_what_the_bundled_networks_measured() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    for name in bundled():
+        (row,) = re.findall(rf"^\| `{name}` \|(.*)\|$", readme, re.MULTILINE)
+        truth, detector = (
+            json.loads((DOCS / "results" / "bundled" / f"{name}-{boxes}.json").read_text())["subsets"]
+            for boxes in ("truth", "detector")
+        )
+        card = ModelCard.load(bundled()[name])
+        figures = [truth[subset]["nme_inter_ocular"] for subset in ("full", "common", "challenge")]
+        figures.append(detector["full"]["nme_inter_ocular"])
+        shown = [cell.strip() for cell in row.split("|")]
+        assert shown == [f"{card.size} px", f"{card.made_with['macs'] / 1e9:.3f}", *(f"{f:.2f}" for f in figures)]
