@@ -3,8 +3,10 @@
 python docs/results.py kd-loss                           # the page, from the records
 python docs/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
 
-The figures of the bundled networks, which the page on accuracy shows, lie in docs/results/bundled/; each is what
-`facekd evaluate facekd-68 300w.parquet --boxes truth --json docs/results/bundled/facekd-68-truth.json` writes.
+python docs/results.py bundled                           # the page on the bundled networks
+
+The records of the last are what `facekd evaluate facekd-68 300w.parquet --boxes truth --json FILE` writes, FILE being
+docs/results/bundled/facekd-68-truth.json, and so on for each network and kind of boxes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from facekd.runtime.card import ModelCard
 from facekd.runtime.model import bundled
 
 DOCS = Path(__file__).parent
-PAGES = {"kd-loss": "results.md", "spatial": "accuracy.md"}
+PAGES = {"kd-loss": "results.md", "spatial": "ablation.md", "bundled": "models.md"}
 SHOWN = {"kd-loss": "KD-Loss, as released", "spatial": "+ faces without labels"}  # the row whose faces are drawn
 
 
@@ -79,7 +81,9 @@ def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path
 
 
 def page(name: str) -> str:
-    """Return the page on a study."""
+    """Return the page on a study, or on the bundled networks."""
+    if name == "bundled":
+        return (folder_of(name) / "text.md").read_text().format(tables=bundled_networks())
     study, found = the_plan(name), records(name)
     done = [record for record in found if "error" not in record]
     lines = comparison.summarise(found, study.reference)
@@ -98,7 +102,6 @@ def page(name: str) -> str:
         networks=len({record["id"] for record in done}),
         hours=minutes / 60,
         of={name: Shown(line) for name, line in by_row.items()},
-        bundled=bundled_networks() if "{bundled}" in text else "",
         span={table: f"{min(values):.2f} to {max(values):.2f}" for table, values in full.items()},
     )
 
@@ -138,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.study:
         take_over(options.name, options.study, Pack.open(options.data))
-    found = records(options.name)
+    found = records(options.name) if options.name != "bundled" else []
     done = [record for record in found if "error" not in record]
     for name, svg in comparison.plot(comparison.summarise(found), done).items():
         with atomic(folder_of(options.name) / name) as temporary:

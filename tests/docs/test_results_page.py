@@ -18,6 +18,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 STUDIES = pytest.mark.parametrize("name", ["kd-loss"])
 
 
+def test_the_page_on_the_bundled_networks_is_what_their_records_give(results: ModuleType) -> None:
+    assert (DOCS / results.PAGES["bundled"]).read_text() == results.page("bundled")
+
+
 @STUDIES
 def test_the_page_is_what_the_records_give(results: ModuleType, name: str) -> None:
     assert (DOCS / results.PAGES[name]).read_text() == results.page(name)
