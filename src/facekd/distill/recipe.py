@@ -135,8 +135,8 @@ class Recipe(Settings):
 
     The paper's are the two teachers and, to compare, the baseline: the student without teachers. The expert is ours: a
     strong network whose landmarks and heatmaps the student imitates, also on faces without labels. A network may start
-    from an earlier one of its kind, also of another size: the baseline at 128 px is the student's start at 224, and the
-    tough teacher the expert's; most epochs then cost a third.
+    from an earlier one of its kind, also of another size: with the baseline at 128 px as the expert's start at 224,
+    most epochs cost a third.
     """
 
     name: str
