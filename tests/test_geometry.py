@@ -84,6 +84,26 @@ def test_warp_does_not_alias_when_it_shrinks() -> None:
     assert frame.std() < 3 and abs(float(frame.mean()) - 127.5) < 3
 
 
+@given(st.integers(90, 130), st.integers(90, 130), st.floats(0.02, 0.6), st.floats(0, 40))
+def test_warp_keeps_a_slope_wherever_and_however_much_it_shrinks(w: int, h: int, scale: float, left: float) -> None:
+    """Up to the photo's edge, whose sides need not be multiples of anything."""
+    x, y = np.meshgrid(np.arange(w), np.arange(h))
+    image = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
+    size = max(4, round(60 * scale))
+    matrix = geometry.crop_matrix(np.array([left - 0.5, 19.5, left + 59.5, 79.5]), size)
+    frame = geometry.warp(image, matrix, size).astype(float)
+    at = geometry.apply(geometry.invert(matrix), np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1))
+    reach = 1.5 / geometry.zoom(matrix)  # of a frame pixel with what it is averaged from
+    inside = (at[..., 0] > reach) & (at[..., 0] < w - 1 - reach) & (at[..., 1] > reach) & (at[..., 1] < h - 1 - reach)
+    assert np.abs(frame[..., :2] - at)[inside].max(initial=0) < 1.2  # grey values are whole numbers
+
+
+def test_a_photo_smaller_than_a_pixel_of_the_frame_is_no_error() -> None:
+    image = np.full((3, 40, 3), 255, np.uint8)
+    frame = geometry.warp(image, geometry.crop_matrix(np.array([-200, -200, 240, 240.0]), 16), 16)
+    assert frame.shape == (16, 16, 3)
+
+
 def test_warp_is_black_outside_the_photo() -> None:
     image = np.full((50, 50, 3), 255, np.uint8)
     assert not geometry.warp(image, geometry.crop_matrix(np.array([100, 100, 150, 150.0]), 32), 32).any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from facekd.deploy import export as module
@@ -21,9 +22,8 @@ from facekd.runtime.model import OnnxModel
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A network with random weights; the coordinate one without sigma, the spatial one with it."""
     net = LandmarkNet(Architecture("mobilenetv2_035", request.param, 68, 64, sigma=request.param == "spatial")).eval()
-    about = About(
-        IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
-    )
+    data, recipe = [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
+    about = About(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe)
     networks.save(net, about, tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
 
@@ -48,6 +48,16 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
         and card.figures == {"nme": 5}
     )
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("size", [64, 72])  # at 72 a level of the pyramid has an odd side
+def test_the_graph_of_a_spatial_head_computes_no_shapes(size: int, tmp_path: Path) -> None:
+    """All but the number of faces is known when it is written; arithmetic on shapes only takes time."""
+    net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 68, size, sigma=True)).eval()
+    networks.save(net, About(IBUG68, 1.25), tmp_path / "net.safetensors")
+    assert export(tmp_path / "net.safetensors", tmp_path / "out.onnx").points < 0.01
+    kinds = {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
+    assert "Conv" in kinds and "Shape" not in kinds
 
 
 def test_a_file_that_computes_something_else_is_not_written(

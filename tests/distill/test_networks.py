@@ -91,9 +91,8 @@ def test_soft_argmax_reads_a_heatmap_where_its_peak_is() -> None:
 
 def test_save_and_load(tmp_path: Path) -> None:
     net = LandmarkNet(SMALL).eval()
-    about = About(
-        IBUG68, 1.2, BoxTransform(0.8, 0, 0.1), 0.021, [{"name": "300w", "terms": "research"}], {"name": "quick"}
-    )
+    data, recipe = [{"name": "300w", "terms": "research"}], {"name": "quick"}
+    about = About(IBUG68, 1.2, BoxTransform(0.8, 0, 0.1), 0.021, (0.9, -0.4), data, recipe)
     networks.save(net, about, tmp_path / "a.safetensors")
     again, same = networks.load(tmp_path / "a.safetensors")
     assert same == about and again.architecture == SMALL

@@ -18,9 +18,9 @@ from tiny_run import RECIPE, SHAPE, STAGE
 
 from facekd.data.face import Face
 from facekd.data.pack import Pack, PackWriter
-from facekd.distill import journal, networks, recipe
+from facekd.distill import journal, networks, parallel, recipe
 from facekd.distill.pipeline import distill
-from facekd.distill.recipe import STAGES
+from facekd.distill.recipe import STAGES, Augment
 from facekd.distill.run import Run
 from facekd.distill.shape import ShapeModel
 from facekd.distill.train import Faces
@@ -182,8 +182,8 @@ def test_networks_grow_and_the_experts_word_is_moved(tiny_pack: Pack, more_faces
             "name": "grown", "precision": "32", "input": {"size": 64}, "evaluation": {"bootstrap": 100},
             "teaching": {"mode": "moved"}, "tough": spatial | {"size": 32},
             "expert": spatial | {"size": 48, "weights": "tough", "lr": 1e-12},
-            "baseline": spatial | {"size": 32},
-            "student": spatial | {"weights": "baseline", "expert": 1.0, "expert_heatmap": 0.5},
+            "baseline": spatial | {"size": 32, "sigma": 0.1},
+            "student": spatial | {"weights": "baseline", "expert": 1.0, "expert_heatmap": 0.5, "sigma": 0.1},
         },
         "grown",
     )  # fmt: skip
@@ -196,6 +196,31 @@ def test_networks_grow_and_the_experts_word_is_moved(tiny_pack: Pack, more_faces
         torch.testing.assert_close(end, start, rtol=0, atol=1e-6, msg=key)  # at that rate nothing moves
     assert np.load(folder / "cache" / "expert_plain_with_unlabelled.npy").shape == (1, 34, 5, 5)
     assert journal.read(folder / "student" / "log.jsonl")[0]["expert"] > 0
+    calibrations = {name: networks.load(folder / name / "model.safetensors")[1].calibration for name in settings.stages}
+    untouched = (1.0, 0.0)
+    assert calibrations["tough"] == untouched == calibrations["expert"]  # they have no sigma
+    assert calibrations["student"] != untouched != calibrations["baseline"]
+
+
+def test_the_teachers_see_the_students_own_views(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Where a student's views vary in nothing, a teacher's word on one view is its word on the other."""
+    spatial = STAGE | {"head": "spatial", "heatmap": 0.1, "epochs": 1}
+    still = dict.fromkeys(Augment.model_fields, 0) | {"mirror": False}
+    for own in ({}, {"augment": still}):
+        settings = recipe.parse(
+            {
+                "name": "still", "precision": "32", "input": {"size": 32}, "teaching": {"views": 2, "mirror": False},
+                "expert": spatial, "student": spatial | own | {"expert": 1.0, "epochs": 2},
+            },
+            "still",
+        )  # fmt: skip
+        run = Run(settings, tiny_pack, tmp_path, parallel.fabric("32", "cpu"), tmp_path.joinpath)
+        run.network("student")
+        (tmp_path / "student" / "model.safetensors").unlink()  # the next student has the same expert and the same cache
+    first, second = sorted((tmp_path / "cache").glob("expert_2*.npy"), key=lambda path: len(path.name))
+    said, said_of_still = np.load(first), np.load(second)
+    assert not np.allclose(said[0], said[1])
+    np.testing.assert_array_equal(said_of_still[0], said_of_still[1])
 
 
 def test_a_network_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:

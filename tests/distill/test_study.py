@@ -106,6 +106,11 @@ def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_reci
     assert name("student", **plain) == name("baseline", **{"baseline.epochs": 3})
     assert name("tough", **{"tough.size": 64}) == name("tough", **{"input.size": 64}) != name("tough")
     assert name("student", **{"student.unlabelled": False}) == name("student")  # there are none
+    still = {"rotation": 0}
+    assert (
+        name("student", **{"student.augment": {}}) == name("student") != name("student", **{"student.augment": still})
+    )
+    assert name("tough", **{"student.augment": still}) == name("tough") != name("tough", augment=still)
     assert name("student", **{"teaching.mode": "moved"}) != name("student", **{"teaching.mode": "online"})
 
 

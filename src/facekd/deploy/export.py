@@ -49,7 +49,7 @@ class Whole(nn.Module):
 
     def __init__(self, net: LandmarkNet, about: About) -> None:
         super().__init__()
-        self.net, self.radius = net.eval(), about.confident
+        self.net, self.about = net.eval(), about
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return points (B, N, 2) in frame pixels and, if the network has sigma, confidence (B, N)."""
@@ -57,7 +57,7 @@ class Whole(nn.Module):
         points = to_pixels(prediction.landmarks, self.net.architecture.size)
         if prediction.log_sigma is None:
             return (points,)
-        return points, confidence(prediction.log_sigma, self.radius)
+        return points, confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)
 
 
 def export(

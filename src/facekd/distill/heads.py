@@ -54,10 +54,11 @@ class Spatial(nn.Module):
         self.points, self.sigma = points, sigma
         self.lateral = nn.ModuleList(nn.Conv2d(c, _PYRAMID, 1, bias=False) for c in channels)
         self.smooth = nn.ModuleList(_separable(_PYRAMID) for _ in channels)
-        self.out = nn.Conv2d(_PYRAMID, points * (4 if sigma else 3), 1)
-        cells = -(-size // stride)
-        axis = ((torch.arange(cells) + 0.5) * stride - 0.5 - (size - 1) / 2) / size
-        self.register_buffer("axis", axis, persistent=False)
+        self.kinds, self.cells = 4 if sigma else 3, -(-size // stride)
+        self.out = nn.Conv2d(_PYRAMID, points * self.kinds, 1)
+        axis = ((torch.arange(self.cells) + 0.5) * stride - 0.5 - (size - 1) / 2) / size
+        centres = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
+        self.register_buffer("centres", centres, persistent=False)
         self.cell = stride / size
         if sigma:
             bias = self.out.bias
@@ -74,18 +75,22 @@ class Spatial(nn.Module):
             level = lateral(feature)
             if merged is not None:
                 finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-                # Where a side was odd, the coarser level had rounded it up.
-                level = level + finer[..., : level.shape[-2], : level.shape[-1]]
+                height, width = (int(side) for side in level.shape[-2:])
+                if finer.shape[-2:] != (height, width):  # where a side was odd, the coarser level had rounded it up
+                    finer = finer[..., :height, :width]
+                level = level + finer
             merged = smooth(level)
         assert merged is not None
-        maps = self.out(merged).float().unflatten(1, (-1, self.points))
-        log_heat = maps[:, 0].flatten(2).log_softmax(-1)
+        # All sizes but the batch's are plain numbers: an exported graph then holds no arithmetic on shapes, which took
+        # as long as a tenth of the convolutions.
+        maps = self.out(merged).float().reshape(-1, self.kinds, self.points, self.cells**2)
+        log_heat = maps[:, 0].log_softmax(-1)
         heat = log_heat.exp()
-        grid = heat.unflatten(2, maps.shape[-2:])
-        x = (grid.sum(2) * self.axis).sum(-1) + self.cell * (heat * maps[:, 1].flatten(2)).sum(-1)
-        y = (grid.sum(3) * self.axis).sum(-1) + self.cell * (heat * maps[:, 2].flatten(2)).sum(-1)
-        log_sigma = (heat * maps[:, 3].flatten(2)).sum(-1) if self.sigma else None
-        return torch.stack([x, y], dim=-1), log_sigma, log_heat.unflatten(2, maps.shape[-2:])
+        # Means under the heatmap: of offset x, offset y and log-sigma; and, below, of where the cells are.
+        means = (heat[:, None] * maps[:, 1:]).sum(-1)
+        landmarks = heat @ self.centres + self.cell * means[:, :2].transpose(1, 2)
+        log_sigma = means[:, 2] if self.sigma else None
+        return landmarks, log_sigma, log_heat.reshape(-1, self.points, self.cells, self.cells)
 
 
 def _separable(channels: int) -> nn.Module:

@@ -63,6 +63,7 @@ class About:
         scale: side of the square crop / larger side of the tight landmark box.
         detector: how a face detector's box becomes that tight box; None: not known.
         confident: a point counts as right within this normalised distance (5 % of the mean inter-ocular distance).
+        calibration: slope and offset of log-sigma behind a confidence, as `calibration.calibrate` fits them.
         data: the training data and their terms, as in a model card.
         recipe: the settings it was trained with.
     """
@@ -71,6 +72,7 @@ class About:
     scale: float
     detector: BoxTransform | None = None
     confident: float = 0.02
+    calibration: tuple[float, float] = (1.0, 0.0)
     data: list[dict[str, str]] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
 
@@ -189,8 +191,9 @@ def load(path: str | Path) -> tuple[LandmarkNet, About]:
         raise ModelError(f"{path} is not a facekd network, or it is damaged: {error}") from None
     net = LandmarkNet(Architecture(**record.pop("architecture")))
     net.load_state_dict(state)
-    detector = record.pop("detector")
+    detector, (slope, offset) = record.pop("detector"), record.pop("calibration", (1.0, 0.0))
     about = About(
+        calibration=(slope, offset),
         markup=MarkUp.from_dict(record.pop("markup")),
         detector=BoxTransform.from_dict(detector) if detector else None,
         **record,
@@ -222,9 +225,13 @@ class TorchModel:
         points = to_pixels(prediction.landmarks, self.size).float().cpu().numpy()
         if prediction.log_sigma is None:
             return points, None
-        return points, confidence(prediction.log_sigma, self.about.confident).float().cpu().numpy()
+        sure = confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)
+        return points, sure.float().cpu().numpy()
 
 
-def confidence(log_sigma: Tensor, radius: float) -> Tensor:
-    """Return the probability in [0, 1] that a point lies within `radius` of the truth, its error being Gaussian."""
-    return 1 - torch.exp(-0.5 * radius**2 * torch.exp(-2 * log_sigma))
+def confidence(log_sigma: Tensor, radius: float, slope: float | Tensor = 1.0, offset: float | Tensor = 0.0) -> Tensor:
+    """Return the probability in [0, 1] that a point lies within `radius` of the truth, its error being Gaussian.
+
+    slope, offset: what log-sigma is corrected by, as `calibration.calibrate` finds them.
+    """
+    return 1 - torch.exp(-0.5 * radius**2 * torch.exp(-2 * (slope * log_sigma + offset)))

@@ -68,6 +68,7 @@ class Stage(Settings):
     dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
     mean_start: bool = Field(True, description="the head starts at the mean training shape")
     standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
+    augment: Augment | None = Field(None, description="how its views vary; none: as the recipe's augment says")
     seed: int = Field(0, description="added to the recipe's for this network's start, order and dropout; views stay")
     loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
@@ -190,6 +191,10 @@ class Recipe(Settings):
         """Return the side of a network's frame in pixels."""
         return self.stage(name).size or self.input.size
 
+    def augmentation(self, name: str) -> Augment:
+        """Return how the views that a network is trained on vary."""
+        return self.stage(name).augment or self.augment
+
     def needs(self, name: str) -> list[str]:
         """Return the networks that have to be there before one can be trained: its start and its teachers."""
         stage = self.stage(name)
@@ -209,14 +214,14 @@ class Recipe(Settings):
         """
         stage = self.stage(name)
         frame = self.input.model_copy(update={"size": self.size(name)})
-        groups: dict[str, Settings] = {"input": frame, "augment": self.augment, "stage": stage}
+        groups: dict[str, Settings] = {"input": frame, "augment": self.augmentation(name), "stage": stage}
         if name == "tolerant":
             groups["shape"] = self.shape
         identity: dict[str, Any] = {
             key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
         }
         identity["stage"]["weights"] = Path(stage.weights).name
-        for decided_elsewhere in ("size", "unlabelled"):
+        for decided_elsewhere in ("size", "augment", "unlabelled"):
             identity["stage"].pop(decided_elsewhere, None)
         if stage.loss != "kd":
             identity["stage"].pop("teachers", None)

@@ -11,6 +11,7 @@ A network is trained in a folder of its own, its home:
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,11 +26,12 @@ from facekd.data.pack import Pack
 from facekd.distill import networks, pictures
 from facekd.distill.augment import Augmenter
 from facekd.distill.boxes import fit_detector
+from facekd.distill.calibration import calibrate
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit, predict
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
@@ -85,9 +87,9 @@ class Run:
         """Return where a network lies once it is done."""
         return self.home(name) / MODEL
 
-    def augmenter(self, size: int, varied: bool = True) -> Augmenter:
-        """Return what makes this run's views, the same at any size; not varied: the plain crop."""
-        settings = self.recipe.augment if varied else None
+    def augmenter(self, name: str, size: int, varied: bool = True) -> Augmenter:
+        """Return what makes a network's training views, the same at any size; not varied: the plain crop."""
+        settings = self.recipe.augmentation(name) if varied else None
         frame = self.recipe.input.model_copy(update={"size": size})
         return Augmenter(settings, frame, self.pack.markup, self.recipe.seed, self.fabric.device)
 
@@ -111,14 +113,15 @@ class Run:
         train, val = self._soft(size) if name == "tolerant" else (self._taught(stage, size), self.val(size))
         # The baseline sees the student's fixed views too, so that the teachers are all that differs.
         views = self.recipe.fixed_views(name)
-        guidance = self._guidance(stage, train, size, views) if stage.teachings else None
+        guidance = self._guidance(name, train, size, views) if stage.teachings else None
         net.to(self.fabric.device)
         summary = fit(
-            self.fabric, net, stage, train, val, self.augmenter(size), self.augmenter(size, varied=False),
+            self.fabric, net, stage, train, val, self.augmenter(name, size), self.augmenter(name, size, varied=False),
             self.pack.markup, self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
         )  # fmt: skip
         about = self._about(name)  # by all processes: what it needs to make, one makes and the others wait for
         if self.first:
+            about = replace(about, calibration=self._calibration(net, val, name, stage.batch, about.confident))
             parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
                 temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
@@ -230,8 +233,9 @@ class Run:
             net.start_at(torch.from_numpy(self._shapes(self.train(size), size)[0].mean(axis=0)).float())
         return net
 
-    def _guidance(self, stage: Stage, train: Faces, size: int, views: int | None) -> Guidance:
-        """Return a stage's teachers, asked as the recipe says; train, size, views: what the stage sees."""
+    def _guidance(self, student: str, train: Faces, size: int, views: int | None) -> Guidance:
+        """Return a network's teachers, asked as the recipe says; train, size, views: what the network sees."""
+        stage = self.recipe.stage(student)
         moved = self.recipe.teaching.mode == "moved"
         mirror = torch.tensor(self.pack.markup.mirror) if self.recipe.teaching.mirror else None
         teachers: dict[str, Says] = {}
@@ -245,14 +249,16 @@ class Run:
         for name, says in teachers.items():
             # In a plain run the home is called like the network; where runs share a cache it says which one it is.
             more = "" if train.labelled is None else "_with_unlabelled"
+            if stage.augment and not moved:  # views of its own; else they are the recipe's, as the teacher's were
+                more += f"_{zlib.crc32(stage.augment.model_dump_json().encode()):08x}"
             path = self.folder / "cache" / f"{self.home(name).name}_{views or 'plain'}{more}.npy"
             own = self.recipe.size(name)  # a teacher sees the same view at its own size
-            seen, eye = self._taught(stage, own), self.augmenter(own, varied=not moved)
+            seen, eye = self._taught(stage, own), self.augmenter(student, own, varied=not moved)
             self._once(path, partial(look, says, seen, eye, views or 1, path, self.fabric, name))
             said[name] = np.load(path, mmap_mode="r")
         if moved:
             plain = {name: known[0] for name, known in said.items()}
-            return MovedTeachers(plain, train, self.augmenter(size))
+            return MovedTeachers(plain, train, self.augmenter(student, size))
         return ViewedTeachers(said, self.fabric.device)
 
     def _about(self, name: str) -> About:
@@ -276,6 +282,15 @@ class Run:
             inter_ocular(shapes, self.pack.markup) if eyes else 0.5 * np.linalg.norm(np.ptp(shapes, axis=1), axis=-1)
         )
         return float(_CONFIDENT * distance.mean())
+
+    def _calibration(self, net: LandmarkNet, val: Faces, name: str, batch: int, radius: float) -> tuple[float, float]:
+        """Return what makes a network's confidence keep its word on the validation faces; with none it is as it is."""
+        if not len(val) or not net.architecture.sigma:
+            return 1.0, 0.0
+        plain = self.augmenter(name, net.architecture.size, varied=False)
+        landmarks, log_sigma, wanted = predict(self.fabric, net, val, plain, batch)
+        assert log_sigma is not None
+        return calibrate(log_sigma, (landmarks - wanted).norm(dim=-1), radius)
 
     def _detector(self) -> BoxTransform | None:
         """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""

@@ -226,7 +226,6 @@ def fit(
     return last | {"epochs": stage.epochs, "seconds": round(journal.seconds, 1)}
 
 
-@torch.no_grad()
 def validate(
     fabric: Fabric, net: LandmarkNet, average: Average, val: Faces, plain: Augmenter, markup: MarkUp, batch: int
 ) -> float:
@@ -236,18 +235,32 @@ def validate(
     training = {key: value.clone() for key, value in net.state_dict().items()}
     net.load_state_dict(average.state)
     net.eval()
-    points, wanted = [], []
-    for start in range(0, len(val), batch):
-        rows = np.arange(start, min(start + batch, len(val)))
-        views = plain(torch.from_numpy(val.frames[rows]), val.points[rows], val.boxes[rows], rows)
-        with fabric.autocast():
-            landmarks = net(views.images).landmarks
-        points.append(to_pixels(landmarks, plain.frame.size).float().cpu().numpy())
-        wanted.append(to_pixels(views.landmarks, plain.frame.size).float().cpu().numpy())
+    landmarks, _, wanted = predict(fabric, net, val, plain, batch)
     net.load_state_dict(training)
-    truth = np.concatenate(wanted)
+    points, truth = (to_pixels(values, plain.frame.size).numpy() for values in (landmarks, wanted))
     normaliser = metrics.inter_ocular(truth, markup) if markup.inter_ocular else metrics.box_diagonal(truth)
-    return 100 * float(np.mean(metrics.nme(np.concatenate(points), truth, normaliser)))
+    return 100 * float(np.mean(metrics.nme(points, truth, normaliser)))
+
+
+@torch.no_grad()
+def predict(
+    fabric: Fabric, net: LandmarkNet, faces: Faces, plain: Augmenter, batch: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return what a network says of faces, and the truth: landmarks (n, N, 2), log-sigma (n, N) or None, and labels.
+
+    All are normalised and on the CPU; the network is to be in evaluation mode, and there is at least one face.
+    """
+    landmarks, log_sigma, wanted = [], [], []
+    for start in range(0, len(faces), batch):
+        rows = np.arange(start, min(start + batch, len(faces)))
+        views = plain(torch.from_numpy(faces.frames[rows]), faces.points[rows], faces.boxes[rows], rows)
+        with fabric.autocast():
+            prediction = net(views.images)
+        landmarks.append(prediction.landmarks.float().cpu())
+        wanted.append(views.landmarks.cpu())
+        if prediction.log_sigma is not None:
+            log_sigma.append(prediction.log_sigma.float().cpu())
+    return torch.cat(landmarks), torch.cat(log_sigma) if log_sigma else None, torch.cat(wanted)
 
 
 def _mean(fabric: Fabric, value: Tensor) -> float:
