@@ -89,6 +89,18 @@ def test_soft_argmax_reads_a_heatmap_where_its_peak_is() -> None:
         torch.testing.assert_close(net(torch.rand(1, 3, 64, 64)).landmarks[0, :, 0], torch.tensor([0.125, -0.25]))
 
 
+def test_landmarks_are_read_from_the_heatmaps_in_full_precision() -> None:
+    """Whatever the convolutions were computed in: bfloat16 knows a coordinate to 1/256 only."""
+    torch.manual_seed(0)
+    net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 5, 64)).eval()
+    net.head.cell = 0.0  # no offsets: what is left is the mean of the cells' centres
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        landmarks, _, log_heat = net(torch.rand(2, 3, 64, 64))
+    heat, axis = log_heat.double().exp(), (torch.arange(8) + 0.5) / 8 - 0.5
+    by_hand = torch.stack([(heat.sum(2) * axis).sum(-1), (heat.sum(3) * axis).sum(-1)], dim=-1)
+    torch.testing.assert_close(landmarks.double(), by_hand, rtol=0, atol=1e-5)
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     net = LandmarkNet(SMALL).eval()
     data, recipe = [{"name": "300w", "terms": "research"}], {"name": "quick"}
