@@ -30,8 +30,8 @@ from facekd.runtime.card import ModelCard
 from facekd.runtime.model import bundled
 
 DOCS = Path(__file__).parent
-PAGES = {"kd-loss": "results.md", "bundled": "models.md"}
-SHOWN = {"kd-loss": "KD-Loss, as released"}  # the row whose faces are drawn
+PAGES = {"kd-loss": "results.md", "spatial": "ablation.md", "bundled": "models.md"}
+SHOWN = {"kd-loss": "KD-Loss, as released", "spatial": "+ sigma"}  # the row whose faces are drawn
 
 
 def the_plan(name: str) -> plan.Study:

@@ -15,7 +15,7 @@ from facekd.runtime.card import ModelCard
 from facekd.runtime.model import bundled
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-STUDIES = pytest.mark.parametrize("name", ["kd-loss"])
+STUDIES = pytest.mark.parametrize("name", ["kd-loss", "spatial"])
 
 
 def test_the_page_on_the_bundled_networks_is_what_their_records_give(results: ModuleType) -> None:

@@ -5,7 +5,7 @@ Each stage ends with a file that says it is done, so the same command goes on wh
     RUN/recipe.yaml  pack.json      what the run is made of
     RUN/detector.json               the face detector's boxes against ours
     RUN/<network>/                  tough, tolerant, student, baseline: what `facekd.distill.run` leaves there
-    RUN/evaluation.json  report/    figures of all four networks on the test set
+    RUN/evaluation.json  report/    figures of its networks on the test set
     RUN/cache/                      decoded frames, the teachers' views; may be deleted at any time
 """
 
