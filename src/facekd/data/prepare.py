@@ -42,7 +42,7 @@ def prepare(
     dataset: str,
     terms: str,
     margin: float = 2.0,
-    size: int = 320,
+    size: int = 448,
     jpeg_quality: int = 92,
     jobs: int | None = None,
     strict: bool = False,

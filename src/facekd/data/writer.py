@@ -21,7 +21,7 @@ from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
 VERSION = 1  # of the table's layout; a reader refuses a newer one
-ROW_GROUP = 128  # rows; the unit of streaming, about 4 MB of 320 px crops
+ROW_GROUP = 128  # rows; the unit of streaming, a few MB of crops
 
 
 def _schema(count: int) -> pa.Schema:
