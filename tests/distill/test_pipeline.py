@@ -223,6 +223,20 @@ def test_the_teachers_see_the_students_own_views(tiny_pack: Pack, tmp_path: Path
     np.testing.assert_array_equal(said_of_still[0], said_of_still[1])
 
 
+def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: Pack, tmp_path: Path) -> None:
+    records = {}
+    for name, more in (("whole", {}), ("stopped", {"stop": 2})):
+        values = RECIPE | {"baseline": STAGE | {"epochs": 4} | more, "teaching": {"mode": "online"}}
+        home = tmp_path / name
+        run = Run(recipe.parse(values, name), tiny_pack, home, parallel.fabric("32", "cpu"), home.joinpath)
+        run.network("baseline")
+        records[name] = journal.read(home / "baseline" / "log.jsonl")
+        assert json.loads((home / "baseline" / "summary.json").read_text())["epochs"] == len(records[name])
+    assert [len(records[name]) for name in ("whole", "stopped")] == [4, 2]
+    for early, full in zip(records["stopped"], records["whole"], strict=False):
+        assert early["lr"] == full["lr"] and early["val_nme"] == pytest.approx(full["val_nme"], rel=1e-5)
+
+
 def test_a_network_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     stages = {"baseline": STAGE | {"epochs": 1}, "student": STAGE | {"weights": "baseline", "head": "spatial"}}
     settings = recipe.parse({"name": "x", "input": {"size": 32}, **stages}, "x")

@@ -81,6 +81,9 @@ class Stage(Settings):
     expert_heatmap: float = Field(0, ge=0, description="spatial head: weight of the divergence from its heatmaps")
     unlabelled: bool = Field(True, description="with an expert: also learns from faces without labels, where given")
     epochs: int = Field(30, ge=1)
+    stop: int | None = Field(
+        None, ge=1, description="epochs after which it ends early; the rates are those of `epochs`"
+    )
     batch: int = Field(32, ge=1, description="faces per step, over all devices")
     optimiser: Literal["adam", "adamw"] = "adamw"
     lr: float = Field(1e-3, gt=0)
@@ -95,6 +98,8 @@ class Stage(Settings):
         for term in ("heatmap", "expert_heatmap"):
             if getattr(self, term) and self.head != "spatial":
                 raise ValueError(f"{term} is a term of head: spatial; set head or drop {term}")
+        if self.stop is not None and self.stop > self.epochs:
+            raise ValueError(f"stop = {self.stop} lies beyond epochs = {self.epochs}; lower it or leave it out")
         if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
             raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
         return self

@@ -179,13 +179,14 @@ def fit(
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
     average = Average(net, stage.ema)
     per_epoch = max(1, len(train) // min(stage.batch, len(train)))
-    steps = stage.epochs * per_epoch
+    epochs = stage.stop or stage.epochs
+    steps, last = stage.epochs * per_epoch, epochs * per_epoch
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
     source = batches(train, stage.batch, seed, start, views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    with Journal(folder, title, steps, start, quiet=not first) as journal:
+    with Journal(folder, title, last, start, quiet=not first) as journal:
         sums: dict[str, Tensor] = {}
-        for step in range(start, steps):
+        for step in range(start, last):
             batch = next(source)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(stage, step, steps)
@@ -216,14 +217,14 @@ def fit(
             error = validate(fabric, net, average, val, plain, markup, stage.batch) if first else 0.0
             rate = learning_rate(stage, step, steps)
             journal.epoch(step=step + 1, epoch=epoch, **means, val_nme=error, lr=rate)
-            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == steps):
+            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
                 _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
                 saved = time.monotonic()
             fabric.barrier()
     net.load_state_dict(average.state)
     net.eval()
-    last = journal.records[-1] if journal.records else {}
-    return last | {"epochs": stage.epochs, "seconds": round(journal.seconds, 1)}
+    record = journal.records[-1] if journal.records else {}
+    return record | {"epochs": epochs, "seconds": round(journal.seconds, 1)}
 
 
 def validate(
