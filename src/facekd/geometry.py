@@ -74,7 +74,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     matrix = np.asarray(matrix, dtype=np.float64)
     scale = float(zoom(matrix))
     if scale < _SHRINKS:
-        # By a whole number: OpenCV takes a tenth of the time then, and the sampling below sees to the rest.
+        # By a whole number: OpenCV is many times faster then, and the sampling below sees to the rest.
         factor = round(1 / scale)
         corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [-0.5, size - 0.5], [size - 0.5, size - 0.5]])
         x0, y0, x1, y1 = tight_box(apply(invert(matrix), corners))

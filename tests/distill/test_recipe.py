@@ -14,7 +14,7 @@ from facekd.errors import RecipeError
 @pytest.mark.parametrize("name", recipe.bundled())
 def test_bundled_recipes_are_valid_and_written_in_full(name: str, tmp_path: Path) -> None:
     settings = recipe.load(name)
-    assert settings.name == name
+    assert settings.name == name and settings.stages[-1] == "student"
     # facekd-68 is on its own: no network here is better.
     assert bool(settings.student.teachings) == (name != "facekd-68")
     path = tmp_path / "again.yaml"
@@ -96,6 +96,7 @@ def test_what_is_published_names_no_folder() -> None:
 def test_fixed_views_are_the_students_and_the_baselines() -> None:
     assert recipe.load("quick", ["student.epochs=3"]).fixed_views("student") == 3
     assert recipe.load("quick", ["student.epochs=1000"]).fixed_views("student") == 12
+    assert recipe.load("quick", ["student.epochs=1000", "student.stop=4"]).fixed_views("student") == 4
     assert recipe.load("quick").fixed_views("tough") is None
     assert recipe.load("paper").fixed_views("student") is None
 

@@ -81,8 +81,7 @@ class Spatial(nn.Module):
                 level = level + finer
             merged = smooth(level)
         assert merged is not None
-        # All sizes but the batch's are plain numbers: an exported graph then holds no arithmetic on shapes, which took
-        # as long as a tenth of the convolutions.
+        # All sizes but the batch's are plain numbers, so that an exported graph holds no arithmetic on shapes.
         maps = self.out(merged).float().reshape(-1, self.kinds, self.points, self.cells**2)
         log_heat = maps[:, 0].log_softmax(-1)
         heat = log_heat.exp()

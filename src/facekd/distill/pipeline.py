@@ -4,7 +4,7 @@ Each stage ends with a file that says it is done, so the same command goes on wh
 
     RUN/recipe.yaml  pack.json      what the run is made of
     RUN/detector.json               the face detector's boxes against ours
-    RUN/<network>/                  tough, tolerant, student, baseline: what `facekd.distill.run` leaves there
+    RUN/<network>/                  tough, tolerant, baseline, expert, student: what `facekd.distill.run` leaves there
     RUN/evaluation.json  report/    figures of its networks on the test set
     RUN/cache/                      decoded frames, the teachers' views; may be deleted at any time
 """
@@ -125,4 +125,4 @@ def _about_the_run(run: Run, test: Pack) -> str:
 
 def _about_the_network(stage: Stage, size: int) -> str:
     options = " ".join([stage.loss, *(f"{key} {value}" for key, value in stage.loss_options.items())])
-    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.stop or stage.epochs} epochs)"
+    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.length} epochs)"

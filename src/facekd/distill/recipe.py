@@ -105,6 +105,11 @@ class Stage(Settings):
         return self
 
     @property
+    def length(self) -> int:
+        """Return how many epochs it is trained for."""
+        return self.stop or self.epochs
+
+    @property
     def teachings(self) -> tuple[str, ...]:
         """Return the names of the networks whose predictions it is trained with."""
         expert = ("expert",) if self.expert or self.expert_heatmap else ()
@@ -209,7 +214,7 @@ class Recipe(Settings):
     def fixed_views(self, name: str) -> int | None:
         """Return how many fixed views a network is trained on; None: each epoch draws new ones."""
         fixed = self.teaching.mode == "views" and name not in TEACHERS
-        return min(self.teaching.views, self.stage(name).epochs) if fixed else None
+        return min(self.teaching.views, self.stage(name).length) if fixed else None
 
     def identity(self, name: str) -> dict[str, Any]:
         """Return every setting that decides what a network becomes: two of one identity, on one pack, are the same.

@@ -179,8 +179,7 @@ def fit(
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
     average = Average(net, stage.ema)
     per_epoch = max(1, len(train) // min(stage.batch, len(train)))
-    epochs = stage.stop or stage.epochs
-    steps, last = stage.epochs * per_epoch, epochs * per_epoch
+    steps, last = stage.epochs * per_epoch, stage.length * per_epoch
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
     source = batches(train, stage.batch, seed, start, views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
@@ -224,7 +223,7 @@ def fit(
     net.load_state_dict(average.state)
     net.eval()
     record = journal.records[-1] if journal.records else {}
-    return record | {"epochs": epochs, "seconds": round(journal.seconds, 1)}
+    return record | {"epochs": stage.length, "seconds": round(journal.seconds, 1)}
 
 
 def validate(
