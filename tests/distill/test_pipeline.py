@@ -183,7 +183,7 @@ def test_networks_grow_and_the_experts_word_is_moved(tiny_pack: Pack, more_faces
             "teaching": {"mode": "moved"}, "tough": spatial | {"size": 32},
             "expert": spatial | {"size": 48, "weights": "tough", "lr": 1e-12},
             "baseline": spatial | {"size": 32, "sigma": 0.1},
-            "student": spatial | {"weights": "baseline", "expert": 1.0, "expert_heatmap": 0.5, "sigma": 0.1},
+            "student": spatial | {"weights": "baseline", "expert": 1.0, "expert_heatmap": 0.5, "sigma": 0.1, "rare": 1},
         },
         "grown",
     )  # fmt: skip

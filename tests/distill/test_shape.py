@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekd.distill.shape import ShapeModel
+from facekd.distill.shape import ShapeModel, distances
 from facekd.errors import InputError
 
 # A square, and two orthonormal ways for it to change: it grows wider, its top leans to the right.
@@ -190,3 +190,12 @@ def test_shapes_that_cannot_be_used_are_named() -> None:
     for call, message in cases:
         with pytest.raises(InputError, match=message):
             call()
+
+
+@given(similarities)
+def test_distances_from_the_mean_shape(move: tuple[float, float, tuple[float, float]]) -> None:
+    """Growing wider by e * WIDER is, past the change of size, e / sqrt(2) away from a square of size sqrt(8)."""
+    e = 0.01
+    shapes = np.array([SQUARE, SQUARE + e * WIDER, SQUARE - e * WIDER])
+    moved = np.array([shapes[0], similarity(shapes[1], *move), shapes[2]])
+    np.testing.assert_allclose(distances(moved), [0, e / 4, e / 4], rtol=0.01, atol=2e-5)

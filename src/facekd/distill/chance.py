@@ -36,3 +36,20 @@ def uniform(seed: int, faces: np.ndarray, views: np.ndarray | int, draws: int) -
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     """Return the order (count,) in which an epoch visits its faces."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def draw(seed: int, epoch: int, often: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the faces (n,) that an epoch visits, in order, and how many times each was drawn before in it (n,).
+
+    A face is drawn often (n,) times in the mean, which add up to n: rounded up or down by chance.
+    Source: systematic sampling (Madow & Madow, 1944), whose counts are never further off than that.
+    """
+    random, count = np.random.default_rng([seed, epoch]), len(often)
+    shuffled = random.permutation(count)
+    ends = np.cumsum(often[shuffled])
+    ticks = np.arange(count) + random.random()
+    drawn = shuffled[np.searchsorted(ends * (count / ends[-1]), ticks, side="right").clip(max=count - 1)]
+    new = np.concatenate([[True], drawn[1:] != drawn[:-1]])  # what is drawn twice stands side by side
+    again = np.arange(count) - np.maximum.accumulate(np.where(new, np.arange(count), 0))
+    order = random.permutation(count)
+    return drawn[order], again[order]

@@ -24,6 +24,7 @@ from facekd.errors import ModelError, nearest
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
+from facekd.runtime.upright import look_twice
 
 
 class Prediction(NamedTuple):
@@ -214,12 +215,16 @@ class TorchModel:
         """Read a .safetensors file. Raises ModelError."""
         return cls(*load(path), device=device)
 
-    @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Find the landmarks of images (B, S, S, 3) uint8 RGB.
+        """Find the landmarks of images (B, S, S, 3) uint8 RGB, of faces that lean with a second look.
 
         Returns points (B, N, 2) float32 in frame pixels, and confidence (B, N) float32 in [0, 1] or None.
         """
+        return look_twice(self.look, images, self.markup, self.scale)
+
+    @torch.inference_mode()
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what a call does, of every image after one look, upright or not."""
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
         prediction = self.net(batch.contiguous(memory_format=torch.channels_last))
         points = to_pixels(prediction.landmarks, self.size).float().cpu().numpy()

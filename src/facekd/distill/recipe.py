@@ -69,6 +69,9 @@ class Stage(Settings):
     mean_start: bool = Field(True, description="the head starts at the mean training shape")
     standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
     augment: Augment | None = Field(None, description="how its views vary; none: as the recipe's augment says")
+    rare: float = Field(
+        0, ge=0, le=1, description="share of the views that go to faces as their shapes are far from the mean one"
+    )
     seed: int = Field(0, description="added to the recipe's for this network's start, order and dropout; views stay")
     loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")

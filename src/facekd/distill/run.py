@@ -31,7 +31,7 @@ from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit, predict
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit, often, predict
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
@@ -111,6 +111,8 @@ class Run:
         size = self.recipe.size(name)
         net = self._untrained(name, stage)
         train, val = self._soft(size) if name == "tolerant" else (self._taught(stage, size), self.val(size))
+        if stage.rare:
+            train = replace(train, often=often(train.points, stage.rare))
         # The baseline sees the student's fixed views too, so that the teachers are all that differs.
         views = self.recipe.fixed_views(name)
         guidance = self._guidance(name, train, size, views) if stage.teachings else None

@@ -148,6 +148,16 @@ class ShapeModel:
             raise InputError(f"{path} is not a shape model that can be read ({error}): fit it again") from error
 
 
+def distances(points: Array) -> Array:
+    """Return how far each shape (n,) of points (n, N, 2) lies from their mean, both brought to one pose and size.
+
+    It is the Procrustes distance, in units of the mean shape's size.
+    """
+    aligned = _generalised_procrustes(np.asarray(points, dtype=np.float64))
+    mean = aligned.mean(0)
+    return np.linalg.norm(aligned - mean, axis=(1, 2)) / np.linalg.norm(mean)
+
+
 def _check_percent(variance: float) -> float:
     if not 0 < variance <= 100:
         raise InputError(f"the shape model's variance is a percentage above 0 and up to 100, got {variance}")

@@ -68,7 +68,7 @@ class OnlineTeachers:
         self.teachers, self.fabric = teachers, fabric
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
         """Return what each teacher says."""
         with self.fabric.autocast():
             return {name: says(images).float() for name, says in self.teachers.items()}
@@ -80,7 +80,7 @@ class ViewedTeachers:
     def __init__(self, said: Mapping[str, np.ndarray], device: torch.device) -> None:
         self.said, self.device = said, device
 
-    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
         """Return what each teacher says."""
         return {name: torch.from_numpy(known[view, faces]).to(self.device) for name, known in self.said.items()}
 
@@ -107,7 +107,7 @@ class MovedTeachers:
             pixels = to_pixels(tips, size).flatten(1, 2) @ back[:, :, :2].mT + back[:, None, :, 2]
             self.known[name] = pixels.view(tips.shape)
 
-    def __call__(self, images: Tensor, faces: np.ndarray, view: int) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
         """Return what each teacher says."""
         return {
             name: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))

@@ -19,13 +19,14 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from facekd.distill.augment import Augmenter, to_pixels
-from facekd.distill.chance import permutation
+from facekd.distill.chance import draw, permutation
 from facekd.distill.depthwise import accelerate
 from facekd.distill.journal import Journal
 from facekd.distill.networks import LandmarkNet
 from facekd.distill.objective import Objective
 from facekd.distill.parallel import share_batch_norm, share_of
 from facekd.distill.recipe import Stage
+from facekd.distill.shape import distances
 from facekd.errors import TrainingError
 from facekd.evaluate import metrics
 from facekd.files import atomic
@@ -33,6 +34,7 @@ from facekd.markup import MarkUp
 
 CHECKPOINT = "checkpoint.pt"
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
+_REPEATED = 1 << 20  # beyond the number of any epoch
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Faces:
         points: (n, N, 2) float32, frame pixels: what the network learns.
         boxes: (n, 4), frame pixels: what the crop is cut by.
         labelled: (n,) bool, whose points are labels; those of the others say where the face is, and teach nothing.
+        often: (n,) how many times each comes up in an epoch, in the mean; None: each once.
     """
 
     frames: np.ndarray | Joined
     points: np.ndarray
     boxes: np.ndarray
     labelled: np.ndarray | None = None
+    often: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -69,19 +73,33 @@ class Joined:
         return frames
 
 
+def often(points: np.ndarray, rare: float) -> np.ndarray:
+    """Return how many times each of n faces comes up in an epoch of which the share `rare` goes to unusual shapes.
+
+    Of that share a face gets as the square of its shape's distance from the mean one: most go to turned heads and wide
+    mouths, of which there are few and on which networks err most. points: (n, N, 2), in any frames.
+
+    After: Feng et al., "Wing Loss" (pose-based data balancing), CVPR 2018, where faces are copied by a histogram.
+    """
+    far = np.square(distances(points))
+    if far.mean() < 1e-12:  # all are of one shape
+        return np.ones(len(points))
+    return 1 - rare + rare * far / far.mean()
+
+
 class Batch(NamedTuple):
-    """Some faces of one step: frames and labels as in `Faces`, and which faces and view they are."""
+    """Some faces of one step: frames and labels as in `Faces`, and which faces and views they are."""
 
     frames: Tensor
     points: np.ndarray
     boxes: np.ndarray
     faces: np.ndarray
-    view: int
+    view: np.ndarray
     labelled: np.ndarray | None
 
 
-# What each teacher says, by name, of views (B, 3, S, S) of those faces; `facekd.distill.teachers`.
-Guidance = Callable[[Tensor, np.ndarray, int], dict[str, Tensor]]
+# What each teacher says, by name, of views (B, 3, S, S), which are views (B,) of faces (B,); `facekd.distill.teachers`.
+Guidance = Callable[[Tensor, np.ndarray, np.ndarray], dict[str, Tensor]]
 
 
 class Average:
@@ -108,20 +126,26 @@ class Average:
 def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
     """Yield this process's share of each step's batch, from step `start` on, for ever.
 
-    Every epoch is a new order of all faces, less what does not fill a batch. views: how many fixed views there are,
-    which epochs take in turn; None: each epoch has views of its own.
+    Every epoch is a new order of all faces, or a new draw of as many, less what does not fill a batch. views: how many
+    fixed views there are, which epochs take in turn; None: each epoch has views of its own.
     """
     batch = min(batch, len(data))
     share = share_of(batch, fabric)
     per_epoch = len(data) // batch
-    order, current, step = np.empty(0, int), -1, start
+    order, again, current, step = np.empty(0, int), np.empty(0, int), -1, start
     while True:
         epoch, k = divmod(step, per_epoch)
         if epoch != current:
-            order, current = permutation(seed, epoch, len(data)), epoch
-        rows = order[k * batch : (k + 1) * batch][fabric.global_rank * share : (fabric.global_rank + 1) * share]
+            if data.often is None:
+                order, again = permutation(seed, epoch, len(data)), np.zeros(len(data), int)
+            else:
+                order, again = draw(seed, epoch, data.often)
+            current = epoch
+        here = slice(k * batch + fabric.global_rank * share, k * batch + (fabric.global_rank + 1) * share)
+        rows = order[here]
         frames = torch.from_numpy(data.frames[rows])
-        view = epoch if views is None else epoch % views
+        # A face that comes twice is seen as no epoch will see it.
+        view = epoch + _REPEATED * again[here] if views is None else (epoch + again[here]) % views
         labelled = None if data.labelled is None else data.labelled[rows]
         yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled)
         step += 1
