@@ -33,14 +33,27 @@ def square(box: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
-def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: float = 0.0) -> np.ndarray:
+def upright_box(points: np.ndarray, lean: np.ndarray | float) -> np.ndarray:
+    """Return the square boxes (..., 4) that hold leaning points (..., N, 2) tightly once they are turned upright.
+
+    lean: degrees (...), clockwise on the screen. `crop_matrix(box, size, scale, -lean)` cuts by such a box.
+    """
+    cos, sin = np.cos(np.radians(lean)), np.sin(np.radians(lean))
+    turn = np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=-2)
+    centre, side = centre_and_side(tight_box(points @ np.swapaxes(turn, -1, -2)))
+    centre = (centre[..., None, :] @ turn)[..., 0, :]
+    half = (side / 2)[..., None]
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the transforms (..., 2, 3) from the photo to a frame of `size` px that the square box fills.
 
     Args:
         box: (..., 4), in photo pixels.
         size: side of the frame in pixels.
         scale: side of the square, in units of the box's larger side.
-        rotation: degrees by which the content turns, clockwise on the screen, about the box's centre.
+        rotation: degrees (...) by which the content turns, clockwise on the screen, about the box's centre.
     """
     centre, side = centre_and_side(box)
     zoom = size / (np.maximum(side, 1e-6) * scale)  # a box without extent is a point: zoomed in far, but finite

@@ -104,7 +104,7 @@ def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray |
     """Return how far two forms of one network are apart on frames (n, S, S, 3) uint8, or on pictures made for it."""
     if frames is None:
         frames = _pictures(torch_model.size)
-    (points, sure), (onnx_points, onnx_sure) = torch_model(frames), onnx_model(frames)
+    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.look(frames)
     apart = 0.0 if sure is None or onnx_sure is None else float(np.abs(sure - onnx_sure).max())
     return Parity(len(frames), float(np.abs(points - onnx_points).max()), apart)
 

@@ -114,19 +114,27 @@ class Landmarker:
         self.detector = detector or YuNet()
         self.box_transform = box_transform or self.model.detector or BoxTransform()
 
-    def detect(self, photo: Photo, boxes: Sequence[Any] | np.ndarray | None = None, tight: bool = False) -> list[Face]:
+    def detect(
+        self,
+        photo: Photo,
+        boxes: Sequence[Any] | np.ndarray | None = None,
+        tight: bool = False,
+        lean: np.ndarray | float = 0.0,
+    ) -> list[Face]:
         """Find the faces of a photo.
 
         Args:
             photo: a path, the bytes of a file, an RGB array (H, W, 3) uint8, or a PIL image.
             boxes: (k, 4) x0, y0, x1, y1 in photo pixels; skips detection, one face per box in the same order.
             tight: whether `boxes` hold the landmarks tightly; else they are like a face detector's.
+            lean: degrees, one or (k,), by which the faces in `boxes` lean clockwise; they are turned upright about the
+                centres of their boxes, which hold them tightly then (`facekd.geometry.upright_box`).
         Returns:
             The faces, best score first; an empty list if there are none.
         Raises:
             InputError: the photo cannot be read, or a box is not a box.
         """
-        (faces,) = self._landmarks([self._cut(read_image(photo), boxes, tight)])
+        (faces,) = self._landmarks([self._cut(read_image(photo), boxes, tight, lean)])
         return faces
 
     __call__ = detect
@@ -179,7 +187,7 @@ class Landmarker:
         for photo in photos:
             yield photo if isinstance(photo, InputError) else next(found)
 
-    def _cut(self, photo: np.ndarray, boxes: Any, tight: bool) -> _Crops:
+    def _cut(self, photo: np.ndarray, boxes: Any, tight: bool, lean: np.ndarray | float = 0.0) -> _Crops:
         """Find the faces of a photo, or take the given ones, and cut them out."""
         if boxes is None:
             boxes, scores = self.detector.detect(photo)
@@ -189,7 +197,7 @@ class Landmarker:
             scores = np.ones(len(boxes), np.float32)
         landmark_boxes = boxes if tight else self.box_transform.apply(boxes)
         size = self.model.size
-        matrices = geometry.crop_matrix(landmark_boxes, size, self.model.scale)
+        matrices = geometry.crop_matrix(landmark_boxes, size, self.model.scale, -lean)
         images = [geometry.warp(photo, matrix, size) for matrix in matrices]
         return _Crops(boxes, scores, matrices, np.array(images, np.uint8).reshape(-1, size, size, 3))
 

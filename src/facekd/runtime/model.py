@@ -13,6 +13,7 @@ from facekd.errors import ModelError, nearest
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.card import ModelCard
+from facekd.runtime.upright import look_twice
 
 DEFAULT = "facekd-68"
 _BUNDLED = Path(__file__).parents[1] / "models"
@@ -99,6 +100,7 @@ class OnnxModel:
         threads: CPU threads per call; None: as many as there are cores.
         providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names.
         batch: most crops per call of ONNX Runtime; it bounds the memory.
+        upright: look again at faces that lean, turned upright (`facekd.runtime.upright`); False: each crop once.
     Raises:
         ModelError: no such model, no card, a file that is not the one on the card, no such provider.
     """
@@ -109,11 +111,12 @@ class OnnxModel:
         threads: int | None = None,
         providers: Sequence[str] | str | None = None,
         batch: int = 32,
+        upright: bool = True,
     ) -> None:
         self.path = resolve(path)
         self.card = ModelCard.load(self.path)
         self.card.verify(self.path)
-        self.batch = batch
+        self.batch, self.upright = batch, upright
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: they come as exceptions as well
         if threads is not None:
@@ -161,6 +164,10 @@ class OnnxModel:
                 f"model '{self.card.name}' takes (B, {self.size}, {self.size}, 3) uint8, "
                 f"got {images.shape} {images.dtype}"
             )
+        return look_twice(self.look, images, self.markup, self.scale) if self.upright else self.look(images)
+
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what a call does, of every crop after one look, upright or not."""
         points = [np.zeros((0, self.markup.count, 2), np.float32)]
         confidence = [np.zeros((0, self.markup.count), np.float32)]
         for start in range(0, len(images), self.batch):

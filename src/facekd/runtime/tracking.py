@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facekd.geometry import centre_and_side, iou, square, tight_box
+from facekd.geometry import centre_and_side, iou, upright_box
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.runtime.smoothing import OneEuro, Smoothing
+from facekd.runtime.upright import lean
 
 _SMOOTHING = Smoothing()
 _SAME = 0.3  # IoU above which two boxes are one face
@@ -23,12 +24,13 @@ class _Track:
     """A face that is followed."""
 
     id: int
-    box: np.ndarray  # tight square box of the last landmarks
+    box: np.ndarray  # square box that holds the last landmarks tightly, once turned upright
     filter: OneEuro
     score: float
     seen: float  # when the landmarks were last believed
     misses: int = 0  # runs of the detector in a row that did not find it
     shown: bool = True
+    lean: float = 0.0  # degrees by which the face leant last
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,18 @@ class Tracker:
         if self._since_detection >= self.every or not any(track.shown for track in self._tracks):
             self._detect(frame, time)
         shown = [track for track in self._tracks if track.shown]
-        faces = self.landmarker.detect(frame, [track.box for track in shown], tight=True)
+        # Each face is cut upright, as it leant a frame ago: no second look is needed, and none flickers with the first.
+        leaning = np.array([track.lean for track in shown])
+        faces = self.landmarker.detect(frame, [track.box for track in shown], tight=True, lean=leaning)
         tracked = []
         for track, face in zip(shown, faces, strict=True):
-            box = square(tight_box(face.points))
+            leans = float(lean(face.points, face.markup))
+            box = upright_box(face.points, leans)
             if not self._believed(track, face, box):
                 track.shown = False
                 self._since_detection = self.every  # look for it with the next frame
                 continue
-            track.box, track.seen = box, time
+            track.box, track.lean, track.seen = box, leans, time
             smooth = face.points
             if self.smoothing:
                 smooth = track.filter(face.points, time, float(centre_and_side(box)[1])).astype(np.float32)
@@ -119,7 +124,7 @@ class Tracker:
             overlap[row], overlap[:, column] = 0, 0
             track = self._tracks[row]
             if not track.shown:
-                track.box, track.shown, track.filter = boxes[column], True, self._new_filter()
+                track.box, track.lean, track.shown, track.filter = boxes[column], 0.0, True, self._new_filter()
             track.score, track.seen, track.misses = float(scores[column]), time, 0
             free.discard(int(column))
         for index in sorted(free):
