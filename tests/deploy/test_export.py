@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from facekd.deploy import export as module
 from facekd.deploy.export import Parity, export
 from facekd.distill import networks
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.distill.refine import Refinement
 from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import IBUG68
@@ -20,10 +22,12 @@ from facekd.runtime.model import OnnxModel
 
 @pytest.fixture(params=["coordinate", "spatial"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A network with random weights; the coordinate one without sigma, the spatial one with it."""
+    """A network with random weights; the coordinate one without sigma, the spatial one with it; both refined."""
+    torch.manual_seed(0)
     net = LandmarkNet(Architecture("mobilenetv2_035", request.param, 68, 64, sigma=request.param == "spatial")).eval()
     data, recipe = [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
-    about = About(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe)
+    refinement = Refinement(torch.eye(136) + 0.01 * torch.randn(136, 136), 0.01 * torch.randn(136))
+    about = About(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe, refinement)
     networks.save(net, about, tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
 
@@ -33,7 +37,7 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert parity.frames == 16 and parity.points < 0.01
     torch_model, onnx_model = TorchModel.load(checkpoint), OnnxModel(tmp_path / "out.onnx")
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    (points, sure), (onnx_points, onnx_sure) = torch_model(frames), onnx_model(frames)
+    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.look(frames)
     np.testing.assert_allclose(onnx_points, points, atol=0.01)
     if sure is None:
         assert onnx_sure is None and onnx_model.card.confidence is None

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from facekd.distill import networks, recipe
 from facekd.distill.heads import Coordinates
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.distill.refine import Refinement
 from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import IBUG68
@@ -112,11 +113,24 @@ def test_save_and_load(tmp_path: Path) -> None:
     torch.testing.assert_close(again(x).landmarks, net(x).landmarks, rtol=0, atol=0)
 
 
+def test_a_refinement_is_saved_and_reaches_the_points(tmp_path: Path) -> None:
+    net = LandmarkNet(SMALL)
+    doubled = Refinement(2 * torch.eye(136), torch.full((136,), 0.25))
+    networks.save(net, About(IBUG68, 1.2, refinement=doubled), tmp_path / "a.safetensors")
+    again, about = networks.load(tmp_path / "a.safetensors")
+    assert about.refinement is not None
+    torch.testing.assert_close(about.refinement.matrix, doubled.matrix)
+    torch.testing.assert_close(about.refinement.offset, doubled.offset)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    plain, refined = (TorchModel(again, a).look(frames)[0] for a in (About(IBUG68, 1.2), about))
+    np.testing.assert_allclose((refined - 31.5) / 64, 2 * (plain - 31.5) / 64 + 0.25, atol=1e-5)
+
+
 def test_the_predictor_takes_bytes_and_gives_pixels(tmp_path: Path) -> None:
     net = LandmarkNet(SMALL).eval()
     model = TorchModel(net, About(IBUG68, 1.2))
     frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    points, confidence = model(frames)
+    points, confidence = model.look(frames)
     assert points.shape == (3, 68, 2) and points.dtype == np.float32 and confidence is None
     with torch.no_grad():
         normalised = net(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).landmarks.numpy()

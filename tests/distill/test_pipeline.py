@@ -255,3 +255,31 @@ def test_unlabelled_faces_of_a_mark_up_that_says_too_little_are_refused(
     run.__dict__["_faces"] = lambda *_: none
     with pytest.raises(InputError, match="cannot say where a face of wflw98 is"):
         run._taught(settings.student, 32)
+
+
+def test_a_network_of_copies_is_the_mean_of_their_weights(tiny_pack: Pack, tmp_path: Path) -> None:
+    spatial = STAGE | {"head": "spatial", "heatmap": 0.1, "epochs": 1}
+    settings = recipe.parse(
+        {
+            "name": "copies", "precision": "32", "input": {"size": 32}, "teaching": {"views": 2}, "expert": spatial,
+            "student": spatial
+            | {"weights": "expert", "expert": 1.0, "refine": True, "copies": [{}, {"lr": 2e-3, "rare": 0.5}, {"seed": 0}]},
+        },
+        "copies",
+    )  # fmt: skip
+    run = Run(settings, tiny_pack, tmp_path, parallel.fabric("32", "cpu"), tmp_path.joinpath)
+    run.network("student")
+    home = tmp_path / "student"
+    mean, *copies = (load_file(folder / "model.safetensors") for folder in (home, *sorted(home.glob("copy-*"))))
+    assert len(copies) == 3
+    for key, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([copy[key] for copy in copies]).mean(0), msg=key)
+        torch.testing.assert_close(copies[2][key], copies[0][key], msg=key)  # nothing differs, the seed neither
+    assert any(not torch.equal(copies[0][key], copies[1][key]) for key in mean)
+    assert len(list((tmp_path / "cache").glob("expert_1*.npy"))) == 2  # the second copy has views of its own
+    assert journal.read(home / "log.jsonl") == journal.read(home / "copy-0" / "log.jsonl")
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (home, *sorted(home.glob("copy-*")))]
+    assert summaries[0]["seconds"] == pytest.approx(sum(summary["seconds"] for summary in summaries[1:]), abs=0.11)
+    assert summaries[0]["val_nme"] not in [summary["val_nme"] for summary in summaries[1:]]
+    run.evaluate("student")

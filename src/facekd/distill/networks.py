@@ -6,7 +6,7 @@ A network maps images (B, 3, S, S) in [0, 1] to normalised landmarks (B, N, 2), 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facekd.distill.augment import to_pixels
 from facekd.distill.heads import HEADS, Coordinates
+from facekd.distill.refine import Refinement
 from facekd.errors import ModelError, nearest
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.upright import look_twice
+
+_REFINEMENT = "refinement."  # before the names of its tensors in a network's file
 
 
 class Prediction(NamedTuple):
@@ -65,6 +68,7 @@ class About:
         detector: how a face detector's box becomes that tight box; None: not known.
         confident: a point counts as right within this normalised distance (5 % of the mean inter-ocular distance).
         calibration: slope and offset of log-sigma behind a confidence, as `calibration.calibrate` fits them.
+        refinement: what is done to its landmarks, as `refine.fit` found it; None: nothing.
         data: the training data and their terms, as in a model card.
         recipe: the settings it was trained with.
     """
@@ -76,6 +80,11 @@ class About:
     calibration: tuple[float, float] = (1.0, 0.0)
     data: list[dict[str, str]] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
+    refinement: Refinement | None = None
+
+    def refined(self, landmarks: Tensor) -> Tensor:
+        """Return the landmarks (B, N, 2) that the network gives its users."""
+        return self.refinement(landmarks) if self.refinement else landmarks
 
 
 class LandmarkNet(nn.Module):
@@ -176,8 +185,11 @@ def load_backbone(net: LandmarkNet, weights: str) -> None:
 
 def save(net: LandmarkNet, about: About, path: str | Path) -> None:
     """Write a network to a .safetensors file whose metadata hold all that is needed to use it."""
-    record = asdict(about) | {"architecture": asdict(net.architecture)}
+    record = asdict(replace(about, refinement=None)) | {"architecture": asdict(net.architecture)}
+    del record["refinement"]
     state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    if about.refinement:
+        state |= {f"{_REFINEMENT}{key}": value for key, value in vars(about.refinement).items()}
     with atomic(path) as temporary:
         save_file(state, temporary, metadata={"facekd": json.dumps(record)})
 
@@ -191,12 +203,14 @@ def load(path: str | Path) -> tuple[LandmarkNet, About]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is not a facekd network, or it is damaged: {error}") from None
     net = LandmarkNet(Architecture(**record.pop("architecture")))
+    refinement = {key[len(_REFINEMENT) :]: state.pop(key) for key in list(state) if key.startswith(_REFINEMENT)}
     net.load_state_dict(state)
     detector, (slope, offset) = record.pop("detector"), record.pop("calibration", (1.0, 0.0))
     about = About(
         calibration=(slope, offset),
         markup=MarkUp.from_dict(record.pop("markup")),
         detector=BoxTransform.from_dict(detector) if detector else None,
+        refinement=Refinement(**refinement) if refinement else None,
         **record,
     )
     return net.eval(), about
@@ -227,7 +241,7 @@ class TorchModel:
         """Return what a call does, of every image after one look, upright or not."""
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
         prediction = self.net(batch.contiguous(memory_format=torch.channels_last))
-        points = to_pixels(prediction.landmarks, self.size).float().cpu().numpy()
+        points = to_pixels(self.about.refined(prediction.landmarks), self.size).float().cpu().numpy()
         if prediction.log_sigma is None:
             return points, None
         sure = confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)

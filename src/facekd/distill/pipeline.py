@@ -125,4 +125,5 @@ def _about_the_run(run: Run, test: Pack) -> str:
 
 def _about_the_network(stage: Stage, size: int) -> str:
     options = " ".join([stage.loss, *(f"{key} {value}" for key, value in stage.loss_options.items())])
-    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.length} epochs)"
+    copies = f", the mean of {len(stage.copies)}" if stage.copies else ""
+    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.length} epochs{copies})"

@@ -18,6 +18,8 @@ from facekd.errors import RecipeError, nearest
 STAGES = ("tough", "tolerant", "baseline", "expert", "student")  # in the order they are trained
 TEACHERS = ("tough", "tolerant", "expert")
 Checked = TypeVar("Checked", bound="Settings")
+# Copies of a network, whose weights are averaged, differ in how they train, not in what they are or who teaches them.
+_OF_A_COPY = ("seed", "augment", "rare", "sigma", "heatmap", "epochs", "stop", "lr", "weight_decay", "clip", "ema")
 
 
 class Settings(BaseModel):
@@ -95,6 +97,10 @@ class Stage(Settings):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+    refine: bool = Field(False, description="its landmarks are drawn towards likely shapes, as validation faces like")
+    copies: tuple[dict[str, Any], ...] = Field(
+        (), description="trained once for each, with these settings changed, from another seed; the mean is kept"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -105,7 +111,23 @@ class Stage(Settings):
             raise ValueError(f"stop = {self.stop} lies beyond epochs = {self.epochs}; lower it or leave it out")
         if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
             raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
+        for copy in range(len(self.copies)):
+            self.copy_of(copy)
         return self
+
+    def copy_of(self, copy: int) -> tuple[Stage, int]:
+        """Return the settings of one of the copies, and its seed: to be added to the recipe's, its number by default.
+
+        What is fitted once a network is trained, is fitted to the mean of them.
+
+        Raises ValueError: it changes what all copies share.
+        """
+        changes = dict(self.copies[copy])
+        for key in changes:
+            if key not in _OF_A_COPY:
+                raise ValueError(f"copies cannot differ in {key}, only in {', '.join(_OF_A_COPY)}")
+        seed = int(changes.pop("seed", copy))
+        return Stage.model_validate(self.model_dump(exclude={"copies", "refine"}) | changes), seed
 
     @property
     def length(self) -> int:

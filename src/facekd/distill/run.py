@@ -4,6 +4,7 @@ A network is trained in a folder of its own, its home:
 
     HOME/model.safetensors          the network; there when it is done
     HOME/summary.json  log.jsonl    what training it took; tensorboard/ beside it
+    HOME/copy-0 ...                 where a stage has copies: each of them; the log above is the first's
     HOME/checkpoint.pt              where a broken run goes on; gone when it is done
     HOME/shape.npz  shape.png       of the tolerant teacher: the shape model its soft-landmarks come from
 """
@@ -11,19 +12,22 @@ A network is trained in a folder of its own, its home:
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
 from lightning.fabric import Fabric
+from torch import Tensor
 
 from facekd.data.pack import Pack
-from facekd.distill import networks, pictures
+from facekd.distill import networks, pictures, refine
 from facekd.distill.augment import Augmenter
 from facekd.distill.boxes import fit_detector
 from facekd.distill.calibration import calibrate
@@ -31,7 +35,7 @@ from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, fit, often, predict
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, face_errors, fit, often, predict, validate
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
@@ -42,6 +46,7 @@ from facekd.markup import convert, convertible
 from facekd.runtime.detector import YuNet
 
 MODEL = "model.safetensors"
+_SHAPE_VIEWS = 8  # of each training face: what a refinement knows of shapes
 _CONFIDENT = 0.05  # of the inter-ocular distance: within it a point counts as right
 
 
@@ -106,9 +111,24 @@ class Run:
             return self.model(name)
         for other in self.recipe.needs(name):
             self.network(other)
-        stage = self.recipe.stage(name)
+        stage, size = self.recipe.stage(name), self.recipe.size(name)
+        net, summary = self._averaged(name) if stage.copies else self._trained(name)
+        # By all processes: what this needs to make, one makes and the others wait for.
+        about, val = self._about(name), self.val(size)
+        if self.first:
+            about = self._tuned(net, about, val, name)
+            parameters, macs = networks.cost(net)
+            with atomic(self.home(name) / "summary.json") as temporary:
+                temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
+            networks.save(net, about, self.model(name))
+            (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
+        self.fabric.barrier()
+        return self.model(name)
+
+    def _trained(self, name: str) -> tuple[LandmarkNet, dict[str, Any]]:
+        """Return a network trained as its stage says, and what that took."""
+        stage, size = self.recipe.stage(name), self.recipe.size(name)
         torch.manual_seed(self.recipe.seed + stage.seed)
-        size = self.recipe.size(name)
         net = self._untrained(name, stage)
         train, val = self._soft(size) if name == "tolerant" else (self._taught(stage, size), self.val(size))
         if stage.rare:
@@ -121,16 +141,31 @@ class Run:
             self.fabric, net, stage, train, val, self.augmenter(name, size), self.augmenter(name, size, varied=False),
             self.pack.markup, self.home(name), guidance, views, title=name, seed=self.recipe.seed + stage.seed,
         )  # fmt: skip
-        about = self._about(name)  # by all processes: what it needs to make, one makes and the others wait for
-        if self.first:
-            about = replace(about, calibration=self._calibration(net, val, name, stage.batch, about.confident))
-            parameters, macs = networks.cost(net)
-            with atomic(self.home(name) / "summary.json") as temporary:
-                temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
-            networks.save(net, about, self.model(name))
-            (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
-        self.fabric.barrier()
-        return self.model(name)
+        return net, summary
+
+    def _averaged(self, name: str) -> tuple[LandmarkNet, dict[str, Any]]:
+        """Return the mean of a network's copies, weight by weight, and what they took: they stay in HOME/copy-0, ...
+
+        Copies that start from the same trained network end in one valley of the loss, and their mean lies lower in it.
+        Source: Wortsman et al., "Model soups", ICML 2022.
+        """
+        stage, home, size = self.recipe.stage(name), self.home(name), self.recipe.size(name)
+        states, summaries = [], []
+        for copy in range(len(stage.copies)):
+            own, seed = stage.copy_of(copy)
+            recipe = self.recipe.model_copy(update={"seed": self.recipe.seed + seed, name: own})
+            run = replace(self, recipe=recipe, home=partial(_instead, name, home / f"copy-{copy}", self.home))
+            net, _ = networks.load(run.network(name))
+            states.append(net.state_dict())
+            summaries.append(json.loads((run.home(name) / "summary.json").read_text()))
+        net.load_state_dict({key: _mean([state[key] for state in states]) for key in states[0]})
+        net.to(self.fabric.device)
+        if self.first:  # the curve that is shown is the first copy's
+            shutil.copyfile(home / "copy-0" / "log.jsonl", home / "log.jsonl")
+        plain = self.augmenter(name, size, varied=False)
+        error = validate(self.fabric, net, self.val(size), plain, self.pack.markup, stage.batch)
+        seconds = round(sum(summary["seconds"] for summary in summaries), 1)
+        return net, summaries[0] | {"seconds": seconds, "val_nme": error}
 
     def evaluate(self, name: str) -> list[Result]:
         """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for."""
@@ -253,6 +288,8 @@ class Run:
             more = "" if train.labelled is None else "_with_unlabelled"
             if stage.augment and not moved:  # views of its own; else they are the recipe's, as the teacher's were
                 more += f"_{zlib.crc32(stage.augment.model_dump_json().encode()):08x}"
+            if self.recipe.seed and not moved:  # copies of a network have seeds, and so views, of their own
+                more += f"_seed-{self.recipe.seed}"
             path = self.folder / "cache" / f"{self.home(name).name}_{views or 'plain'}{more}.npy"
             own = self.recipe.size(name)  # a teacher sees the same view at its own size
             seen, eye = self._taught(stage, own), self.augmenter(student, own, varied=not moved)
@@ -285,14 +322,23 @@ class Run:
         )
         return float(_CONFIDENT * distance.mean())
 
-    def _calibration(self, net: LandmarkNet, val: Faces, name: str, batch: int, radius: float) -> tuple[float, float]:
-        """Return what makes a network's confidence keep its word on the validation faces; with none it is as it is."""
-        if not len(val) or not net.architecture.sigma:
-            return 1.0, 0.0
-        plain = self.augmenter(name, net.architecture.size, varied=False)
-        landmarks, log_sigma, wanted = predict(self.fabric, net, val, plain, batch)
-        assert log_sigma is not None
-        return calibrate(log_sigma, (landmarks - wanted).norm(dim=-1), radius)
+    def _tuned(self, net: LandmarkNet, about: About, val: Faces, name: str) -> About:
+        """Return what is saved with a network, its refinement and calibration fitted on the validation faces."""
+        if not len(val):
+            return about
+        stage, size = self.recipe.stage(name), net.architecture.size
+        said, log_sigma, truth = predict(self.fabric, net, val, self.augmenter(name, size, varied=False), stage.batch)
+        if stage.refine:
+            train, views = self.train(size), self.augmenter(name, size)
+            points, rows = torch.from_numpy(train.points), np.arange(len(train))
+            shapes = torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
+            error = partial(face_errors, truth=truth, markup=self.pack.markup, size=size)
+            mirror = torch.tensor(self.pack.markup.mirror)
+            about = replace(about, refinement=refine.fit(shapes, said, truth, mirror, error))
+        if log_sigma is not None:
+            distance = (about.refined(said) - truth).norm(dim=-1)
+            about = replace(about, calibration=calibrate(log_sigma, distance, about.confident))
+        return about
 
     def _detector(self) -> BoxTransform | None:
         """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""
@@ -307,3 +353,13 @@ class Run:
         self._once(path, fitted)
         transform = json.loads(path.read_text())["transform"]
         return BoxTransform.from_dict(transform) if transform else None
+
+
+def _instead(name: str, folder: Path, home: Callable[[str], Path], other: str) -> Path:
+    """Return the home of a network, which of one name is a folder of its own."""
+    return folder if other == name else home(other)
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    """Return the mean of tensors; of whole numbers, which only count batches, the first."""
+    return torch.stack(values).mean(0) if values[0].is_floating_point() else values[0]

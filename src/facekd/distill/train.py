@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +122,14 @@ class Average:
             else:
                 self.state[key].copy_(value)
         torch._foreach_lerp_(own, new, 1 - decay)
+
+    @contextmanager
+    def in_place_of(self, net: nn.Module) -> Iterator[None]:
+        """Lend the averaged state to the network for a while."""
+        training = {key: value.clone() for key, value in net.state_dict().items()}
+        net.load_state_dict(self.state)
+        yield
+        net.load_state_dict(training)
 
 
 def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
@@ -237,7 +246,10 @@ def fit(
                     f"{title}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
                     f"{folder}, lower {title}.lr (now {stage.lr:g}) and start the run anew in another folder"
                 )
-            error = validate(fabric, net, average, val, plain, markup, stage.batch) if first else 0.0
+            error = 0.0
+            if first:
+                with average.in_place_of(net):
+                    error = validate(fabric, net, val, plain, markup, stage.batch)
             rate = learning_rate(stage, step, steps)
             journal.epoch(step=step + 1, epoch=epoch, **means, val_nme=error, lr=rate)
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
@@ -250,20 +262,20 @@ def fit(
     return record | {"epochs": stage.length, "seconds": round(journal.seconds, 1)}
 
 
-def validate(
-    fabric: Fabric, net: LandmarkNet, average: Average, val: Faces, plain: Augmenter, markup: MarkUp, batch: int
-) -> float:
+def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
     """Return the mean inter-ocular error in percent (of the box's diagonal where a mark-up has no eyes) on `val`."""
     if not len(val):
         return 0.0
-    training = {key: value.clone() for key, value in net.state_dict().items()}
-    net.load_state_dict(average.state)
     net.eval()
     landmarks, _, wanted = predict(fabric, net, val, plain, batch)
-    net.load_state_dict(training)
-    points, truth = (to_pixels(values, plain.frame.size).numpy() for values in (landmarks, wanted))
-    normaliser = metrics.inter_ocular(truth, markup) if markup.inter_ocular else metrics.box_diagonal(truth)
-    return 100 * float(np.mean(metrics.nme(points, truth, normaliser)))
+    return 100 * float(face_errors(landmarks, wanted, markup, plain.frame.size).mean())
+
+
+def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> Tensor:
+    """Return the inter-ocular error (n,) (of the box's diagonal without eyes) of normalised landmarks (n, N, 2)."""
+    points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
+    normaliser = metrics.inter_ocular(right, markup) if markup.inter_ocular else metrics.box_diagonal(right)
+    return torch.from_numpy(metrics.nme(points, right, normaliser))
 
 
 @torch.no_grad()

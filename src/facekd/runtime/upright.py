@@ -7,6 +7,7 @@ well enough where up is. Few faces lean so far, so looking at those twice costs 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -27,11 +28,22 @@ def lean(points: np.ndarray, markup: MarkUp) -> np.ndarray:
     The turn of the similarity that fits an upright face to eyes, nose and mouth. A mark-up without them leans by 0, and
     so does a face no larger than a pixel.
     """
-    if not convertible(markup, FIVE):
+    weights = _weights(markup)
+    if weights is None:
         return np.zeros(points.shape[:-2])
-    five = convert(points, markup, FIVE)
-    fit = (five[..., 0] + 1j * five[..., 1]) @ _UPRIGHT.conj() / np.vdot(_UPRIGHT, _UPRIGHT)
+    fit = (points[..., 0] + 1j * points[..., 1]) @ weights
     return np.where(np.abs(fit * _UPRIGHT[0]) < 1, 0.0, np.degrees(np.angle(fit)))
+
+
+@cache
+def _weights(markup: MarkUp) -> np.ndarray | None:
+    """Return what points (N,), as complex numbers, are weighted by for the least-squares fit of an upright face."""
+    if not convertible(markup, FIVE):
+        return None
+    ones = np.eye(markup.count)
+    five = convert(np.stack([ones, ones], axis=-1), markup, FIVE)[..., 0]
+    weights: np.ndarray = five @ _UPRIGHT.conj() / np.vdot(_UPRIGHT, _UPRIGHT)
+    return weights
 
 
 def look_twice(look: Look, images: np.ndarray, markup: MarkUp, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
