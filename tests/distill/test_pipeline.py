@@ -263,7 +263,8 @@ def test_a_network_of_copies_is_the_mean_of_their_weights(tiny_pack: Pack, tmp_p
         {
             "name": "copies", "precision": "32", "input": {"size": 32}, "teaching": {"views": 2}, "expert": spatial,
             "student": spatial
-            | {"weights": "expert", "expert": 1.0, "refine": True, "copies": [{}, {"lr": 2e-3, "rare": 0.5}, {"seed": 0}]},
+            | {"weights": "expert", "expert": 1.0, "refine": True}
+            | {"copies": [{}, {"lr": 2e-3, "rare": 0.5}, {"seed": 0}]},
         },
         "copies",
     )  # fmt: skip

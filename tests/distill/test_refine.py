@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from facekd.distill import refine
-from facekd.distill.refine import Refinement, refinement
+from facekd.distill.refine import Refinement, errors, refinement
 
 GENERATOR = torch.Generator().manual_seed(0)
 MEAN = torch.tensor([[-0.2, 0.0], [0.2, 0.0], [0.0, 0.3]])
@@ -25,43 +25,58 @@ def noise(count: int, sigma: float) -> Tensor:
     return sigma * torch.randn(count, 3, 2, generator=GENERATOR)
 
 
-def error(truth: Tensor, said: Tensor) -> Tensor:
+def error(said: Tensor, truth: Tensor) -> Tensor:
     return (said - truth).norm(dim=-1).mean(-1)
 
 
 def test_by_hand() -> None:
     """One point, of variance 4 and 1 about (1, 2), and noise of variance 1: x keeps 4/5 of what was said, y half."""
     corners = torch.tensor([[2.0, 0], [-2, 0], [0, 1], [0, -1]]) * (1.5**0.5)  # whose covariance is 4, 1
-    found = refinement(corners[:, None] + torch.tensor([1.0, 2]), torch.tensor([1.0]))
+    shapes = corners[:, None] + torch.tensor([1.0, 2])
+    found = refinement(shapes, torch.eye(2).double(), torch.zeros(2).double())
     torch.testing.assert_close(found.matrix, torch.diag(torch.tensor([0.8, 0.5])))
     torch.testing.assert_close(found(torch.tensor([[[6.0, 4.0]]])), torch.tensor([[[5.0, 3.0]]]))
+    biased = refinement(shapes, torch.eye(2).double(), torch.tensor([10.0, -4.0]).double())
+    torch.testing.assert_close(biased(torch.tensor([[[16.0, 0.0]]])), torch.tensor([[[5.0, 3.0]]]))
+
+
+def test_errors_by_hand() -> None:
+    """Points 0 and 1 are a pair: an error of (3, 1) at 0 is one of (-3, 1) at 1 in the mirror."""
+    said = torch.tensor([[[3.0, 1.0], [0, 0], [0, 0]]])
+    noise, bias = errors(said, torch.zeros(1, 3, 2), MIRROR)
+    mean = torch.tensor([1.5, 0.5, -1.5, 0.5, 0, 0]).double()
+    torch.testing.assert_close(bias, 0.8 * mean)
+    first = torch.tensor([3.0, 1, 0, 0, 0, 0]).double() - bias
+    second = torch.tensor([0.0, 0, -3, 1, 0, 0]).double() - bias
+    spread = (torch.outer(first, first) + torch.outer(second, second)) / 2
+    torch.testing.assert_close(noise.diag(), spread.diag())
+    torch.testing.assert_close(noise[0, 1], spread[0, 1] / 2)
 
 
 def test_points_that_move_together_share_their_noise() -> None:
     """Along x the mean of the three counts, so that the variance of the error falls to a third; along y to almost 0."""
     truth = faces(4000)
-    found = refinement(faces(20000), torch.full((3,), 0.02**2))
+    found = refinement(faces(20000), 0.02**2 * torch.eye(6).double(), torch.zeros(6).double())
     left = found(truth + noise(4000, 0.02)) - truth
     torch.testing.assert_close(left[..., 0].std(), torch.tensor(0.02 / 3**0.5), rtol=0.05, atol=0)
     assert left[:, :2, 1].std() < 1e-3
 
 
 def test_a_refinement_that_helps_is_found() -> None:
-    truth = faces(200)
-    said = truth + noise(200, 0.02)
-    found = refine.fit(faces(5000), said, truth, MIRROR, lambda points: error(truth, points))
+    truth, off = faces(200), torch.tensor([[0.0, 0.01], [0, 0.01], [0, 0]])  # and a bias, alike for the pair
+    said = truth + noise(200, 0.02) + off
+    found = refine.fit(faces(5000), said, truth, MIRROR, error)
     assert isinstance(found, Refinement)
     unseen = faces(1000)
-    again = unseen + noise(1000, 0.02)
-    assert error(unseen, found(again)).mean() < 0.8 * error(unseen, again).mean()
+    again = unseen + noise(1000, 0.02) + off
+    assert error(found(again), unseen).mean() < 0.75 * error(again, unseen).mean()
 
 
 def test_none_is_kept_that_is_not_clearly_good() -> None:
     truth = faces(200)
-    together = truth + 0.02 * torch.randn(200, 1, 2, generator=GENERATOR)  # errors that are themselves a likely move
-    together[..., 1] = truth[..., 1]
-    assert refine.fit(faces(5000), together, truth, MIRROR, lambda points: error(truth, points)) is None
-    few = truth[:20] + noise(20, 0.02)
-    assert refine.fit(faces(5000), few, truth[:20], MIRROR, lambda points: error(truth[:20], points)) is None
+    together = truth.clone()
+    together[..., 0] += 0.02 * torch.randn(200, 1, generator=GENERATOR)  # errors that are themselves likely moves
+    assert refine.fit(faces(5000), together, truth, MIRROR, error) is None
     said = truth + noise(200, 0.02)
-    assert refine.fit(faces(6), said, truth, MIRROR, lambda points: error(truth, points)) is None  # too few shapes
+    assert refine.fit(faces(5000), said[:20], truth[:20], MIRROR, error) is None  # too few faces
+    assert refine.fit(faces(6), said, truth, MIRROR, error) is None  # too few shapes

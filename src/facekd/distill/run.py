@@ -28,20 +28,20 @@ from torch import Tensor
 
 from facekd.data.pack import Pack
 from facekd.distill import networks, pictures, refine
-from facekd.distill.augment import Augmenter
+from facekd.distill.augment import Augmenter, normalise
 from facekd.distill.boxes import fit_detector
 from facekd.distill.calibration import calibrate
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, face_errors, fit, often, predict, validate
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, answers, face_errors, fit, often, validate
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
 from facekd.evaluate.protocol import Result
 from facekd.files import atomic
-from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box
+from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box, warp
 from facekd.markup import convert, convertible
 from facekd.runtime.detector import YuNet
 
@@ -111,12 +111,12 @@ class Run:
             return self.model(name)
         for other in self.recipe.needs(name):
             self.network(other)
-        stage, size = self.recipe.stage(name), self.recipe.size(name)
+        stage = self.recipe.stage(name)
         net, summary = self._averaged(name) if stage.copies else self._trained(name)
         # By all processes: what this needs to make, one makes and the others wait for.
-        about, val = self._about(name), self.val(size)
+        about = self._about(name)
         if self.first:
-            about = self._tuned(net, about, val, name)
+            about = self._tuned(net, about, name)
             parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
                 temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
@@ -322,17 +322,23 @@ class Run:
         )
         return float(_CONFIDENT * distance.mean())
 
-    def _tuned(self, net: LandmarkNet, about: About, val: Faces, name: str) -> About:
-        """Return what is saved with a network, its refinement and calibration fitted on the validation faces."""
-        if not len(val):
+    def _tuned(self, net: LandmarkNet, about: About, name: str) -> About:
+        """Return what is saved with a network, its refinement and calibration fitted on the validation faces.
+
+        They are cut and read as the runtime does: of training's frames the last tenth of a pixel may be another.
+        """
+        faces, stage, size = self.pack.select("val"), self.recipe.stage(name), net.architecture.size
+        if not len(faces):
             return about
-        stage, size = self.recipe.stage(name), net.architecture.size
-        said, log_sigma, truth = predict(self.fabric, net, val, self.augmenter(name, size, varied=False), stage.batch)
+        matrices = crop_matrix(faces.boxes, size, about.scale)
+        truth = normalise(torch.from_numpy(apply(matrices, faces.points.astype(np.float64))).float(), size)
+        frames = np.stack([warp(faces.image(row), matrix, size) for row, matrix in enumerate(matrices)])
+        said, log_sigma = answers(net, frames, stage.batch)
         if stage.refine:
             train, views = self.train(size), self.augmenter(name, size)
             points, rows = torch.from_numpy(train.points), np.arange(len(train))
             shapes = torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
-            error = partial(face_errors, truth=truth, markup=self.pack.markup, size=size)
+            error = partial(face_errors, markup=self.pack.markup, size=size)
             mirror = torch.tensor(self.pack.markup.mirror)
             about = replace(about, refinement=refine.fit(shapes, said, truth, mirror, error))
         if log_sigma is not None:

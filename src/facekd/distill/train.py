@@ -299,6 +299,19 @@ def predict(
     return torch.cat(landmarks), torch.cat(log_sigma) if log_sigma else None, torch.cat(wanted)
 
 
+@torch.no_grad()
+def answers(net: LandmarkNet, frames: np.ndarray, batch: int) -> tuple[Tensor, Tensor | None]:
+    """Return landmarks (n, N, 2) and log-sigma (n, N) or None of frames (n, S, S, 3) uint8, in float32, on the CPU."""
+    device = next(net.parameters()).device
+    said = []
+    for start in range(0, len(frames), batch):
+        images = torch.from_numpy(frames[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
+        said.append(net(images.contiguous(memory_format=torch.channels_last)))
+    landmarks = torch.cat([prediction.landmarks.float().cpu() for prediction in said])
+    sigmas = [prediction.log_sigma.float().cpu() for prediction in said if prediction.log_sigma is not None]
+    return landmarks, torch.cat(sigmas) if sigmas else None
+
+
 def _mean(fabric: Fabric, value: Tensor) -> float:
     """Return the mean of a scalar over all processes."""
     mean = fabric.all_reduce(value, reduce_op="mean")
