@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from facekd.data.dataset import Annotation
+from facekd.geometry import apply, crop_matrix, tight_box
+from facekd.markup import FIVE
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -23,7 +26,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, contestant, confidence = map(load, ("jitter", "runtime", "contestant", "confidence"))
+jitter, runtime, contestant, confidence, lean = map(load, ("jitter", "runtime", "contestant", "confidence", "lean"))
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
 
@@ -139,3 +142,47 @@ def test_honest_confidence_is_calibrated() -> None:
     assert found["calibration_error"] < 0.02 and found["rank_correlation_points"] < -0.4
     assert [group["error"] for group in found["groups"]] == sorted((g["error"] for g in found["groups"]), reverse=True)
     assert confidence.measures(errors, 1 - stated)["calibration_error"] > 0.4
+
+
+class Faces:
+    """Two faces of five points in black photos, as a pack holds them."""
+
+    markup = FIVE
+    points = np.array([[[30, 30], [70, 30], [50, 50], [35, 70], [65, 70]]] * 2, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def image(self, row: int) -> np.ndarray:
+        return np.zeros((100, 100, 3), np.uint8)
+
+
+class Centred:
+    """Answers where an upright face has its points, 1 px off; the second look is right."""
+
+    size, scale = 80, 1.25
+
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        return self(images)[0] + [1, 0], None
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        box = tight_box(Faces.points[0])
+        return apply(crop_matrix(box, self.size, self.scale), Faces.points), None
+
+
+def test_lean_turns_the_faces_and_measures_both_looks() -> None:
+    markup = replace(FIVE, inter_ocular=FIVE.inter_pupil)
+    faces = Faces()
+    faces.markup = markup
+    upright = lean.row(Centred(), faces, 0)
+    assert upright["twice"] == pytest.approx(0, abs=1e-6)
+    assert upright["once"] == pytest.approx(100 / 64, rel=1e-4)  # eyes 40 px apart, 1.6 px to the pixel
+    assert lean.row(Centred(), faces, 30)["twice"] > 10  # the faces turn, these answers do not
+    assert lean.leaning(faces) == 0
+    faces.points = Faces.points @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # 37 degrees
+    assert lean.leaning(faces) == 100
+    rows = [{"angle": 30, "once": 3.456, "twice": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
+    record = {"command": "c", "model": "m", "faces": 2, "split": "val", "leaning": {"val": 7.6}, "rows": rows}
+    assert "8 % of the val faces" in lean.page(record) and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in lean.page(
+        record
+    )
