@@ -92,7 +92,10 @@ def test_an_unlabelled_face_has_the_expert_only() -> None:
     generator = torch.Generator().manual_seed(0)
     heat = torch.randn(2, 4, 16, generator=generator).log_softmax(-1).view(2, 4, 4, 4)
     prediction = Prediction(torch.rand(2, 4, 2, generator=generator) - 0.5, torch.zeros(2, 4), heat)
-    target, expert = torch.rand(2, 4, 2) - 0.5, torch.rand(2, 4, 5) * 0.1
+    target = torch.rand(2, 4, 2, generator=generator) - 0.5
+    # Covariances xx, xy, yy: the middle one is below the others.
+    spreads = torch.tensor([0.05, 0.0, 0.05]) + 0.04 * torch.rand(2, 4, 3, generator=generator)
+    expert = torch.cat([torch.rand(2, 4, 2, generator=generator) - 0.5, spreads], dim=-1)
     labelled = torch.tensor([True, False])
     objective = Objective(stage)
     terms = objective(prediction, target, expert=expert, labelled=labelled)
