@@ -29,7 +29,12 @@ def centre_and_side(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def square(box: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """Return square boxes (..., 4) with the same centres, whose side is `scale` times the larger side."""
     centre, side = centre_and_side(box)
-    half = (side * scale / 2)[..., None]
+    return _square(centre, side * scale)
+
+
+def _square(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return the boxes (..., 4) with those centres (..., 2) and sides (...)."""
+    half = (side / 2)[..., None]
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
@@ -41,9 +46,7 @@ def upright_box(points: np.ndarray, lean: np.ndarray | float) -> np.ndarray:
     cos, sin = np.cos(np.radians(lean)), np.sin(np.radians(lean))
     turn = np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=-2)
     centre, side = centre_and_side(tight_box(points @ np.swapaxes(turn, -1, -2)))
-    centre = (centre[..., None, :] @ turn)[..., 0, :]
-    half = (side / 2)[..., None]
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    return _square((centre[..., None, :] @ turn)[..., 0, :], side)
 
 
 def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: np.ndarray | float = 0.0) -> np.ndarray:
@@ -129,8 +132,7 @@ class BoxTransform:
         """Return square boxes (..., 4) for detector boxes (..., 4)."""
         centre, side = centre_and_side(boxes)
         centre = centre + side[..., None] * np.array([self.shift_x, self.shift_y])
-        half = (side * self.scale / 2)[..., None]
-        return np.concatenate([centre - half, centre + half], axis=-1)
+        return _square(centre, side * self.scale)
 
     @classmethod
     def fit(cls, detected: np.ndarray, tight: np.ndarray) -> BoxTransform:

@@ -239,13 +239,19 @@ class TorchModel:
     @torch.inference_mode()
     def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return what a call does, of every image after one look, upright or not."""
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
-        prediction = self.net(batch.contiguous(memory_format=torch.channels_last))
+        prediction = self.predict(images)
         points = to_pixels(self.about.refined(prediction.landmarks), self.size).float().cpu().numpy()
         if prediction.log_sigma is None:
             return points, None
         sure = confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)
         return points, sure.float().cpu().numpy()
+
+    @torch.no_grad()
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Return what the network itself says of images, before anything is done to it."""
+        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
+        prediction: Prediction = self.net(batch.contiguous(memory_format=torch.channels_last))
+        return prediction
 
 
 def confidence(log_sigma: Tensor, radius: float, slope: float | Tensor = 1.0, offset: float | Tensor = 0.0) -> Tensor:

@@ -35,7 +35,7 @@ from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
-from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, answers, face_errors, fit, often, validate
+from facekd.distill.train import CHECKPOINT, Faces, Guidance, Joined, face_errors, fit, often, validate
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
@@ -333,7 +333,10 @@ class Run:
         matrices = crop_matrix(faces.boxes, size, about.scale)
         truth = normalise(torch.from_numpy(apply(matrices, faces.points.astype(np.float64))).float(), size)
         frames = np.stack([warp(faces.image(row), matrix, size) for row, matrix in enumerate(matrices)])
-        said, log_sigma = answers(net, frames, stage.batch)
+        model = TorchModel(net, about, str(self.fabric.device))
+        parts = [model.predict(frames[i : i + stage.batch]) for i in range(0, len(frames), stage.batch)]
+        said = torch.cat([part.landmarks.cpu() for part in parts])
+        sigmas = [part.log_sigma.cpu() for part in parts if part.log_sigma is not None]
         if stage.refine:
             train, views = self.train(size), self.augmenter(name, size)
             points, rows = torch.from_numpy(train.points), np.arange(len(train))
@@ -341,9 +344,9 @@ class Run:
             error = partial(face_errors, markup=self.pack.markup, size=size)
             mirror = torch.tensor(self.pack.markup.mirror)
             about = replace(about, refinement=refine.fit(shapes, said, truth, mirror, error))
-        if log_sigma is not None:
+        if sigmas:
             distance = (about.refined(said) - truth).norm(dim=-1)
-            about = replace(about, calibration=calibrate(log_sigma, distance, about.confident))
+            about = replace(about, calibration=calibrate(torch.cat(sigmas), distance, about.confident))
         return about
 
     def _detector(self) -> BoxTransform | None:

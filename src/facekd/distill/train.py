@@ -128,8 +128,10 @@ class Average:
         """Lend the averaged state to the network for a while."""
         training = {key: value.clone() for key, value in net.state_dict().items()}
         net.load_state_dict(self.state)
-        yield
-        net.load_state_dict(training)
+        try:
+            yield
+        finally:
+            net.load_state_dict(training)
 
 
 def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
@@ -297,19 +299,6 @@ def predict(
         if prediction.log_sigma is not None:
             log_sigma.append(prediction.log_sigma.float().cpu())
     return torch.cat(landmarks), torch.cat(log_sigma) if log_sigma else None, torch.cat(wanted)
-
-
-@torch.no_grad()
-def answers(net: LandmarkNet, frames: np.ndarray, batch: int) -> tuple[Tensor, Tensor | None]:
-    """Return landmarks (n, N, 2) and log-sigma (n, N) or None of frames (n, S, S, 3) uint8, in float32, on the CPU."""
-    device = next(net.parameters()).device
-    said = []
-    for start in range(0, len(frames), batch):
-        images = torch.from_numpy(frames[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
-        said.append(net(images.contiguous(memory_format=torch.channels_last)))
-    landmarks = torch.cat([prediction.landmarks.float().cpu() for prediction in said])
-    sigmas = [prediction.log_sigma.float().cpu() for prediction in said if prediction.log_sigma is not None]
-    return landmarks, torch.cat(sigmas) if sigmas else None
 
 
 def _mean(fabric: Fabric, value: Tensor) -> float:
