@@ -13,7 +13,7 @@ from facekd.deploy import export as module
 from facekd.deploy.export import Parity, export
 from facekd.distill import networks
 from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
-from facekd.distill.refine import Refinement
+from facekd.distill.refine import refinement as refined
 from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import IBUG68
@@ -26,7 +26,9 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     net = LandmarkNet(Architecture("mobilenetv2_035", request.param, 68, 64, sigma=request.param == "spatial")).eval()
     data, recipe = [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
-    refinement = Refinement(torch.eye(136) + 0.01 * torch.randn(136, 136), 0.01 * torch.randn(136))
+    shapes = 0.3 * torch.randn(500, 68, 2)
+    noise, bias, typical = 0.01 * torch.eye(136).double(), 0.01 * torch.randn(136).double(), torch.randn(68).double()
+    refinement = refined(shapes, noise, bias, typical)
     about = About(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe, refinement)
     networks.save(net, about, tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"

@@ -115,15 +115,16 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 def test_a_refinement_is_saved_and_reaches_the_points(tmp_path: Path) -> None:
     net = LandmarkNet(SMALL)
-    doubled = Refinement(2 * torch.eye(136), torch.full((136,), 0.25))
+    nothing, one = torch.zeros(136), torch.eye(136)
+    doubled = Refinement(torch.full((136,), 0.25), nothing, 0 * one, torch.zeros(68), one, 2 * one)
     networks.save(net, About(IBUG68, 1.2, refinement=doubled), tmp_path / "a.safetensors")
     again, about = networks.load(tmp_path / "a.safetensors")
     assert about.refinement is not None
-    torch.testing.assert_close(about.refinement.matrix, doubled.matrix)
-    torch.testing.assert_close(about.refinement.offset, doubled.offset)
+    for name, value in vars(doubled).items():
+        torch.testing.assert_close(getattr(about.refinement, name), value)
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     plain, refined = (TorchModel(again, a).look(frames)[0] for a in (About(IBUG68, 1.2), about))
-    np.testing.assert_allclose((refined - 31.5) / 64, 2 * (plain - 31.5) / 64 + 0.25, atol=1e-5)
+    np.testing.assert_allclose((refined - 31.5) / 64, 2 * ((plain - 31.5) / 64 - 0.25) + 0.25, atol=1e-5)
 
 
 def test_the_predictor_takes_bytes_and_gives_pixels(tmp_path: Path) -> None:

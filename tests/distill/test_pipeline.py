@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tiny_run import RECIPE, SHAPE, STAGE
 from facekd.data.face import Face
 from facekd.data.pack import Pack, PackWriter
 from facekd.distill import journal, networks, parallel, recipe
+from facekd.distill import run as run_module
 from facekd.distill.pipeline import distill
 from facekd.distill.recipe import STAGES, Augment
 from facekd.distill.run import Run
@@ -284,3 +286,43 @@ def test_a_network_of_copies_is_the_mean_of_their_weights(tiny_pack: Pack, tmp_p
     assert summaries[0]["seconds"] == pytest.approx(sum(summary["seconds"] for summary in summaries[1:]), abs=0.11)
     assert summaries[0]["val_nme"] not in [summary["val_nme"] for summary in summaries[1:]]
     run.evaluate("student")
+
+
+def test_a_copy_that_learns_the_validation_faces_is_not_measured_on_them(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spatial = STAGE | {"head": "spatial", "heatmap": 0.1, "sigma": 0.1, "epochs": 1}
+    student = spatial | {"weights": "expert", "expert": 1.0, "copies": [{}, {"learn_val": True}]}
+    stages = {"expert": spatial, "student": student, "teaching": {"views": 1}}
+    settings = recipe.parse({"name": "copies", "precision": "32", "input": {"size": 32}} | stages, "copies")
+    seen, tuned = [], []
+    fit, tune = run_module.fit, Run._tuned
+
+    def watched(fabric: Any, net: Any, stage: Any, train: Faces, val: Faces, *rest: Any, **more: Any) -> Any:
+        seen.append((len(train), len(val), train.frames[np.array([len(train) - 1])]))
+        return fit(fabric, net, stage, train, val, *rest, **more)
+
+    def kept(run: Run, net: Any, about: Any, name: str) -> Any:
+        tuned.append(net.state_dict())
+        return tune(run, net, about, name)
+
+    monkeypatch.setattr(run_module, "fit", watched)
+    monkeypatch.setattr(Run, "_tuned", kept)
+    run = Run(settings, tiny_pack, tmp_path, parallel.fabric("32", "cpu"), tmp_path.joinpath)
+    run.network("student")
+    train, val = run.train(32), run.val(32)
+    assert len(val) > 0 and len(run._faces(tiny_pack, None, 32)) == 0
+    assert [numbers[:2] for numbers in seen] == [(len(train), len(val))] * 2 + [(len(train) + len(val), 0)]
+    np.testing.assert_array_equal(seen[2][2][0], val.frames[-1])
+    home = tmp_path / "student"
+    held_out, other = (load_file(home / f"copy-{number}" / "model.safetensors") for number in (0, 1))
+    assert len(tuned) == 3  # expert, the first copy, and the mean: by the copy that never saw those faces
+    for key, value in tuned[2].items():
+        torch.testing.assert_close(value, held_out[key], msg=key)
+    assert any(not torch.equal(held_out[key], other[key]) for key in held_out)
+    summaries = [json.loads((home / name / "summary.json").read_text()) for name in (".", "copy-0")]
+    assert summaries[0]["val_nme"] == pytest.approx(summaries[1]["val_nme"], abs=0.05)
+    assert {np.load(path).shape[1] for path in (tmp_path / "cache").glob("expert_1*.npy")} == {
+        len(train) + len(val),
+        len(train),
+    }

@@ -54,7 +54,7 @@ class Whole(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return points (B, N, 2) in frame pixels and, if the network has sigma, confidence (B, N)."""
         prediction = self.net(image.permute(0, 3, 1, 2).float() / 255)
-        points = to_pixels(self.about.refined(prediction.landmarks), self.net.architecture.size)
+        points = to_pixels(self.about.refined(prediction), self.net.architecture.size)
         if prediction.log_sigma is None:
             return (points,)
         return points, confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)

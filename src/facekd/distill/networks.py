@@ -82,9 +82,11 @@ class About:
     recipe: dict[str, Any] = field(default_factory=dict)
     refinement: Refinement | None = None
 
-    def refined(self, landmarks: Tensor) -> Tensor:
+    def refined(self, prediction: Prediction) -> Tensor:
         """Return the landmarks (B, N, 2) that the network gives its users."""
-        return self.refinement(landmarks) if self.refinement else landmarks
+        if self.refinement is None:
+            return prediction.landmarks
+        return self.refinement(prediction.landmarks, prediction.log_sigma)
 
 
 class LandmarkNet(nn.Module):
@@ -240,7 +242,7 @@ class TorchModel:
     def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return what a call does, of every image after one look, upright or not."""
         prediction = self.predict(images)
-        points = to_pixels(self.about.refined(prediction.landmarks), self.size).float().cpu().numpy()
+        points = to_pixels(self.about.refined(prediction), self.size).float().cpu().numpy()
         if prediction.log_sigma is None:
             return points, None
         sure = confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)

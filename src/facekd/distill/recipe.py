@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,7 +19,9 @@ STAGES = ("tough", "tolerant", "baseline", "expert", "student")  # in the order 
 TEACHERS = ("tough", "tolerant", "expert")
 Checked = TypeVar("Checked", bound="Settings")
 # Copies of a network, whose weights are averaged, differ in how they train, not in what they are or who teaches them.
-_OF_A_COPY = ("seed", "augment", "rare", "sigma", "heatmap", "epochs", "stop", "lr", "weight_decay", "clip", "ema")
+_OF_A_COPY = (
+    "seed", "learn_val", "augment", "rare", "sigma", "heatmap", "epochs", "stop", "lr", "weight_decay", "clip", "ema",
+)  # fmt: skip
 
 
 class Settings(BaseModel):
@@ -99,7 +101,9 @@ class Stage(Settings):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
     refine: bool = Field(False, description="its landmarks are drawn towards likely shapes, as validation faces like")
     copies: tuple[dict[str, Any], ...] = Field(
-        (), description="trained once for each, with these settings changed, from another seed; the mean is kept"
+        (),
+        description="trained once for each, with these settings changed, from another seed; the mean is kept. "
+        "learn_val: true: that one learns from the validation faces too",
     )
 
     @model_validator(mode="after")
@@ -111,23 +115,19 @@ class Stage(Settings):
             raise ValueError(f"stop = {self.stop} lies beyond epochs = {self.epochs}; lower it or leave it out")
         if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
             raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
-        for copy in range(len(self.copies)):
-            self.copy_of(copy)
+        copies = [self.copy_of(copy) for copy in range(len(self.copies))]
+        if copies and all(copy.learn_val for copy in copies):
+            raise ValueError("all copies have learn_val; one must not, for what is fitted on the validation faces")
         return self
 
-    def copy_of(self, copy: int) -> tuple[Stage, int]:
-        """Return the settings of one of the copies, and its seed: to be added to the recipe's, its number by default.
-
-        What is fitted once a network is trained, is fitted to the mean of them.
-
-        Raises ValueError: it changes what all copies share.
-        """
+    def copy_of(self, copy: int) -> Copy:
+        """Return one of the copies. Raises ValueError: it changes what all copies share."""
         changes = dict(self.copies[copy])
         for key in changes:
             if key not in _OF_A_COPY:
                 raise ValueError(f"copies cannot differ in {key}, only in {', '.join(_OF_A_COPY)}")
-        seed = int(changes.pop("seed", copy))
-        return Stage.model_validate(self.model_dump(exclude={"copies", "refine"}) | changes), seed
+        seed, learn_val = int(changes.pop("seed", copy)), bool(changes.pop("learn_val", False))
+        return Copy(Stage.model_validate(self.model_dump(exclude={"copies", "refine"}) | changes), seed, learn_val)
 
     @property
     def length(self) -> int:
@@ -144,6 +144,21 @@ class Stage(Settings):
     def needs_no_labels(self) -> bool:
         """Return whether faces without labels, if there are any, are among those it learns from."""
         return "expert" in self.teachings and self.unlabelled
+
+
+class Copy(NamedTuple):
+    """One of a stage's copies.
+
+    Attributes:
+        stage: its settings.
+        seed: to be added to the recipe's; by default its number.
+        learn_val: it learns from the validation faces too, once there is nothing left to choose by them. What is fitted
+            on them when training is done, is fitted to the mean of the copies that do not.
+    """
+
+    stage: Stage
+    seed: int
+    learn_val: bool
 
 
 class Teaching(Settings):

@@ -11,6 +11,7 @@ A network is trained in a folder of its own, its home:
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import zlib
@@ -24,14 +25,13 @@ import numpy as np
 import torch
 from filelock import FileLock
 from lightning.fabric import Fabric
-from torch import Tensor
 
 from facekd.data.pack import Pack
 from facekd.distill import networks, pictures, refine
 from facekd.distill.augment import Augmenter, normalise
 from facekd.distill.boxes import fit_detector
 from facekd.distill.calibration import calibrate
-from facekd.distill.networks import About, Architecture, LandmarkNet, TorchModel
+from facekd.distill.networks import About, Architecture, LandmarkNet, Prediction, TorchModel
 from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.shape import ShapeModel
 from facekd.distill.teachers import MovedTeachers, OnlineTeachers, Says, ViewedTeachers, expert_says, landmarks_of, look
@@ -59,6 +59,7 @@ class Run:
         folder: holds detector.json and cache/ (decoded frames, the teachers' views), which may be deleted at any time.
         home: maps a network's name to its folder.
         unlabelled: more faces, whose points only say where they are; a network with an expert is trained on them too.
+        learn_val: the validation faces are learned from too, and nothing is measured or fitted on them.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Run:
     fabric: Fabric
     home: Callable[[str], Path]
     unlabelled: Pack | None = None
+    learn_val: bool = False
 
     @property
     def first(self) -> bool:
@@ -77,11 +79,12 @@ class Run:
         """Return the faces to train a network of that size on. Raises InputError when the pack has none."""
         if not (self.pack.splits == "train").any():
             raise InputError(f"{self.pack.path} has no faces to train on (split train)")
-        return self._faces(self.pack, "train", size)
+        train = self._faces(self.pack, "train", size)
+        return _joined(train, self._faces(self.pack, "val", size)) if self.learn_val else train
 
     def val(self, size: int) -> Faces:
         """Return the faces to validate a network of that size on; there may be none."""
-        return self._faces(self.pack, "val", size)
+        return self._faces(self.pack, None if self.learn_val else "val", size)
 
     @property
     def test(self) -> Pack:
@@ -112,11 +115,15 @@ class Run:
         for other in self.recipe.needs(name):
             self.network(other)
         stage = self.recipe.stage(name)
-        net, summary = self._averaged(name) if stage.copies else self._trained(name)
+        if stage.copies:
+            net, held_out, summary = self._averaged(name)
+        else:
+            net, summary = self._trained(name)
+            held_out = net
         # By all processes: what this needs to make, one makes and the others wait for.
         about = self._about(name)
         if self.first:
-            about = self._tuned(net, about, name)
+            about = about if self.learn_val else self._tuned(held_out, about, name)
             parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
                 temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
@@ -143,29 +150,34 @@ class Run:
         )  # fmt: skip
         return net, summary
 
-    def _averaged(self, name: str) -> tuple[LandmarkNet, dict[str, Any]]:
-        """Return the mean of a network's copies, weight by weight, and what they took: they stay in HOME/copy-0, ...
+    def _averaged(self, name: str) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:
+        """Return the mean of a network's copies, that of those the validation faces are new to, and what they took.
 
+        The copies stay in HOME/copy-0, ... The validation error is that of the second mean.
         Copies that start from the same trained network end in one valley of the loss, and their mean lies lower in it.
         Source: Wortsman et al., "Model soups", ICML 2022.
         """
         stage, home, size = self.recipe.stage(name), self.home(name), self.recipe.size(name)
-        states, summaries = [], []
-        for copy in range(len(stage.copies)):
-            own, seed = stage.copy_of(copy)
-            recipe = self.recipe.model_copy(update={"seed": self.recipe.seed + seed, name: own})
-            run = replace(self, recipe=recipe, home=partial(_instead, name, home / f"copy-{copy}", self.home))
-            net, _ = networks.load(run.network(name))
-            states.append(net.state_dict())
+        copies = [stage.copy_of(number) for number in range(len(stage.copies))]
+        nets, summaries = [], []
+        for number, (own, seed, learn_val) in enumerate(copies):
+            run = replace(
+                self,
+                recipe=self.recipe.model_copy(update={"seed": self.recipe.seed + seed, name: own}),
+                home=partial(_instead, name, home / f"copy-{number}", self.home),
+                learn_val=learn_val,
+            )
+            nets.append(networks.load(run.network(name))[0])
             summaries.append(json.loads((run.home(name) / "summary.json").read_text()))
-        net.load_state_dict({key: _mean([state[key] for state in states]) for key in states[0]})
-        net.to(self.fabric.device)
+        net = _mean(nets).to(self.fabric.device)
+        held_out = _mean([each for each, one in zip(nets, copies, strict=True) if not one.learn_val])
+        held_out.to(self.fabric.device)
         if self.first:  # the curve that is shown is the first copy's
             shutil.copyfile(home / "copy-0" / "log.jsonl", home / "log.jsonl")
         plain = self.augmenter(name, size, varied=False)
-        error = validate(self.fabric, net, self.val(size), plain, self.pack.markup, stage.batch)
+        error = validate(self.fabric, held_out, self.val(size), plain, self.pack.markup, stage.batch)
         seconds = round(sum(summary["seconds"] for summary in summaries), 1)
-        return net, summaries[0] | {"seconds": seconds, "val_nme": error}
+        return net, held_out, summaries[0] | {"seconds": seconds, "val_nme": error}
 
     def evaluate(self, name: str) -> list[Result]:
         """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for."""
@@ -180,8 +192,11 @@ class Run:
             for kind in kinds
         ]  # fmt: skip
 
-    def _faces(self, pack: Pack, split: str, size: int, name: str | None = None) -> Faces:
-        """Return the faces of a split, decoded for networks of a size; name: of the cache's file, None: the split's."""
+    def _faces(self, pack: Pack, split: str | None, size: int, name: str | None = None) -> Faces:
+        """Return the faces of a split, decoded for networks of a size; name: of the cache's file, None: the split's.
+
+        split: None for no faces.
+        """
         scale = self.recipe.input.scale
         # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
         px = min(self.pack.meta["size"], 8 * round(size * self.pack.meta["margin"] / scale / 8))
@@ -204,13 +219,8 @@ class Run:
                 "prepare unlabelled faces for that mark-up"
             )
         points = convert(b.points, other, own)
-        assert isinstance(a.frames, np.ndarray) and isinstance(b.frames, np.ndarray)
-        return Faces(
-            Joined(a.frames, b.frames),
-            np.concatenate([a.points, points]),
-            np.concatenate([a.boxes, tight_box(points)]),
-            np.arange(len(a) + len(b)) < len(a),
-        )
+        both = _joined(a, Faces(b.frames, points, tight_box(points)))
+        return replace(both, labelled=np.arange(len(both)) < len(a))
 
     def _once(self, path: Path, make: Callable[[], object]) -> None:
         """Let one process make a file, unless it is there, while others wait: of this run, and of other runs."""
@@ -288,6 +298,8 @@ class Run:
             more = "" if train.labelled is None else "_with_unlabelled"
             if stage.augment and not moved:  # views of its own; else they are the recipe's, as the teacher's were
                 more += f"_{zlib.crc32(stage.augment.model_dump_json().encode()):08x}"
+            if self.learn_val:
+                more += "_with_val"
             if self.recipe.seed and not moved:  # copies of a network have seeds, and so views, of their own
                 more += f"_seed-{self.recipe.seed}"
             path = self.folder / "cache" / f"{self.home(name).name}_{views or 'plain'}{more}.npy"
@@ -337,16 +349,17 @@ class Run:
         parts = [model.predict(frames[i : i + stage.batch]) for i in range(0, len(frames), stage.batch)]
         said = torch.cat([part.landmarks.cpu() for part in parts])
         sigmas = [part.log_sigma.cpu() for part in parts if part.log_sigma is not None]
+        log_sigma = torch.cat(sigmas) if sigmas else None
         if stage.refine:
             train, views = self.train(size), self.augmenter(name, size)
             points, rows = torch.from_numpy(train.points), np.arange(len(train))
             shapes = torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
             error = partial(face_errors, markup=self.pack.markup, size=size)
             mirror = torch.tensor(self.pack.markup.mirror)
-            about = replace(about, refinement=refine.fit(shapes, said, truth, mirror, error))
-        if sigmas:
-            distance = (about.refined(said) - truth).norm(dim=-1)
-            about = replace(about, calibration=calibrate(torch.cat(sigmas), distance, about.confident))
+            about = replace(about, refinement=refine.fit(shapes, said, log_sigma, truth, mirror, error))
+        if log_sigma is not None:
+            distance = (about.refined(Prediction(said, log_sigma)) - truth).norm(dim=-1)
+            about = replace(about, calibration=calibrate(log_sigma, distance, about.confident))
         return about
 
     def _detector(self) -> BoxTransform | None:
@@ -369,6 +382,23 @@ def _instead(name: str, folder: Path, home: Callable[[str], Path], other: str) -
     return folder if other == name else home(other)
 
 
-def _mean(values: list[Tensor]) -> Tensor:
-    """Return the mean of tensors; of whole numbers, which only count batches, the first."""
-    return torch.stack(values).mean(0) if values[0].is_floating_point() else values[0]
+def _joined(a: Faces, b: Faces) -> Faces:
+    """Return the faces of both, labelled alike."""
+    sources = [*_sources(a.frames), *_sources(b.frames)]
+    return Faces(Joined(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
+
+
+def _sources(frames: np.ndarray | Joined) -> tuple[np.ndarray, ...]:
+    return frames.sources if isinstance(frames, Joined) else (frames,)
+
+
+def _mean(nets: list[LandmarkNet]) -> LandmarkNet:
+    """Return a network with the mean of the weights of networks; of whole numbers, which only count, the first's."""
+    mean, states = copy.deepcopy(nets[0]), [net.state_dict() for net in nets]
+    mean.load_state_dict(
+        {
+            key: torch.stack([state[key] for state in states]).mean(0) if value.is_floating_point() else value
+            for key, value in states[0].items()
+        }
+    )
+    return mean

@@ -61,16 +61,18 @@ class Faces:
 
 
 class Joined:
-    """Frames of two sources as one, without copying them together: memory maps stay memory maps."""
+    """Frames of several sources as one, without copying them together: memory maps stay memory maps."""
 
-    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
-        self.first, self.second = first, second
+    def __init__(self, *sources: np.ndarray) -> None:
+        self.sources = sources
+        self.starts = np.cumsum([0, *(len(source) for source in sources)])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the frames at rows (B,); those of the second source count on behind the first's."""
-        frames = np.empty((len(rows), *self.first.shape[1:]), self.first.dtype)
-        own = rows < len(self.first)
-        frames[own], frames[~own] = self.first[rows[own]], self.second[rows[~own] - len(self.first)]
+        """Return the frames at rows (B,), which count through one source after the other."""
+        frames = np.empty((len(rows), *self.sources[0].shape[1:]), self.sources[0].dtype)
+        for source, start in zip(self.sources, self.starts, strict=False):
+            own = (rows >= start) & (rows < start + len(source))
+            frames[own] = source[rows[own] - start]
         return frames
 
 
