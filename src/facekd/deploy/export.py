@@ -50,6 +50,9 @@ class Whole(nn.Module):
     def __init__(self, net: LandmarkNet, about: About) -> None:
         super().__init__()
         self.net, self.about = net.eval(), about
+        if about.refinement:  # buffers are written once, other tensors at each use
+            for name, value in vars(about.refinement).items():
+                self.register_buffer(name, value)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return points (B, N, 2) in frame pixels and, if the network has sigma, confidence (B, N)."""
