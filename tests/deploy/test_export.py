@@ -66,6 +66,14 @@ def test_the_graph_of_a_spatial_head_computes_no_shapes(size: int, tmp_path: Pat
     assert "Conv" in kinds and "Shape" not in kinds
 
 
+def test_the_matrices_of_a_refinement_are_written_once(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path / "out.onnx")
+    graph = onnx.load(tmp_path / "out.onnx").graph
+    sizes = [list(tensor.dims) for tensor in graph.initializer]
+    sizes += [list(node.attribute[0].t.dims) for node in graph.node if node.op_type == "Constant"]
+    assert 2 <= sizes.count([136, 136]) <= 3  # noise only where there is sigma
+
+
 def test_a_file_that_computes_something_else_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

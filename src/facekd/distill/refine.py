@@ -14,7 +14,7 @@ is chosen by cross-validation, and nothing is done where that shows no clear gai
 
 D is another for every face. With W = (C + N)^-1/2, known beforehand, the system to solve becomes
 
-    (1 + W (D N D - N) W) z = W (said - b - m)        m + C W z
+    W (C + D N D) W z = W (said - b - m)        m + C W z
 
 which is close to the identity, so that a few conjugate gradients solve it, within the exported file too.
 """
@@ -32,7 +32,7 @@ _BIAS = 0.8  # of the mean error that counts
 _FOLDS = 5
 _FACES = 50  # fewer for validation tell nothing
 _CLEAR = 2.0  # standard errors by which the error has to fall
-_ROUNDS = 5  # of conjugate gradients; three leave 1e-4 of the inter-ocular distance
+_ROUNDS = 3  # of conjugate gradients; they leave 0.002 % of the inter-ocular distance, 0.14 % at most
 _MOST = 1.4  # a log-sigma counts as at most so far from what is typical: four times, or a quarter
 
 
@@ -63,26 +63,27 @@ class Refinement:
         if log_sigma is not None:
             ratio = (log_sigma.float() - typical).clamp(-_MOST, _MOST).exp()
             ratio = torch.stack([ratio, ratio], dim=-1).reshape(-1, 2 * count)
-            wanted = _solved(wanted, ratio, noise, whiten)
+            wanted = _solved(wanted, ratio, noise, whiten, gain)
         return (wanted @ gain + mean).reshape(-1, count, 2)
 
 
-def _solved(wanted: Tensor, ratio: Tensor, noise: Tensor, whiten: Tensor) -> Tensor:
+def _solved(wanted: Tensor, ratio: Tensor, noise: Tensor, whiten: Tensor, gain: Tensor) -> Tensor:
     """Return z (B, 2N) of the module's docstring, by conjugate gradients; wanted: its right side, ratio: D."""
 
     def applied(z: Tensor) -> Tensor:
-        u = z @ whiten
-        return z + (ratio * ((ratio * u) @ noise) - u @ noise) @ whiten
+        return (z @ gain + ratio * ((ratio * (z @ whiten)) @ noise)) @ whiten
 
-    z = wanted
+    z = wanted  # what it is where the network is as sure as usual
     left = wanted - applied(z)
     way, size = left, (left * left).sum(-1, keepdim=True)
-    for _ in range(_ROUNDS):
+    for rounds in range(1, _ROUNDS + 1):
         ahead = applied(way)
         step = size / (way * ahead).sum(-1, keepdim=True).clamp_min(1e-30)
-        z, left = z + step * way, left - step * ahead
-        before, size = size, (left * left).sum(-1, keepdim=True)
-        way = left + size / before.clamp_min(1e-30) * way
+        z = z + step * way
+        if rounds < _ROUNDS:
+            left = left - step * ahead
+            before, size = size, (left * left).sum(-1, keepdim=True)
+            way = left + size / before.clamp_min(1e-30) * way
     return z
 
 
