@@ -65,6 +65,7 @@ def test_settings_change_by_name() -> None:
         ("student.copies=[{backbone: x}]", "copies cannot differ in backbone, only in seed, learn_val, augment"),
         ("student.copies=[{learn_val: true}]", "all copies have learn_val; one must not"),
         ("student.copies=[{}, {lr: -1}]", "-1"),
+        ("student.copies=[{}, {learn_val: perhaps}]", "learn_val"),
         ("student.rare=2", "student.rare = 2"),
         ("student.teachers=[]", "kd needs teachers"),
         ("student.teachers=[tough,tough]", "kd needs teachers"),

@@ -183,6 +183,5 @@ def test_lean_turns_the_faces_and_measures_both_looks() -> None:
     assert lean.leaning(faces) == 100
     rows = [{"angle": 30, "once": 3.456, "twice": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
     record = {"command": "c", "model": "m", "faces": 2, "split": "val", "leaning": {"val": 7.6}, "rows": rows}
-    assert "8 % of the val faces" in lean.page(record) and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in lean.page(
-        record
-    )
+    page = lean.page(record)
+    assert "8 % of the val faces" in page and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in page

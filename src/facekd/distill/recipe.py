@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -99,7 +99,9 @@ class Stage(Settings):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
-    refine: bool = Field(False, description="its landmarks are drawn towards likely shapes, as validation faces like")
+    refine: bool = Field(
+        False, description="its landmarks are drawn towards likely shapes, as far as helps on validation faces"
+    )
     copies: tuple[dict[str, Any], ...] = Field(
         (),
         description="trained once for each, with these settings changed, from another seed; the mean is kept. "
@@ -126,8 +128,8 @@ class Stage(Settings):
         for key in changes:
             if key not in _OF_A_COPY:
                 raise ValueError(f"copies cannot differ in {key}, only in {', '.join(_OF_A_COPY)}")
-        seed, learn_val = int(changes.pop("seed", copy)), bool(changes.pop("learn_val", False))
-        return Copy(Stage.model_validate(self.model_dump(exclude={"copies", "refine"}) | changes), seed, learn_val)
+        own = {"seed": copy} | {key: changes.pop(key) for key in ("seed", "learn_val") if key in changes}
+        return Copy.model_validate(own | {"stage": self.model_dump(exclude={"copies", "refine"}) | changes})
 
     @property
     def length(self) -> int:
@@ -146,19 +148,17 @@ class Stage(Settings):
         return "expert" in self.teachings and self.unlabelled
 
 
-class Copy(NamedTuple):
+class Copy(Settings):
     """One of a stage's copies.
 
-    Attributes:
-        stage: its settings.
-        seed: to be added to the recipe's; by default its number.
-        learn_val: it learns from the validation faces too, once there is nothing left to choose by them. What is fitted
-            on them when training is done, is fitted to the mean of the copies that do not.
+    What is fitted on the validation faces when training is done, is fitted to the mean of the copies without learn_val.
     """
 
     stage: Stage
-    seed: int
-    learn_val: bool
+    seed: int = Field(description="added to the recipe's; its number by default")
+    learn_val: bool = Field(
+        False, description="learns from the validation faces too, once nothing is left to choose by them"
+    )
 
 
 class Teaching(Settings):

@@ -160,17 +160,17 @@ class Run:
         stage, home, size = self.recipe.stage(name), self.home(name), self.recipe.size(name)
         copies = [stage.copy_of(number) for number in range(len(stage.copies))]
         nets, summaries = [], []
-        for number, (own, seed, learn_val) in enumerate(copies):
+        for number, own in enumerate(copies):
             run = replace(
                 self,
-                recipe=self.recipe.model_copy(update={"seed": self.recipe.seed + seed, name: own}),
+                recipe=self.recipe.model_copy(update={"seed": self.recipe.seed + own.seed, name: own.stage}),
                 home=partial(_instead, name, home / f"copy-{number}", self.home),
-                learn_val=learn_val,
+                learn_val=own.learn_val,
             )
             nets.append(networks.load(run.network(name))[0])
             summaries.append(json.loads((run.home(name) / "summary.json").read_text()))
         net = _mean(nets).to(self.fabric.device)
-        held_out = _mean([each for each, one in zip(nets, copies, strict=True) if not one.learn_val])
+        held_out = _mean([each for each, own in zip(nets, copies, strict=True) if not own.learn_val])
         held_out.to(self.fabric.device)
         if self.first:  # the curve that is shown is the first copy's
             shutil.copyfile(home / "copy-0" / "log.jsonl", home / "log.jsonl")
@@ -340,7 +340,7 @@ class Run:
         They are cut and read as the runtime does: of training's frames the last tenth of a pixel may be another.
         """
         faces, stage, size = self.pack.select("val"), self.recipe.stage(name), net.architecture.size
-        if not len(faces):
+        if not len(faces) or not (stage.refine or stage.sigma):
             return about
         matrices = crop_matrix(faces.boxes, size, about.scale)
         truth = normalise(torch.from_numpy(apply(matrices, faces.points.astype(np.float64))).float(), size)

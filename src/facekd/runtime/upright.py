@@ -17,7 +17,7 @@ from facekd.markup import FIVE, MarkUp, convert, convertible
 # What a network says of crops (B, S, S, 3): points (B, N, 2) in their pixels, and confidence (B, N) or None.
 Look = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
-LEANS = 15.0  # degrees; validation faces turned further gain by a second look (docs/benchmarks/lean.md)
+LEANS = 15.0  # degrees, by validation faces; what a second look is worth beyond: docs/benchmarks/lean.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
 _UPRIGHT = np.array([-48 - 44j, 48 - 44j, 0 + 8j, -37 + 40j, 37 + 40j])
 
