@@ -182,3 +182,13 @@ def test_coordinates_with_sigma_keep_points_and_spread_apart() -> None:
     landmarks, log_sigma, _ = head(torch.zeros(2, 8))
     assert landmarks.shape == (2, 5, 2) and log_sigma.shape == (2, 5)
     torch.testing.assert_close(log_sigma, torch.full((2, 5), -3.5))
+
+
+def test_weights_that_cannot_be_downloaded_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to the hub")
+
+    net = LandmarkNet(SMALL)
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match=r"--set tough\.weights=FILE"):
+        networks.load_backbone(net, "timm", "tough.weights")

@@ -145,12 +145,13 @@ def _similar(name: str) -> str:
     return nearest(name, family) + ", ... (timm.list_models())"
 
 
-def load_backbone(net: LandmarkNet, weights: str) -> None:
+def load_backbone(net: LandmarkNet, weights: str, setting: str = "student.weights") -> None:
     """Start the backbone of `net` from weights; the classifier's weights are left aside.
 
     Args:
         net: changed in place.
         weights: "none", "timm" (its hub, which needs internet once) or a .safetensors file with timm's names.
+        setting: the recipe's name for `weights`, which error messages tell to change.
     Raises:
         ModelError: the weights cannot be had or do not fit; names the layers.
     """
@@ -163,7 +164,7 @@ def load_backbone(net: LandmarkNet, weights: str) -> None:
         except Exception as error:  # timm and its hub raise all kinds; the user can do the same about each
             raise ModelError(
                 f"weights of '{name}' could not be had from timm's hub ({type(error).__name__}); without internet "
-                f"give a .safetensors file, or none: --set student.weights=FILE"
+                f"give a .safetensors file, or none: --set {setting}=FILE"
             ) from error
     else:
         try:

@@ -274,7 +274,7 @@ class Run:
                 )
             net.load_state_dict(earlier.state_dict())
             return net
-        networks.load_backbone(net, stage.weights)
+        networks.load_backbone(net, stage.weights, f"{name}.weights")
         if stage.mean_start:
             size = architecture.size
             net.start_at(torch.from_numpy(self._shapes(self.train(size), size)[0].mean(axis=0)).float())
