@@ -51,7 +51,7 @@ def take_over(name: str, study: Path, pack: Pack) -> None:
         shutil.copy(path, folder_of(name) / path.name)
     record = next(record for record in records(name) if record["row"] == SHOWN[name])
     predicted = np.load(study / "networks" / record["id"] / "predicted.npy")
-    with atomic(folder_of(name) / "faces.svg") as temporary:
+    with atomic(folder_of(name) / "faces.png") as temporary:
         draw_faces(pack.select("test"), predicted, np.array(record["results"][0]["errors"], float), temporary)
 
 
@@ -77,7 +77,7 @@ def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path
             axis.set_aspect("equal")
             axis.invert_yaxis()
             axis.axis("off")
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, format="png", dpi=100)  # dots, not vectors: the labels are not ours to pass on
 
 
 def page(name: str) -> str:

@@ -42,10 +42,11 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.look(frames)
     np.testing.assert_allclose(onnx_points, points, atol=0.01)
     if sure is None:
-        assert onnx_sure is None and onnx_model.card.confidence is None
+        assert onnx_sure is None and onnx_model.card.confidence is onnx_model.card.within is None
     else:
         np.testing.assert_allclose(onnx_sure, sure, atol=1e-4)
-        assert "inter-ocular" in onnx_model.card.confidence
+        assert onnx_model.card.within == 0.025  # 0.02 of the crop's side, which is 1.25 times the box's
+        assert "2.5 % of the larger side" in onnx_model.card.confidence
     card = onnx_model.card
     assert (card.name, card.size, card.scale, card.markup) == ("out", 64, 1.25, IBUG68)
     assert (

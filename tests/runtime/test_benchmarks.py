@@ -138,10 +138,10 @@ def test_honest_confidence_is_calibrated() -> None:
     rng = np.random.default_rng(0)
     stated = rng.uniform(0, 1, (500, 20))
     errors = np.where(rng.uniform(0, 1, stated.shape) < stated, 0.02, 0.09)
-    found = confidence.measures(errors, stated)
+    found = confidence.measures(errors, stated, 0.03)
     assert found["calibration_error"] < 0.02 and found["rank_correlation_points"] < -0.4
     assert [group["error"] for group in found["groups"]] == sorted((g["error"] for g in found["groups"]), reverse=True)
-    assert confidence.measures(errors, 1 - stated)["calibration_error"] > 0.4
+    assert confidence.measures(errors, 1 - stated, 0.03)["calibration_error"] > 0.4
 
 
 class Faces:

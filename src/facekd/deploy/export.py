@@ -24,8 +24,8 @@ from facekd.runtime.model import OnnxModel
 _OPSET = 18
 _TOLERANCE = 0.02  # px: what float32 rounding in another order of operations may move a point
 CONFIDENCE = (
-    "the probability, by the network's own estimate, that the point lies within 5 % of the mean inter-ocular distance "
-    "of where a person would mark it"
+    "the probability, by the network's own estimate, that the point lies where a person would mark it, give or take "
+    "{:.1f} % of the larger side of the landmarks' box"
 )
 
 
@@ -133,13 +133,15 @@ def _to_onnx(whole: Whole, size: int, path: Path) -> None:
 
 def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
     parameters, macs = networks.cost(net)
+    within = about.confident * about.scale if net.architecture.sigma else None
     return ModelCard(
         name=name,
         markup=about.markup,
         size=net.architecture.size,
         scale=about.scale,
         detector=about.detector,
-        confidence=CONFIDENCE if net.architecture.sigma else None,
+        confidence=CONFIDENCE.format(100 * within) if within else None,
+        within=within,
         data=tuple(about.data),
         figures=figures,
         sha256=sha256(onnx),

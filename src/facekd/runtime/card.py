@@ -30,6 +30,7 @@ class ModelCard:
         scale: side of the square crop, in units of the larger side of the tight landmark box.
         detector: how the face detector's box becomes the tight landmark box; None: their boxes are taken as they are.
         confidence: one sentence on what the per-point confidence means; None: the network gives none.
+        within: the distance that the confidence is about, in units of the larger side of the tight landmark box.
         data: the data it was trained on, {"name", "terms"} each.
         figures: measured errors, by data set.
         sha256: of the .onnx file.
@@ -43,6 +44,7 @@ class ModelCard:
     scale: float
     detector: BoxTransform | None = None
     confidence: str | None = None
+    within: float | None = None
     data: tuple[dict[str, Any], ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -58,6 +60,7 @@ class ModelCard:
             "input": {"size": self.size, "scale": self.scale},
             "detector": self.detector.to_dict() if self.detector else None,
             "confidence": self.confidence,
+            "within": self.within,
             "data": list(self.data),
             "figures": self.figures,
             "sha256": self.sha256,
@@ -80,6 +83,7 @@ class ModelCard:
                 scale=float(values["input"]["scale"]),
                 detector=BoxTransform.from_dict(detector) if detector else None,
                 confidence=values.get("confidence"),
+                within=None if values.get("within") is None else float(values["within"]),
                 data=tuple(values.get("data", ())),
                 figures=dict(values.get("figures", {})),
                 sha256=str(values.get("sha256", "")),
