@@ -77,7 +77,7 @@ def draw_faces(test: Pack, predicted: np.ndarray, errors: np.ndarray, path: Path
             axis.set_aspect("equal")
             axis.invert_yaxis()
             axis.axis("off")
-    figure.savefig(path, format="png", dpi=100)  # dots, not vectors: the labels are not ours to pass on
+    figure.savefig(path, format="png", dpi=90)  # dots, not vectors: the labels are not ours to pass on
 
 
 def page(name: str) -> str:
