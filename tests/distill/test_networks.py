@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from facekd.distill import networks, recipe
 from facekd.distill.heads import Coordinates
@@ -100,6 +102,24 @@ def test_landmarks_are_read_from_the_heatmaps_in_full_precision() -> None:
     heat, axis = log_heat.double().exp(), (torch.arange(8) + 0.5) / 8 - 0.5
     by_hand = torch.stack([(heat.sum(2) * axis).sum(-1), (heat.sum(3) * axis).sum(-1)], dim=-1)
     torch.testing.assert_close(landmarks.double(), by_hand, rtol=0, atol=1e-5)
+
+
+def test_coordinates_are_regressed_in_full_precision() -> None:
+    torch.manual_seed(0)
+    net = LandmarkNet(SMALL).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        landmarks = net(torch.rand(2, 3, 64, 64)).landmarks
+    assert not torch.equal(landmarks, landmarks.bfloat16().float())
+
+
+def test_a_file_of_another_version_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    networks.save(LandmarkNet(SMALL), About(IBUG68, 1.2), path)
+    with safe_open(str(path), framework="pt") as file:
+        record = json.loads(file.metadata()["facekd"])
+    save_file(load_file(path), path, metadata={"facekd": json.dumps(record | {"colour": "red"})})
+    with pytest.raises(ModelError, match=r"another version of facekd, upgrade it: .*colour"):
+        networks.load(path)
 
 
 def test_save_and_load(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+from torch import Tensor
 
 from facekd.distill.networks import Prediction
 from facekd.distill.objective import Objective, heatmap_entropy, likelihood, spread
+from facekd.distill.parallel import labelled_weight
 from facekd.distill.recipe import Stage
 
 
@@ -112,13 +115,35 @@ def test_an_unlabelled_face_has_the_expert_only() -> None:
     )
 
 
-def test_a_batch_without_labels_is_still_a_number() -> None:
-    stage = Stage(backbone="x", loss="kd", expert=1.0)
+def test_a_batch_without_labels_is_still_a_number_and_names_every_term() -> None:
+    stage = Stage(backbone="x", loss="kd", expert=1.0, sigma=1.0, head="spatial", heatmap=1.0)
     landmarks = torch.rand(2, 4, 2, requires_grad=True)
     expert = torch.cat([landmarks.detach() + 0.1, torch.zeros(2, 4, 3)], -1)
+    prediction = Prediction(landmarks, torch.zeros(2, 4), torch.zeros(2, 4, 3, 3))
+    every = Objective(stage)(prediction, torch.rand(2, 4, 2), tough=expert[..., :2], expert=expert)
     terms = Objective(stage)(
-        Prediction(landmarks), torch.rand(2, 4, 2), tough=expert[..., :2], expert=expert, labelled=torch.zeros(2).bool()
+        prediction, torch.rand(2, 4, 2), tough=expert[..., :2], expert=expert, labelled=torch.zeros(2).bool()
     )
+    assert set(terms) == set(every)  # processes add up each other's
+    assert all(terms[name] == 0 for name in ("main", "tough", "sigma", "heatmap"))
     torch.testing.assert_close(terms["total"], torch.tensor(0.1))
     terms["total"].backward()
     torch.testing.assert_close(landmarks.grad, torch.full((2, 4, 2), -1 / 16))
+
+
+def test_the_labelled_faces_of_all_processes_count_alike() -> None:
+    """One has three labelled faces, the other one: the mean of what both descend is that of the four together."""
+
+    class Two:
+        def all_reduce(self, value: Tensor, reduce_op: str) -> Tensor:
+            assert reduce_op == "mean"
+            return torch.tensor(2.0)
+
+    objective, target = Objective(Stage(backbone="x")), torch.zeros(4, 2, 2)
+    landmarks = torch.arange(4.0)[:, None, None].expand(4, 2, 2)
+    halves = [torch.tensor([True, True, True, False]), torch.tensor([False, False, False, True])]
+    terms = [
+        objective(Prediction(landmarks), target, labelled=half, weight=labelled_weight(half, Two()))["main"]
+        for half in halves
+    ]
+    assert float(sum(terms) / 2) == pytest.approx(1.5)

@@ -33,6 +33,13 @@ def test_a_rows_settings_come_after_the_command_lines_and_the_studys(tmp_path: P
     assert (a.recipe.student.lr, b.recipe.student.lr, b.recipe.student.batch) == (0.3, 0.2, 4)
 
 
+def test_a_rows_settings_are_its_own(tmp_path: Path) -> None:
+    rows = [{"name": "a", "set": {"student.loss_options.beta": 0.3}}, {"name": "b"}]
+    study = plan.load(write_study(tmp_path, rows=rows, set={"student.loss_options": {"preset": "released"}}))
+    a, b = (entry.recipe.student.loss_options for entry in plan.entries(study))
+    assert a == {"preset": "released", "beta": 0.3} and b == {"preset": "released"}
+
+
 @pytest.mark.parametrize("name", ["kd-loss", "paper", "spatial"])
 def test_the_studies_of_the_documentation_can_be(name: str) -> None:
     study = plan.load(DOCS / "studies" / f"{name}.yaml")

@@ -46,6 +46,27 @@ def test_settings_change_by_name() -> None:
     assert settings.baseline.epochs == recipe.load("quick").baseline.epochs
 
 
+def test_a_change_stays_where_it_was_made() -> None:
+    """YAML's aliases make one group of settings of two stages', and its defaults one of all files'."""
+    changed = recipe.load("paper", ["tough.epochs=3"])
+    assert changed.tough.epochs == 3 and changed.tolerant.epochs == recipe.load("paper").tolerant.epochs != 3
+
+
+def test_a_copys_sigma_is_there_or_not_for_all() -> None:
+    with pytest.raises(RecipeError, match="sigma must be 0 for all copies and the stage itself, or for none"):
+        recipe.load("facekd-68", ["student.copies=[{}, {sigma: 0}]"])
+
+
+def test_two_files_of_one_name_are_two_starts(tmp_path: Path) -> None:
+    identities = []
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "model.safetensors"
+        path.write_text("one" if folder == "c" else folder)
+        identities.append(recipe.load("quick", [f"tough.weights={path}"]).identity("tough"))
+    assert identities[0] != identities[1] and str(tmp_path) not in str(identities)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -66,6 +87,11 @@ def test_settings_change_by_name() -> None:
         ("student.copies=[{learn_val: true}]", "all copies have learn_val; one must not"),
         ("student.copies=[{}, {lr: -1}]", "-1"),
         ("student.copies=[{}, {learn_val: perhaps}]", "learn_val"),
+        ("student.copies=[{}]", "copies need a trained network to start from"),
+        ("student.copies=[{}, {sigma: 0.5}]", "copies need a trained network"),
+        ("student.seed=-1", "student.seed = -1"),
+        ("seed=-1", "seed = -1"),
+        ("student.size=100", "student reads heatmaps of a 100 px frame; set size to a multiple of 8"),
         ("student.rare=2", "student.rare = 2"),
         ("student.teachers=[]", "kd needs teachers"),
         ("student.teachers=[tough,tough]", "kd needs teachers"),

@@ -15,7 +15,7 @@ RECIPE = {
     "precision": "32",
     "input": {"size": 32, "scale": 1.3},
     "tough": STAGE | {"loss": "l2", "dropout": 0.2},
-    "tolerant": STAGE | {"loss": "l2", "weights": "tough", "dropout": 0.2, "epochs": 1},
+    "tolerant": STAGE | {"loss": "l2", "weights": "tough", "dropout": 0.1, "epochs": 1},
     "student": STAGE | {"loss": "kd", "loss_options": {"preset": "paper"}, "epochs": 3},
     "baseline": STAGE | {"loss": "l1"},
     "teaching": {"mode": "views", "views": 2},

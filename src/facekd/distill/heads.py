@@ -31,7 +31,8 @@ class Coordinates(nn.Module):
 
     def forward(self, features: Tensor) -> Output:
         """Map pooled features (B, C) to landmarks (B, N, 2)."""
-        values = self.linear(self.dropout(features)).float()
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 has steps of half a pixel out there
+            values = self.linear(self.dropout(features).float())
         landmarks = values[:, : 2 * self.points].unflatten(1, (self.points, 2))
         return landmarks, values[:, 2 * self.points :] if self.sigma else None, None
 

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facekd.files import atomic
+
 
 class Journal:
     """Records of one stage, one per epoch; a resumed run goes on behind the last record it keeps.
@@ -33,7 +35,8 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+        with atomic(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         self._progress = Progress(
             TextColumn(f"[bold]{title:>9}"),
@@ -103,6 +106,6 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def curve(path: Path) -> dict[str, list[float]]:
-    """Return the validation error by epoch of a log.jsonl, as columns to draw."""
-    records = read(path)
+    """Return the validation error by epoch of a log.jsonl, as columns to draw; empty ones without validation faces."""
+    records = [record for record in read(path) if "val_nme" in record]
     return {"epoch": [r["epoch"] for r in records], "validation NME, %": [r["val_nme"] for r in records]}

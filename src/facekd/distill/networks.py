@@ -132,10 +132,15 @@ def cost(net: LandmarkNet) -> tuple[int, int]:
     return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
 
 
-def _backbone(name: str, **options: Any) -> nn.Module:
-    """Create a backbone by name, without weights."""
+def check_backbone(name: str) -> None:
+    """Raise ModelError, with names that are spelt alike, unless timm has a backbone of that name."""
     if not timm.is_model(name.split(".")[0]):
         raise ModelError(f"timm has no backbone '{name}'; {_similar(name)}")
+
+
+def _backbone(name: str, **options: Any) -> nn.Module:
+    """Create a backbone by name, without weights."""
+    check_backbone(name)
     return timm.create_model(name, pretrained=False, **options)
 
 
@@ -205,17 +210,21 @@ def load(path: str | Path) -> tuple[LandmarkNet, About]:
         state = load_file(path)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path} is not a facekd network, or it is damaged: {error}") from None
-    net = LandmarkNet(Architecture(**record.pop("architecture")))
     refinement = {key[len(_REFINEMENT) :]: state.pop(key) for key in list(state) if key.startswith(_REFINEMENT)}
+    try:
+        architecture = Architecture(**record.pop("architecture"))
+        detector, (slope, offset) = record.pop("detector"), record.pop("calibration", (1.0, 0.0))
+        about = About(
+            calibration=(slope, offset),
+            markup=MarkUp.from_dict(record.pop("markup")),
+            detector=BoxTransform.from_dict(detector) if detector else None,
+            refinement=Refinement(**refinement) if refinement else None,
+            **record,
+        )
+    except TypeError as error:  # it says something that this version does not know
+        raise ModelError(f"{path} was written by another version of facekd, upgrade it: {error}") from None
+    net = LandmarkNet(architecture)
     net.load_state_dict(state)
-    detector, (slope, offset) = record.pop("detector"), record.pop("calibration", (1.0, 0.0))
-    about = About(
-        calibration=(slope, offset),
-        markup=MarkUp.from_dict(record.pop("markup")),
-        detector=BoxTransform.from_dict(detector) if detector else None,
-        refinement=Refinement(**refinement) if refinement else None,
-        **record,
-    )
     return net.eval(), about
 
 

@@ -34,13 +34,18 @@ class Objective(nn.Module):
         tolerant: Tensor | None = None,
         expert: Tensor | None = None,
         labelled: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return scalar terms by name; `total` is what to descend.
+        """Return scalar terms by name, always the same ones; `total` is what to descend.
 
         target, tough, tolerant: (B, N, 2), normalised. expert: (B, N, 5), as `teachers.expert_says` returns it.
         labelled: (B,) bool, the faces whose target counts; the expert's word counts for all. None: all are.
+        weight: of the labelled faces' terms, where several processes share a batch: `parallel.labelled_weight`.
         """
         terms = self._labelled(*_only(labelled, prediction, target, tough, tolerant))
+        if labelled is not None:  # without labels they are there, and count nothing
+            weight = labelled.any() if weight is None else weight
+            terms = {name: weight * term for name, term in terms.items()}
         if expert is not None:
             where, covariance = expert[..., :2], expert[..., 2:]
             terms["expert"] = (prediction.landmarks - where).abs().mean()
@@ -54,9 +59,6 @@ class Objective(nn.Module):
         self, prediction: Prediction, target: Tensor, tough: Tensor | None, tolerant: Tensor | None
     ) -> dict[str, Tensor]:
         """Return the terms that need labels."""
-        if not len(target):  # a batch of faces without: a mean over nothing is no number
-            nothing = prediction.landmarks.sum()
-            return {"total": nothing, **dict.fromkeys(("main", "tough", "tolerant"), nothing)}
         terms: dict[str, Tensor] = self.landmarks(prediction.landmarks, target, tough, tolerant)._asdict()
         if self.sigma and prediction.log_sigma is not None:
             terms["sigma"] = likelihood(prediction.landmarks, prediction.log_sigma, target)
@@ -70,8 +72,8 @@ class Objective(nn.Module):
 def _only(
     labelled: Tensor | None, prediction: Prediction, target: Tensor, tough: Tensor | None, tolerant: Tensor | None
 ) -> tuple[Prediction, Tensor, Tensor | None, Tensor | None]:
-    """Return what belongs to the labelled faces of a batch."""
-    if labelled is None or bool(labelled.all()):
+    """Return what belongs to the labelled faces of a batch; all of it where none is, for no weight."""
+    if labelled is None or not labelled.any() or bool(labelled.all()):
         return prediction, target, tough, tolerant
 
     def rows(values: Tensor | None) -> Tensor | None:

@@ -19,18 +19,25 @@ def fabric(precision: str = "auto", accelerator: str = "auto") -> Fabric:
     """Return a launched Fabric for this machine, or for the processes that torchrun started.
 
     precision: "32", "bf16", or "auto" for bf16 where the hardware has it.
+
+    Raises TrainingError: there is no such accelerator here.
     """
     started = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     world = int(os.environ.get("WORLD_SIZE", 1))
     mixed = precision in _BF16 and (precision == "bf16" or _has_bf16(accelerator))
-    result = Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=world // local,
-        strategy="ddp" if started and world > 1 else "auto",
-        precision="bf16-mixed" if mixed else "32-true",
-    )
+    try:
+        result = Fabric(
+            accelerator=accelerator,
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp" if started and world > 1 else "auto",
+            precision="bf16-mixed" if mixed else "32-true",
+        )
+    except (ValueError, RuntimeError) as error:
+        if accelerator == "auto":
+            raise
+        raise TrainingError(f"no accelerator '{accelerator}' here; give auto or cpu") from error
     result.launch()
     return result
 
@@ -99,6 +106,14 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         for layer in rest:
             y = layer(y)
         return y.to(x.dtype)
+
+
+def labelled_weight(labelled: Tensor, fabric: Fabric) -> Tensor:
+    """Return what this process's mean over its labelled faces (B,) bool counts, so that all means are of all labels."""
+    own = labelled.sum().float()
+    mean = fabric.all_reduce(own, reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return own / mean.clamp_min(1e-6)
 
 
 def share_of(batch: int, fabric: Fabric) -> int:

@@ -19,7 +19,8 @@ import yaml
 
 from facekd import __version__
 from facekd.data.pack import Pack
-from facekd.distill import journal, parallel
+from facekd.distill import journal, networks, parallel
+from facekd.distill.objective import Objective
 from facekd.distill.recipe import Recipe, Stage
 from facekd.distill.run import Run
 from facekd.errors import InputError, RecipeError
@@ -32,15 +33,20 @@ def distill(
 ) -> Path:
     """Train every network of a recipe on a pack, or what is left to train, and evaluate them; return the folder.
 
+    Without faces in the pack's test split there is nothing to evaluate on, and neither figures nor a report.
+
     unlabelled: more faces for a student with an expert, as `facekd prepare unlabelled` packs them.
 
     Raises:
-        RecipeError: the folder holds a run of another recipe.
+        RecipeError: a loss does not know an option; or the folder holds a run of another recipe.
         InputError: the pack has no training faces, or is not the one that the run began with.
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
     folder = Path(folder)
+    for stage in map(recipe.stage, recipe.stages):  # what can be said now is not said when others are trained
+        Objective(stage)
+        networks.check_backbone(stage.backbone)
     fabric = parallel.fabric(recipe.precision, accelerator)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
@@ -48,7 +54,7 @@ def distill(
     run = Run(recipe, pack, folder, fabric, home=folder.joinpath, unlabelled=unlabelled)
     for name in recipe.stages:
         run.network(name)
-    if run.first:
+    if run.first and (pack.splits == "test").any():
         _evaluate(run)
     fabric.barrier()
     return folder

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -76,7 +78,7 @@ class Stage(Settings):
     rare: float = Field(
         0, ge=0, le=1, description="share of the views that go to faces as their shapes are far from the mean one"
     )
-    seed: int = Field(0, description="added to the recipe's for this network's start, order and dropout; views stay")
+    seed: int = Field(0, ge=0, description="added to the recipe's: this network's start, order, dropout; views stay")
     loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
     teachers: tuple[Literal["tough", "tolerant"], ...] = Field(
@@ -120,6 +122,13 @@ class Stage(Settings):
         copies = [self.copy_of(copy) for copy in range(len(self.copies))]
         if copies and all(copy.learn_val for copy in copies):
             raise ValueError("all copies have learn_val; one must not, for what is fitted on the validation faces")
+        if copies and self.weights not in STAGES:
+            raise ValueError(
+                f"copies need a trained network to start from, or their mean is none; weights is {self.weights}, "
+                f"set it to an earlier stage"
+            )
+        if any(bool(copy.stage.sigma) != bool(self.sigma) for copy in copies):
+            raise ValueError("sigma must be 0 for all copies and the stage itself, or for none")
         return self
 
     def copy_of(self, copy: int) -> Copy:
@@ -155,7 +164,7 @@ class Copy(Settings):
     """
 
     stage: Stage
-    seed: int = Field(description="added to the recipe's; its number by default")
+    seed: int = Field(ge=0, description="added to the recipe's; its number by default")
     learn_val: bool = Field(
         False, description="learns from the validation faces too, once nothing is left to choose by them"
     )
@@ -191,7 +200,7 @@ class Recipe(Settings):
     """
 
     name: str
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     input: Input = Input()
     shape: Shape = Shape()
@@ -214,6 +223,11 @@ class Recipe(Settings):
         for index, name in enumerate(STAGES):
             if name not in self.stages:
                 continue
+            stage, size = self.stage(name), self.size(name)
+            if stage.head == "spatial" and size % stage.stride:
+                raise ValueError(
+                    f"{name} reads heatmaps of a {size} px frame; set size to a multiple of {stage.stride}"
+                )
             for other in self.needs(name):
                 if other in STAGES[index:]:
                     raise ValueError(
@@ -270,7 +284,7 @@ class Recipe(Settings):
         identity: dict[str, Any] = {
             key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
         }
-        identity["stage"]["weights"] = Path(stage.weights).name
+        identity["stage"]["weights"] = _weights(stage.weights)
         for decided_elsewhere in ("size", "augment", "unlabelled"):
             identity["stage"].pop(decided_elsewhere, None)
         if stage.loss != "kd":
@@ -300,6 +314,13 @@ class Recipe(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+@functools.cache
+def _weights(start: str) -> str:
+    """Return what tells weights to start from apart: a name as it is, a file by its content."""
+    path = Path(start)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else path.name
+
+
 def bundled() -> list[str]:
     """Return the names of the recipes that come with the package."""
     return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
@@ -316,7 +337,7 @@ def load(name: str | Path, changes: Iterable[str] | Mapping[str, Any] = ()) -> R
     """
     values = _read(name)
     for key, value in (dict(changes) if isinstance(changes, Mapping) else pairs(changes)).items():
-        _set(values, key, value)
+        values = _with(values, key, value)
     return parse(values, str(name))
 
 
@@ -370,15 +391,18 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _set(values: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value at "a.b" of nested values."""
+def _with(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return nested values with another one at "a.b"; those given stay: YAML's aliases may share them."""
     *groups, last = path.split(".")
+    changed = here = dict(values)
     for group in groups:
-        inner = values.setdefault(group, {})
+        inner = here.get(group, {})
         if not isinstance(inner, dict):
             raise RecipeError(f"{path}: {group} is a value, it has no setting '{last}'")
-        values = inner
-    values[last] = value
+        here[group] = dict(inner)
+        here = here[group]
+    here[last] = value
+    return changed
 
 
 def _sentence(detail: Any, kind: type[BaseModel]) -> str:

@@ -12,9 +12,9 @@ A network is trained in a folder of its own, its home:
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +43,7 @@ from facekd.evaluate.protocol import Result
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box, warp
 from facekd.markup import convert, convertible
+from facekd.runtime.card import sha256
 from facekd.runtime.detector import YuNet
 
 MODEL = "model.safetensors"
@@ -122,8 +123,8 @@ class Run:
             held_out = net
         # By all processes: what this needs to make, one makes and the others wait for.
         about = self._about(name)
+        about = about if self.learn_val else self._tuned(held_out, about, name)
         if self.first:
-            about = about if self.learn_val else self._tuned(held_out, about, name)
             parameters, macs = networks.cost(net)
             with atomic(self.home(name) / "summary.json") as temporary:
                 temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
@@ -174,10 +175,11 @@ class Run:
         held_out.to(self.fabric.device)
         if self.first:  # the curve that is shown is the first copy's
             shutil.copyfile(home / "copy-0" / "log.jsonl", home / "log.jsonl")
-        plain = self.augmenter(name, size, varied=False)
-        error = validate(self.fabric, held_out, self.val(size), plain, self.pack.markup, stage.batch)
-        seconds = round(sum(summary["seconds"] for summary in summaries), 1)
-        return net, held_out, summaries[0] | {"seconds": seconds, "val_nme": error}
+        summary = summaries[0] | {"seconds": round(sum(summary["seconds"] for summary in summaries), 1)}
+        val, plain = self.val(size), self.augmenter(name, size, varied=False)
+        if len(val):
+            summary["val_nme"] = validate(self.fabric, held_out, val, plain, self.pack.markup, stage.batch)
+        return net, held_out, summary
 
     def evaluate(self, name: str) -> list[Result]:
         """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for."""
@@ -268,9 +270,11 @@ class Run:
         net = LandmarkNet(architecture)
         if stage.weights in STAGES:
             earlier, _ = networks.load(self.model(stage.weights))
-            if replace(earlier.architecture, size=architecture.size) != architecture:
+            # Weights fit whatever size and dropout are.
+            if replace(earlier.architecture, size=architecture.size, dropout=architecture.dropout) != architecture:
                 raise RecipeError(
-                    f"{name}.weights is {stage.weights}, which is another network; give both one backbone and head"
+                    f"{name}.weights is {stage.weights}, which is another network; give both one backbone, head, "
+                    "stride and standardise, and sigma to both or to none"
                 )
             net.load_state_dict(earlier.state_dict())
             return net
@@ -294,23 +298,28 @@ class Run:
             return OnlineTeachers(teachers, self.fabric)
         said: dict[str, np.ndarray] = {}
         for name, says in teachers.items():
-            # In a plain run the home is called like the network; where runs share a cache it says which one it is.
-            more = "" if train.labelled is None else "_with_unlabelled"
-            if stage.augment and not moved:  # views of its own; else they are the recipe's, as the teacher's were
-                more += f"_{zlib.crc32(stage.augment.model_dump_json().encode()):08x}"
-            if self.learn_val:
-                more += "_with_val"
-            if self.recipe.seed and not moved:  # copies of a network have seeds, and so views, of their own
-                more += f"_seed-{self.recipe.seed}"
-            path = self.folder / "cache" / f"{self.home(name).name}_{views or 'plain'}{more}.npy"
             own = self.recipe.size(name)  # a teacher sees the same view at its own size
             seen, eye = self._taught(stage, own), self.augmenter(student, own, varied=not moved)
+            path = self.folder / "cache" / f"{name}_{views or 'plain'}_{self._looked(name, eye, train)}.npy"
             self._once(path, partial(look, says, seen, eye, views or 1, path, self.fabric, name))
             said[name] = np.load(path, mmap_mode="r")
         if moved:
             plain = {name: known[0] for name, known in said.items()}
             return MovedTeachers(plain, train, self.augmenter(student, size))
         return ViewedTeachers(said, self.fabric.device)
+
+    def _looked(self, name: str, eye: Augmenter, train: Faces) -> str:
+        """Return a digest of all that decides what a teacher says: who it is, the faces, and what it sees of them."""
+        made_of = {
+            "teacher": sha256(self.model(name)),
+            "mirror": name == "expert" and self.recipe.teaching.mirror,
+            "pack": self.pack.meta["sha256"],
+            "unlabelled": train.labelled is not None and self.unlabelled and self.unlabelled.meta["sha256"],
+            "learn_val": self.learn_val,
+            "frame": eye.frame.model_dump(),
+            "views": eye.settings and [eye.settings.model_dump(), eye.seed],
+        }
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
 
     def _about(self, name: str) -> About:
         """Return what is saved with a network."""
@@ -339,9 +348,10 @@ class Run:
 
         They are cut and read as the runtime does: of training's frames the last tenth of a pixel may be another.
         """
-        faces, stage, size = self.pack.select("val"), self.recipe.stage(name), net.architecture.size
-        if not len(faces) or not (stage.refine or stage.sigma):
+        stage, size = self.recipe.stage(name), net.architecture.size
+        if not (self.pack.splits == "val").any() or not (stage.refine or stage.sigma):
             return about
+        faces = self.pack.select("val")
         matrices = crop_matrix(faces.boxes, size, about.scale)
         truth = normalise(torch.from_numpy(apply(matrices, faces.points.astype(np.float64))).float(), size)
         frames = np.stack([warp(faces.image(row), matrix, size) for row, matrix in enumerate(matrices)])

@@ -25,7 +25,7 @@ from facekd.distill.depthwise import accelerate
 from facekd.distill.journal import Journal
 from facekd.distill.networks import LandmarkNet
 from facekd.distill.objective import Objective
-from facekd.distill.parallel import share_batch_norm, share_of
+from facekd.distill.parallel import labelled_weight, share_batch_norm, share_of
 from facekd.distill.recipe import Stage
 from facekd.distill.shape import distances
 from facekd.errors import TrainingError
@@ -230,8 +230,10 @@ def fit(
             net.train()
             images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
             teachers = guidance(images, batch.faces, batch.view) if guidance else {}
-            labelled = None if batch.labelled is None else torch.from_numpy(batch.labelled).to(images.device)
-            terms = objective(model(images), target, labelled=labelled, **teachers)
+            if batch.labelled is not None:
+                labelled = torch.from_numpy(batch.labelled).to(images.device)
+                teachers |= {"labelled": labelled, "weight": labelled_weight(labelled, fabric)}
+            terms = objective(model(images), target, **teachers)
             optimiser.zero_grad()
             fabric.backward(terms["total"])
             if stage.clip:
@@ -250,12 +252,10 @@ def fit(
                     f"{title}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
                     f"{folder}, lower {title}.lr (now {stage.lr:g}) and start the run anew in another folder"
                 )
-            error = 0.0
-            if first:
+            if first and len(val):
                 with average.in_place_of(net):
-                    error = validate(fabric, net, val, plain, markup, stage.batch)
-            rate = learning_rate(stage, step, steps)
-            journal.epoch(step=step + 1, epoch=epoch, **means, val_nme=error, lr=rate)
+                    means["val_nme"] = validate(fabric, net, val, plain, markup, stage.batch)
+            journal.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(stage, step, steps))
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
                 _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
                 saved = time.monotonic()
@@ -268,8 +268,6 @@ def fit(
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
     """Return the mean inter-ocular error in percent (of the box's diagonal where a mark-up has no eyes) on `val`."""
-    if not len(val):
-        return 0.0
     net.eval()
     landmarks, _, wanted = predict(fabric, net, val, plain, batch)
     return 100 * float(face_errors(landmarks, wanted, markup, plain.frame.size).mean())
