@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -35,7 +36,8 @@ def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) 
 def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     """Write an int8 form of an exported network, with its card.
 
-    Convolutions only: the last layer, whose outputs are coordinates, and all that follows stay float32.
+    Convolutions only, and not the last: its outputs are heatmaps, offsets and spreads in one, of three scales. That one
+    and all that follows stay float32.
 
     Args:
         path: an .onnx file that `facekd export` wrote.
@@ -53,12 +55,14 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)  # it fails on open batches
+        convolutions = [node.name for node in onnx.load(str(prepared)).graph.node if node.op_type == "Conv"]
         quantize_static(
             str(prepared),
             str(temporary),
             _Frames(frames),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=convolutions[-1:],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
