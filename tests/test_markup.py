@@ -41,6 +41,19 @@ def test_mirror_pairs_of_300w() -> None:
         assert IBUG68.mirror[middle] == middle
 
 
+def test_mirror_pairs_of_cofw() -> None:
+    """The eyes' points, placed by hand after the dataset's picture: corners, upper and lower lid, pupil."""
+    left = {8: (-5, 0), 10: (-2, 0), 12: (-3, -1), 13: (-3, 1), 16: (-4, 0)}
+    right = {9: (5, 0), 11: (2, 0), 14: (3, -1), 15: (3, 1), 17: (4, 0)}
+    for i, (x, y) in left.items():
+        assert right[COFW29.mirror[i]] == (-x, y)
+
+
+@pytest.mark.parametrize(("m", "left", "right"), [(IBUG68, 36, 45), (WFLW98, 60, 72), (COFW29, 8, 9)])
+def test_inter_ocular_is_from_outer_corner_to_outer_corner(m: MarkUp, left: int, right: int) -> None:
+    assert m.inter_ocular == ((left,), (right,))
+
+
 def test_wflw_becomes_68_with_the_eye_corners_and_lips_in_place() -> None:
     source = np.stack([np.arange(98.0), -np.arange(98.0)], axis=1)
     points = markup.convert(source, WFLW98, IBUG68)

@@ -43,7 +43,7 @@ def test_prepare_and_inspect_300w(tmp_path: Path) -> None:
     result = call("prepare", "300w", source, out, "--jobs", "1", "--size", "64", "--margin", "1.5", "--quality", "80")
     assert result.exit_code == 0
     assert f"{out}: 7 faces" in result.stdout
-    assert "left out: afw/100_1.jpg: the photo cannot be read" in result.stdout
+    assert f"left out: afw/100_1.jpg: photo {source}/afw/100_1.jpg is empty" in result.stdout
     meta = Pack.open(out).meta
     assert (meta["size"], meta["margin"], meta["jpeg_quality"], meta["dataset"]) == (64, 1.5, 80, "300w")
 
@@ -88,6 +88,6 @@ def test_mistakes_get_one_sentence(words: tuple[str, ...], says: str) -> None:
 def test_strict_stops(tmp_path: Path) -> None:
     source = layouts.w300(tmp_path / "300w")
     (source / "afw/100_1.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match=r"^afw/100_1\.jpg: the photo cannot be read"):
+    with pytest.raises(InputError, match=r"^afw/100_1\.jpg: photo .* is empty"):
         call("prepare", "300w", source, tmp_path / "a.parquet", "--strict", "--jobs", "1")
     assert not (tmp_path / "a.parquet").exists()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from layouts import photo, shape
 
+from facekd.data import inspect
 from facekd.data.inspect import asymmetric_points, findings, statistics
 from facekd.data.pack import Face, Pack, PackWriter
 from facekd.data.sheet import draw_labels, label_sheet, save, soft_sheet
@@ -73,6 +74,30 @@ def test_the_same_photo_within_a_split(tmp_path: Path) -> None:
     items[8].image = items[7].image
     (finding,) = findings(packed(tmp_path, items))
     assert (finding.kind, finding.faces) == ("duplicates", (7, 8))
+
+
+def test_of_many_frames_of_one_scene_each_is_paired_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "_BLOCK", 7)
+    items = faces()
+    for item in items:
+        item.image = items[0].image
+    across, within = findings(packed(tmp_path, items))
+    for finding in (across, within):
+        pairs = set(zip(finding.faces[::2], finding.faces[1::2], strict=True))
+        assert set(finding.faces) == set(range(COUNT))  # nobody is left out
+        assert len(pairs) == len(finding.faces) / 2 < COUNT
+        assert all(i < j for i, j in pairs)
+
+
+@pytest.mark.parametrize(("correlation", "found"), [(0.96, 0), (0.99, 2)])
+def test_how_alike_two_photos_must_be(tmp_path: Path, correlation: float, found: int) -> None:
+    x, y = np.meshgrid(np.arange(100), np.arange(100))
+    one, other = np.cos(2 * np.pi * (x + 0.5) / 100), np.cos(2 * np.pi * (y + 0.5) / 100)  # of correlation 0
+    mixed = correlation * one + np.sqrt(1 - correlation**2) * other
+    items = faces()[:2]
+    for item, wave in zip(items, (one, mixed), strict=True):
+        item.image = np.repeat((128 + 80 * wave).astype(np.uint8)[..., None], 3, axis=2)
+    assert sum(len(finding.faces) for finding in findings(packed(tmp_path, items))) == found
 
 
 def test_tiny_faces_smallest_first(tmp_path: Path) -> None:

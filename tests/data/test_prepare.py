@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import photo, shape, write_labelled, write_photo
+from PIL import Image
 
+from facekd.data import folder, w300
 from facekd.data import prepare as preparing
-from facekd.data import w300
 from facekd.data.crop import Cropper
 from facekd.data.dataset import Annotation, Item, Problem
 from facekd.data.face import decode
@@ -118,16 +119,16 @@ def test_points_a_little_outside_are_kept_and_counted(tmp_path: Path) -> None:
 # Bad photos
 
 
-def bad_photos(folder: Path) -> Path:
+def bad_photos(source: Path) -> Path:
     """Make a 300W with three good faces and five bad ones."""
-    layouts.w300(folder)
-    (folder / "afw/100_1.jpg").write_bytes(b"not an image")
-    whole = (folder / "afw/100_2.jpg").read_bytes()
-    (folder / "afw/100_2.jpg").write_bytes(whole[: len(whole) // 2])
-    write_labelled(folder / "lfpw/trainset/image_0001.png", points=shape()[:60])
-    write_labelled(folder / "lfpw/trainset/image_0002.png", points=np.full((68, 2), np.nan))
-    write_labelled(folder / "helen/trainset/200_1.jpg", points=shape(centre=(400, 400)))
-    return folder
+    layouts.w300(source)
+    (source / "afw/100_1.jpg").write_bytes(b"not an image")
+    whole = (source / "afw/100_2.jpg").read_bytes()
+    (source / "afw/100_2.jpg").write_bytes(whole[: len(whole) // 2])
+    write_labelled(source / "lfpw/trainset/image_0001.png", points=shape()[:60])
+    write_labelled(source / "lfpw/trainset/image_0002.png", points=np.full((68, 2), np.nan))
+    write_labelled(source / "helen/trainset/200_1.jpg", points=shape(centre=(400, 400)))
+    return source
 
 
 def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -135,13 +136,22 @@ def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -
     summary = run(w300.read(bad_photos(tmp_path / "300w")), out)
     reasons = {problem.name: problem.reason for problem in summary.problems}
     assert list(reasons) == list(layouts.W300_NAMES[:5])
-    assert "cannot be read" in reasons["afw/100_1.jpg"]
+    assert "is no image that can be read" in reasons["afw/100_1.jpg"]
     assert "truncated" in reasons["afw/100_2.jpg"]
     assert "60 points" in reasons["lfpw/trainset/image_0001.png"]
     assert "not a number" in reasons["lfpw/trainset/image_0002.png"]
     assert "outside the photo" in reasons["helen/trainset/200_1.jpg"]
     assert Pack.open(out).names.tolist() == list(layouts.W300_NAMES[5:])
     assert Path(f"{out}.problems.txt").read_text().splitlines() == [str(problem) for problem in summary.problems]
+
+
+def test_a_photo_too_long_to_cut_from_is_a_problem(tmp_path: Path) -> None:
+    Image.new("L", (33_000, 90)).save(tmp_path / "panorama.png")
+    (tmp_path / "faces.csv").write_text(",".join(["panorama.png", *map(str, shape().ravel())]))
+    (item,) = folder.read(tmp_path)
+    problem = Cropper(68, 2.0, 64, 90)(item)
+    assert isinstance(problem, Problem)
+    assert "33000 pixels long" in problem.reason
 
 
 def test_no_problems_no_list(tmp_path: Path) -> None:
@@ -153,7 +163,7 @@ def test_no_problems_no_list(tmp_path: Path) -> None:
 
 def test_strict_stops_at_the_first_problem_and_leaves_no_file(tmp_path: Path) -> None:
     source = bad_photos(tmp_path / "300w")
-    with pytest.raises(InputError, match=r"afw/100_1\.jpg: the photo cannot be read"):
+    with pytest.raises(InputError, match=r"afw/100_1\.jpg: photo .* is no image that can be read"):
         run(w300.read(source), tmp_path / "a.parquet", strict=True)
     assert [path.name for path in tmp_path.iterdir()] == ["300w"]
 
@@ -244,4 +254,4 @@ def test_photo_missing_behind_its_labels(tmp_path: Path) -> None:
     (item,) = wflw.read(source)
     problem = Cropper(98, 2.0, 64, 90)(item)
     assert isinstance(problem, Problem)
-    assert problem.reason == "there is no such photo"
+    assert problem.reason == f"photo {source}/WFLW_images/a.jpg cannot be read: No such file or directory"

@@ -83,6 +83,14 @@ def test_w300_derived_labels_train_and_never_validate(tmp_path: Path) -> None:
     assert [name for name in names if faces[name].quality == "derived"] == sorted(validating)
 
 
+def test_w300_labels_count_in_stored_pixels(tmp_path: Path) -> None:
+    source, exif = layouts.w300(tmp_path), Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    Image.fromarray(photo(2)).save(source / "lfpw/trainset/image_0001.png", exif=exif)
+    face = by_name(w300.read(source))["lfpw/trainset/image_0001.png"]
+    np.testing.assert_array_equal(face.load(), photo(2))
+
+
 def test_w300_defects_are_named(tmp_path: Path) -> None:
     source = layouts.w300(tmp_path)
     (source / "afw/100_1.jpg").unlink()
@@ -142,6 +150,14 @@ def test_wflw_fields(tmp_path: Path) -> None:
     assert b.load().shape == (layouts.HEIGHT, layouts.WIDTH, 3)
 
 
+def test_wflw_attributes_stand_in_the_order_of_its_read_me(tmp_path: Path) -> None:
+    names = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
+    one_each = [tuple(map(int, row)) for row in np.eye(6)]
+    test = [layouts.wflw_line(shape(WFLW98), (1, 2, 3, 4), attributes, "a.jpg") for attributes in one_each]
+    faces = wflw.read(layouts.wflw(tmp_path, train=[], test=test))
+    assert [face.subsets for face in faces] == [("full", name) for name in names]
+
+
 def test_wflw_defects_are_named_by_line(tmp_path: Path) -> None:
     good = layouts.wflw_line(shape(WFLW98), (1, 2, 3, 4), (0,) * 6, "a.jpg")
     source = layouts.wflw(tmp_path, train=[good, "1 2 3 a.jpg\n", "\n", good.replace("1 2 3 4", "1 2 3 x")], test=[])
@@ -194,7 +210,7 @@ def test_cofw_wrong_table_is_refused(tmp_path: Path) -> None:
 def test_cofw_photo_that_is_no_reference_is_a_problem_of_that_face(tmp_path: Path) -> None:
     layouts.cofw(tmp_path, [photo().astype(np.float64)], [photo()], shape(COFW29), np.zeros(29))
     first, _ = cofw.read(tmp_path)
-    with pytest.raises(InputError, match="8 bits per channel, found float64"):
+    with pytest.raises(InputError, match="got float64"):
         first.load()
 
 
@@ -211,6 +227,23 @@ def test_folder_of_pts_files(tmp_path: Path) -> None:
     assert (faces["test/two.jpg"].split, faces["test/two.jpg"].subsets) == ("test", ("full",))
     assert faces["a/b/one.png"].split == train_or_val("a/b/one.png")
     np.testing.assert_allclose(faces["a/b/one.png"].points, shape(seed=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".BMP", ".JPG"])
+def test_folder_finds_photos_of_every_suffix(tmp_path: Path, suffix: str) -> None:
+    write_labelled(tmp_path / f"a{suffix}")
+    (face,) = folder.read(tmp_path)
+    assert face.name == f"a{suffix}"
+
+
+def test_folder_reads_the_pixels_that_detection_sees(tmp_path: Path) -> None:
+    ramp = np.arange(0, 65536, 4096, dtype=np.uint16).reshape(4, 4)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "see-through.png")
+    (tmp_path / "faces.csv").write_text("deep.png,1,2\nsee-through.png,1,2\n")
+    deep, see_through = (face.load() for face in folder.read(tmp_path))
+    np.testing.assert_array_equal(deep[..., 0], ramp >> 8)
+    np.testing.assert_array_equal(see_through, np.full((4, 4, 3), 255))
 
 
 def test_folder_with_one_csv(tmp_path: Path) -> None:

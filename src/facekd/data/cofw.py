@@ -13,6 +13,7 @@ import numpy as np
 
 from facekd.data.dataset import Annotation, Dataset, Problem, train_or_val
 from facekd.errors import InputError
+from facekd.images import read_image
 from facekd.markup import COFW29
 
 # Split, the files it may lie in, and what the photos, labels and boxes are called inside.
@@ -61,9 +62,7 @@ def _load(path: Path, photos: str, index: int) -> np.ndarray:
             image = np.array(file[file[photos][()].ravel()[index]]).T
     except (OSError, KeyError, IndexError, ValueError) as error:
         raise InputError(f"the photo cannot be read ({error})") from error
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise InputError(f"expected a photo of 8 bits per channel, found {image.dtype} {image.shape}")
-    return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+    return read_image(image)
 
 
 DATASET = Dataset("cofw", read, COFW29, "COFW (Caltech): for research; the photos belong to their owners.")

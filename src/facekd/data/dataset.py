@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from facekd.errors import InputError
+from facekd.images import SUFFIXES
 from facekd.markup import MarkUp
 
 VALIDATION_SHARE = 0.1  # of the training photos with exact labels
@@ -90,30 +89,7 @@ def train_or_val(photo: str) -> str:
     return "val" if hashed < VALIDATION_SHARE else "train"
 
 
-def read_photo(path: Path, upright: bool = False) -> np.ndarray:
-    """Read a photo: (h, w, 3) uint8 RGB.
-
-    Pillow rather than OpenCV, which fills a file that was cut short with grey and says nothing.
-
-    Args:
-        path: the photo.
-        upright: turn it as its EXIF data say. Labels of the published datasets count in the stored pixels.
-
-    Raises:
-        InputError: missing, cut short, or not an image.
-    """
-    try:
-        with Image.open(path) as photo:
-            return np.asarray((ImageOps.exif_transpose(photo) if upright else photo).convert("RGB"))
-    except FileNotFoundError:
-        raise InputError("there is no such photo") from None
-    except Exception as error:  # on a damaged file Pillow's decoders raise almost anything
-        raise InputError(f"the photo cannot be read ({error})") from error
-
-
 def find_photo(labels: Path) -> Path | None:
-    """Return the photo that lies beside a label file under the same name, or None."""
-    for suffix in (".jpg", ".png", ".jpeg", ".bmp", ".webp", ".JPG", ".PNG", ".JPEG"):
-        if (photo := labels.with_suffix(suffix)).exists():
-            return photo
-    return None
+    """Return the photo that lies beside a label file under the same name, its suffix in small or capital letters."""
+    suffixes = (form for suffix in SUFFIXES for form in (suffix, suffix.upper()))
+    return next((photo for photo in map(labels.with_suffix, suffixes) if photo.exists()), None)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, read_photo, train_or_val
+from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
 from facekd.data.pts import read_pts
 from facekd.errors import InputError
+from facekd.images import read_image
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:
@@ -33,7 +34,7 @@ def _annotation(source: Path, name: str, points: np.ndarray, face: int = 1) -> A
     test = name.startswith("test/")
     return Annotation(
         name=name if face == 1 else f"{name}#{face}",
-        load=partial(read_photo, source / name, upright=True),  # people label what their viewer shows
+        load=partial(read_image, source / name),  # upright: people label what their viewer shows
         points=points,
         split="test" if test else train_or_val(name),
         subsets=("full",) if test else (),

@@ -16,6 +16,7 @@ from facekd.markup import MarkUp
 # Correlation of two 16x16 grey thumbnails above which they show the same photo: on 300W every pair above 0.97 does,
 # re-compressed, brightened or with a caption; different photos start below 0.95.
 _SAME_PHOTO = 0.98
+_BLOCK = 512  # faces compared with all others at a time, so that memory grows with the pack and not with its square
 _TINY = 32.0  # pixels of face; below, an eye is four pixels wide
 _ASYMMETRIC = 0.1  # of the face's side: a mean face is symmetric to a few hundredths
 _MANY = 50  # faces, from which on turned heads average out
@@ -144,16 +145,21 @@ def asymmetric_points(mean: np.ndarray, markup: MarkUp) -> list[int]:
 
 
 def _duplicates(pack: Pack) -> list[Finding]:
-    """Find the same photo twice, in two splits and within one, by thumbnails."""
+    """Find the same photo twice, in two splits and within one, by thumbnails: each face with the one most like it."""
     thumbnails = np.concatenate([[_thumbnail(image) for image in batch] for batch in pack.images()])
-    across: list[tuple[float, int, int]] = []
-    within: list[tuple[float, int, int]] = []
-    for start in range(0, len(pack), 512):  # blocks, so that memory stays flat
-        likeness = thumbnails[start : start + 512] @ thumbnails.T
-        for row, j in np.argwhere(likeness > _SAME_PHOTO):
-            if (i := start + int(row)) < j:
-                pairs = within if pack.splits[i] == pack.splits[j] else across
-                pairs.append((float(likeness[row, j]), i, int(j)))
+    across: dict[tuple[int, int], float] = {}
+    within: dict[tuple[int, int], float] = {}
+    for start in range(0, len(pack), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(pack)))
+        likeness = thumbnails[block] @ thumbnails.T
+        likeness[block - start, block] = -1  # no face is its own partner
+        same_split = pack.splits[block, None] == pack.splits
+        for pairs, allowed in ((across, ~same_split), (within, same_split)):
+            partners = np.where(allowed, likeness, -1)
+            best = partners.argmax(axis=1)
+            for i, j, alike in zip(block.tolist(), best.tolist(), partners.max(axis=1).tolist(), strict=True):
+                if alike > _SAME_PHOTO:
+                    pairs[min(i, j), max(i, j)] = alike
     where = "in two splits, so that figures on them flatter"
     return [
         *_pairs(pack, "duplicates across splits", where, across),
@@ -161,9 +167,9 @@ def _duplicates(pack: Pack) -> list[Finding]:
     ]
 
 
-def _pairs(pack: Pack, kind: str, where: str, pairs: list[tuple[float, int, int]]) -> list[Finding]:
-    """Return a finding of pairs (likeness, face, face), the most alike first; none without pairs."""
-    faces = tuple(face for _, i, j in sorted(pairs, reverse=True) for face in (i, j))
+def _pairs(pack: Pack, kind: str, where: str, pairs: dict[tuple[int, int], float]) -> list[Finding]:
+    """Return a finding of pairs (face, face) and their likeness, the most alike first; none without pairs."""
+    faces = tuple(face for pair in sorted(pairs, key=lambda pair: -pairs[pair]) for face in pair)
     details = tuple(f"{pack.splits[face]}, pair {k // 2 + 1}" for k, face in enumerate(faces))
     return [Finding(kind, f"{len(pairs)} times the same photo {where}", faces, details)] if pairs else []
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from facekd.data.face import Face, decode
 from facekd.data.writer import ROW_GROUP, VERSION, PackWriter
 from facekd.errors import InputError
-from facekd.files import atomic
+from facekd.files import atomic, write_text
 from facekd.markup import MarkUp
 
 __all__ = ["Face", "Pack", "PackWriter"]
@@ -178,15 +178,14 @@ class Pack:
         path, stamp = Path(path), Path(path).with_suffix(".json")
         rows = hashlib.sha256(np.ascontiguousarray(self.rows, np.int64).tobytes()).hexdigest()
         made_of = json.dumps({"pack": self.meta["sha256"], "rows": rows, "px": px})
-        if not (path.is_file() and stamp.is_file() and stamp.read_text() == made_of):
+        if not (path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == made_of):
             stamp.unlink(missing_ok=True)  # first, so that a stamp never stands beside another map
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), px, px, 3)}
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 for frames in self._decoded(ROW_GROUP, lambda jpeg: _resize(decode(jpeg), px)):
                     file.write(np.stack(frames).data)
-            with atomic(stamp) as temporary:
-                temporary.write_text(made_of)
+            write_text(stamp, made_of)
         scale = (px / self.sizes.astype(np.float32))[:, None, None]
         return np.load(path, mmap_mode="r"), (self.points + 0.5) * scale - 0.5
 

@@ -19,7 +19,7 @@ from facekd.data.crop import Cropped, Cropper
 from facekd.data.dataset import Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
-from facekd.files import atomic
+from facekd.files import write_text
 from facekd.markup import MarkUp
 
 _AHEAD = 8  # faces under way per process: enough to keep it busy, few enough that memory stays flat
@@ -98,8 +98,7 @@ def prepare(
             first = f", first {summary.problems[0]}" if summary.problems else ""
             raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
     if summary.problems:
-        with atomic(listed) as temporary:
-            temporary.write_text("".join(f"{problem}\n" for problem in summary.problems), encoding="utf-8")
+        write_text(listed, "".join(f"{problem}\n" for problem in summary.problems))
     else:
         listed.unlink(missing_ok=True)
     return summary

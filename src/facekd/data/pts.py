@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facekd.errors import InputError
-from facekd.files import atomic
+from facekd.files import write_text
 
 
 def read_pts(path: str | Path) -> np.ndarray:
@@ -37,5 +37,4 @@ def read_pts(path: str | Path) -> np.ndarray:
 def write_pts(path: str | Path, points: np.ndarray) -> None:
     """Write points (N, 2), counted from 0, as a `.pts` file."""
     lines = [f"{x:.4f} {y:.4f}" for x, y in np.asarray(points, np.float64) + 1]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]))
+    write_text(path, "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]))

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, read_photo, train_or_val
+from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
 from facekd.data.pts import read_pts
 from facekd.errors import InputError
+from facekd.images import read_image
 from facekd.markup import IBUG68
 
 _FOLDERS: dict[str, tuple[str, ...]] = {  # and the test subsets, none for training
@@ -37,7 +38,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
     if not any((source / folder).is_dir() for folder in _FOLDERS):
         raise InputError(f"300W needs the folders {', '.join(_FOLDERS)} with .pts files beside photos in {source}")
     list_of_derived = source / "derived_labels.txt"
-    derived = set(list_of_derived.read_text().split()) if list_of_derived.exists() else set()
+    derived = set(list_of_derived.read_text(encoding="utf-8").split()) if list_of_derived.exists() else set()
     # A photo with a derived label never validates, not even by its other faces.
     never_val = {photo_of(name) for name in derived}
     for folder, subsets in _FOLDERS.items():
@@ -56,7 +57,8 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
                 continue
             split = "test" if subsets else "train" if photo_of(name) in never_val else train_or_val(photo_of(name))
             quality = "derived" if name in derived else "exact"
-            yield Annotation(name, partial(read_photo, photo), points, split, subsets, quality)
+            load = partial(read_image, photo, upright=False)
+            yield Annotation(name, load, points, split, subsets, quality)
 
 
 DATASET = Dataset("300w", read, IBUG68, "300W (iBUG): for research only; photos and labels may not be passed on.")

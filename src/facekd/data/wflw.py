@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facekd.data.dataset import Annotation, Dataset, Problem, read_photo, train_or_val
+from facekd.data.dataset import Annotation, Dataset, Problem, train_or_val
 from facekd.errors import InputError
+from facekd.images import read_image
 from facekd.markup import WFLW98
 
 ATTRIBUTES = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
@@ -48,7 +49,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
                 attributes = [name for name, has in zip(ATTRIBUTES, numbers[-6:], strict=True) if has]
                 yield Annotation(
                     name=photo if faces[photo] == 1 else f"{photo}#{faces[photo]}",
-                    load=partial(read_photo, source / "WFLW_images" / photo),
+                    load=partial(read_image, source / "WFLW_images" / photo, upright=False),
                     points=numbers[: 2 * WFLW98.count].reshape(-1, 2),
                     split="test" if split == "test" else train_or_val(photo),
                     subsets=("full", *attributes) if split == "test" else (),

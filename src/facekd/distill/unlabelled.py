@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from facekd.data.dataset import Annotation, Dataset, Item, Problem, read_photo
+from facekd.data.dataset import Annotation, Dataset, Item, Problem
 from facekd.errors import InputError
 from facekd.geometry import centre_and_side
+from facekd.images import SUFFIXES, read_image
 from facekd.markup import IBUG68
-from facekd.runtime.images import SUFFIXES
 from facekd.runtime.landmarker import Landmarker
 
 
@@ -26,7 +26,7 @@ def read(source: Path) -> Iterator[Item]:
 
 
 def _find(source: Path, path: Path) -> Annotation | Problem:
-    name, load = path.relative_to(source).as_posix(), partial(read_photo, path, upright=True)
+    name, load = path.relative_to(source).as_posix(), partial(read_image, path)
     try:
         faces = _landmarker().detect(load())
     except InputError as error:

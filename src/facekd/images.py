@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import io
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -29,26 +28,27 @@ SUFFIXES = (
 )
 
 
-def read_image(photo: Photo) -> np.ndarray:
-    """Return a photo as (H, W, 3) uint8 RGB, upright.
+def read_image(photo: Photo, upright: bool = True) -> np.ndarray:
+    """Return a photo as (H, W, 3) uint8 RGB.
 
-    Files are turned as their EXIF orientation says; of animations the first frame is taken; transparent parts become
-    white; grey becomes RGB; of 16 bits the upper 8 stay; CMYK and palettes are converted.
+    Of animations the first frame is taken; transparent parts become white; grey becomes RGB; of 16 bits the upper 8
+    stay; CMYK and palettes are converted.
 
     Args:
         photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4)
             RGBA, uint8 or uint16.
+        upright: turn files as their EXIF orientation says. Labels of the published datasets count in the stored pixels.
     Raises:
         InputError: it is missing, no image, damaged, empty, of float values, or larger than MAX_PIXELS or MAX_SIDE.
     """
     if isinstance(photo, np.ndarray):
         return _from_array(photo)
     if isinstance(photo, Image.Image):
-        return _decode(photo, "the PIL image")
+        return _decode(photo, "the PIL image", upright)
     if isinstance(photo, str | Path):
-        return _from_file(_bytes_of(Path(photo)), f"photo {photo}")
+        return _from_file(_bytes_of(Path(photo)), f"photo {photo}", upright)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return _from_file(bytes(photo), "the photo given as bytes")
+        return _from_file(bytes(photo), "the photo given as bytes", upright)
     raise InputError(f"a photo is a path, bytes, an array or a PIL image, got {type(photo).__name__}")
 
 
@@ -107,21 +107,21 @@ def _bytes_of(path: Path) -> bytes:
         raise InputError(f"photo {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
-def _from_file(content: bytes, name: str) -> np.ndarray:
+def _from_file(content: bytes, name: str, upright: bool) -> np.ndarray:
     if not content:
         raise InputError(f"{name} is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of damage that it can read past, and of sizes below our limit
-        try:
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
-        except Exception as error:  # damage can make a decoder raise anything
-            raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
-        return _decode(image, name)
+    # Pillow warns of some damage that it can read past. Silencing it is the program's choice, not ours: Python's
+    # warning filters belong to the whole process, and photos are read in threads.
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
+    except Exception as error:  # damage can make a decoder raise anything
+        raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
+    return _decode(image, name, upright)
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _decode(image: Image.Image, name: str, upright: bool) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
         raise InputError(f"{name} has {size} pixels, more than {MAX_PIXELS // 10**6} megapixels; shrink it first")
@@ -133,12 +133,12 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
     try:
         image.load()
-        return np.ascontiguousarray(_as_rgb(_upright(image)))
+        return np.ascontiguousarray(_as_rgb(_turned(image) if upright else image))
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is damaged: {error}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekd import images
 from facekd.errors import InputError
-from facekd.runtime import images
-from facekd.runtime.images import photo_paths, read_ahead, read_image
+from facekd.images import photo_paths, read_ahead, read_image
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # it warns of what it can read past
 
 RED, GREEN = (200, 10, 10), (10, 180, 20)
 
@@ -67,16 +70,28 @@ def test_exif_orientation(orientation: int) -> None:
     np.testing.assert_array_equal(read_image(encoded(stored, "PNG", exif=exif)), upright)
 
 
+def test_stored_pixels_stay_as_they_are_if_asked_to() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.fromarray(two_halves()), "PNG", exif=exif)
+    np.testing.assert_array_equal(read_image(content, upright=False), two_halves())
+
+
 def test_damaged_exif_is_ignored() -> None:
     content = encoded(Image.fromarray(two_halves()), "PNG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     np.testing.assert_array_equal(read_image(content), two_halves())
 
 
+def deepened(values: np.ndarray) -> np.ndarray:
+    """Values of 8 bits as the upper ones of 16, the lower ones being others."""
+    return values.astype(np.uint16) << 8 | 90
+
+
 def test_grey_and_depths() -> None:
     grey = np.array([[0, 100], [200, 255]], np.uint8)
     rgb = np.repeat(grey[..., None], 3, axis=2)
-    deep = grey.astype(np.uint16) * 257
-    for photo in (grey, grey[..., None], deep, rgb, rgb.astype(np.uint16) * 257, Image.fromarray(grey)):
+    deep = deepened(grey)
+    for photo in (grey, grey[..., None], deep, rgb, deepened(rgb), Image.fromarray(grey)):
         np.testing.assert_array_equal(read_image(photo), rgb)
     for kind in ("PNG", "TIFF", "PPM"):
         np.testing.assert_array_equal(read_image(encoded(Image.fromarray(deep), kind)), rgb)
@@ -97,7 +112,7 @@ def png_of_16_bits(values: np.ndarray) -> bytes:
 
 
 def test_16_bit_colour() -> None:
-    np.testing.assert_array_equal(read_image(png_of_16_bits(two_halves().astype(np.uint16) * 257)), two_halves())
+    np.testing.assert_array_equal(read_image(png_of_16_bits(deepened(two_halves()))), two_halves())
 
 
 def test_transparent_parts_become_white() -> None:
@@ -184,6 +199,15 @@ def test_read_ahead_keeps_the_order_and_passes_errors_on() -> None:
     found = list(read_ahead(photos, workers=3))
     assert isinstance(found.pop(7), InputError)
     assert [int(photo[0, 0, 0]) for photo in found] == [value for value in range(20) if value != 7]
+
+
+def test_reading_in_threads_leaves_the_warning_filters_of_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list] = []
+    true_open = Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: seen.append(warnings.filters[:]) or true_open(*a, **k))
+    (photo,) = read_ahead([encoded(Image.fromarray(two_halves()), "PNG")])
+    np.testing.assert_array_equal(photo, two_halves())
+    assert seen == [warnings.filters]
 
 
 def test_photo_paths(tmp_path: Path) -> None:
