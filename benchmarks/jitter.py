@@ -21,8 +21,8 @@ import numpy as np
 
 import facekd
 from facekd.geometry import centre_and_side, tight_box
+from facekd.images import read_image
 from facekd.runtime.detector import YuNet
-from facekd.runtime.images import read_image
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.smoothing import Smoothing
 from facekd.runtime.tracking import TrackedFace, Tracker
@@ -105,7 +105,7 @@ def follow(update: Update, video: Iterable[tuple[float, np.ndarray]]) -> dict[st
         for tracked in update(frame, time)[:1]:
             ids.add(tracked.id)
             found.append((count - 1, time, tracked.face.points, tracked.raw))
-    index, time, points, raw = (np.array(values) for values in zip(*found, strict=True))
+    index, time, points, raw = (np.array([values[part] for values in found]) for part in range(4))
     return {"index": index, "time": time, "points": points, "raw": raw, "frames": count, "ids": len(ids)}
 
 
@@ -119,7 +119,11 @@ def measures(track: dict[str, Any], speed: float | None = None) -> dict[str, Any
         motion: mean distance from frame to frame, in % of the face's larger side, without the known motion.
         lag_ms: delay of the points behind the truth (pan) or behind the unfiltered points (real videos).
         shown: share of the frames with a face, in %; ids: numbers given.
+        Of a face seen in a few frames only, motion and lag are None.
     """
+    share = {"shown": 100 * len(track["index"]) / max(1, track["frames"]), "ids": track["ids"]}
+    if len(track["index"]) <= 2 * _MOST_LAG:
+        return {"motion": None, "lag_ms": None} | share
     side = float(np.median(centre_and_side(tight_box(track["raw"]))[1]))
     points = track["points"].astype(np.float64)
     if speed is not None:
@@ -130,9 +134,7 @@ def measures(track: dict[str, Any], speed: float | None = None) -> dict[str, Any
     return {
         "motion": 100 * float(steps.mean()) / side,
         "lag_ms": None if speed == 0 else 1000 / fps * (pan_lag(track, speed) if speed else own_lag(track)),
-        "shown": 100 * len(points) / track["frames"],
-        "ids": track["ids"],
-    }
+    } | share
 
 
 def pan_lag(track: dict[str, Any], speed: float) -> float:
@@ -175,10 +177,9 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
+        motion = "" if row["motion"] is None else f"{row['motion']:.3f} %"
         lag = "" if row["lag_ms"] is None else f"{row['lag_ms']:.0f} ms"
-        lines.append(
-            f"| {row['video']} | {row['mode']} | {row['motion']:.3f} % | {lag} | {row['shown']:.0f} % | {row['ids']} |"
-        )
+        lines.append(f"| {row['video']} | {row['mode']} | {motion} | {lag} | {row['shown']:.0f} % | {row['ids']} |")
     return "\n".join([*lines, ""])
 
 

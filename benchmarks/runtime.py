@@ -58,7 +58,7 @@ def main() -> None:
     pythons = {name: environment(name, options.venvs) for name in options.against}
     annotations = [face for face in w300.read(options.data) if isinstance(face, Annotation)]
     test = [face for face in annotations if face.split == "test"]
-    test = test[:: max(1, len(test) // (options.limit or len(test)))]
+    test = spread(test, options.limit or len(test))
     train = [face for face in annotations if face.split == "train"]
     work, found = boxes(options.data, test, train[:: max(1, len(train) // FIT_PHOTOS)], options.models[0])
     rows = []
@@ -87,6 +87,12 @@ def main() -> None:
     (options.out / "runtime.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.out / "runtime.md").write_text(table(result))
     print(table(result))
+
+
+def spread(faces: list[Annotation], count: int) -> list[Annotation]:
+    """Return so many of the faces, or all if they are fewer, evenly spread."""
+    count = min(count, len(faces))
+    return [faces[index * len(faces) // count] for index in range(count)]
 
 
 def environment(name: str, folder: Path) -> Path:

@@ -73,6 +73,20 @@ def test_pan_moves_the_picture_as_it_says() -> None:
     assert edges == [100, 98, 96, 94, 92]
 
 
+def test_a_video_without_faces_has_a_row() -> None:
+    found = jitter.measures(jitter.follow(lambda frame, time: [], [(t / 30, np.zeros((2, 2, 3))) for t in range(20)]))
+    assert found == {"motion": None, "lag_ms": None, "shown": 0, "ids": 0}
+    rows = [{"video": "empty", "mode": "tracked"} | found]
+    assert "| empty | tracked |  |  | 0 % | 0 |" in jitter.table({"command": "c", "model": "m", "rows": rows})
+
+
+def test_as_many_faces_as_asked_for_from_all_over() -> None:
+    assert (
+        runtime.spread(list(range(689)), 400)[:4] == [0, 1, 3, 5] and len(runtime.spread(list(range(689)), 400)) == 400
+    )
+    assert runtime.spread([1, 2], 5) == [1, 2] and runtime.spread([], 3) == []
+
+
 def test_boxes_are_mapped_as_the_own_detector_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(contestant.Boxed):
         def detect(self, image: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 
 import facekd
 from facekd.geometry import iou, square, tight_box
+from facekd.images import read_image
 from facekd.markup import FIVE, convertible
-from facekd.runtime.images import read_image
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import DEFAULT, bundled
 

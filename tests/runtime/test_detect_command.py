@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import facekd
-from facekd.cli import main
+from facekd.cli import detect, main
 from facekd.data.pts import read_pts
 from facekd.markup import IBUG68
 
@@ -106,7 +106,7 @@ def test_pts_count_from_1(run: Run, model: Path, folder: Path, tmp_path: Path) -
     run("detect", folder / "déjà", "-m", model, "--out", tmp_path / "pts", "--format", "pts")
     run("detect", folder / "déjà", "-m", model, "--out", tmp_path / "json")
     record = json.loads((tmp_path / "json" / "two.json").read_text())
-    for index, name in enumerate(["two.pts", "two_1.pts"]):
+    for index, name in enumerate(["two.pts", "two.face2.pts"]):
         np.testing.assert_allclose(read_pts(tmp_path / "pts" / name), record["faces"][index]["points"], atol=1e-3)
 
 
@@ -118,10 +118,95 @@ def test_photos_of_one_name_do_not_clash(run: Run, model: Path, folder: Path, tm
     assert sorted(path.name for path in out.glob("*.json")) == ["two-2.json", "two-3.json", "two.json"]
 
 
+def test_photos_of_one_name_but_for_case_do_not_clash(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("A.jpg", "a.png"):
+        shutil.copy(folder / "none.jpg", photos / name)
+    assert run("detect", photos, "-m", model, "--out", out)[0] == 0
+    assert sorted(path.name for path in out.glob("*.json")) == ["A.json", "a-2.json"]
+
+
+def test_a_second_face_has_a_name_of_its_own(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    shutil.copy(folder / "déjà" / "two.png", photos / "a.png")
+    for name in ("a_1.jpg", "a.face2.jpg"):
+        shutil.copy(folder / "b one.jpg", photos / name)
+    assert run("detect", photos, "-m", model, "--out", out, "--format", "pts")[0] == 0
+    files = {path.name for path in out.glob("*.pts")}
+    assert files == {"a.pts", "a.face2.pts", "a_1.pts", "a.face2-2.pts"}
+
+
+def test_folders_of_one_name_share_a_folder_of_results(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for place in ("p", "q"):
+        (tmp_path / place).mkdir()
+    shutil.copy(folder / "none.jpg", tmp_path / "p" / "x.jpg")
+    shutil.copy(folder / "b one.jpg", tmp_path / "q" / "x.jpg")
+    for _ in range(2):  # the second time, names are those of the first, though x is free when q is asked about alone
+        for place in ("p", "q"):
+            assert run("detect", tmp_path / place, "-m", model, "--out", out, "--draw")[0] == 0
+    assert sorted(path.name for path in out.glob("*.j*g")) == ["x-2.landmarks.jpg", "x.landmarks.jpg"]
+    for name, place, count in (("x", "p", 0), ("x-2", "q", 1)):
+        record = json.loads((out / f"{name}.json").read_text())
+        assert (Path(record["photo"]).parent.name, len(record["faces"])) == (place, count)
+    assert Image.open(out / "x-2.landmarks.jpg").size == (320, 320)
+
+
+def test_a_changed_photo_has_new_results_only(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photo, out = tmp_path / "x.png", tmp_path / "out"
+    options = ("detect", photo, "-m", model, "--out", out, "--format")
+    shutil.copy(folder / "déjà" / "two.png", photo)
+    for kind in ("json", "pts"):
+        run(*options, kind, "--draw")
+    assert (out / "x.face2.pts").exists() and Image.open(out / "x.landmarks.jpg").size == (640, 320)
+    shutil.copy(folder / "b one.jpg", photo)
+    run(*options, "pts", "--draw")
+    assert sorted(path.name for path in out.iterdir()) == ["facekd.jsonl", "x.landmarks.jpg", "x.pts"]
+    assert Image.open(out / "x.landmarks.jpg").size == (320, 320)
+    run(*options, "json")
+    assert len(json.loads((out / "x.json").read_text())["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("pts", "f.pts"), ("json", "f.json"), ("json", "f.landmarks.jpg"), ("jsonl", "landmarks.jsonl")]
+)
+def test_files_of_the_users_are_not_overwritten(
+    run: Run, model: Path, folder: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    shutil.copy(folder / "b one.jpg", place / "f.jpg")
+    (place / name).write_text("by hand")
+    code, _, err = run("detect", place / "f.jpg", "-m", model, "--out", place, "--format", kind, "--draw")
+    assert code == 1 and f"{place / name} is there already" in err and err.count("\n") == 1
+    assert (place / name).read_text() == "by hand" and {path.name for path in place.iterdir()} == {"f.jpg", name}
+
+
+def test_a_photo_that_is_new_does_not_overwrite_either(
+    run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    options = ("detect", place, "-m", model, "--out", place, "--format", "pts")
+    shutil.copy(folder / "b one.jpg", place / "f.jpg")
+    assert run(*options)[0] == 0
+    (place / "f.pts").write_text("corrected by hand")
+    shutil.copy(folder / "b one.jpg", place / "g.jpg")
+    assert run(*options)[0] == 0 and (place / "g.pts").exists()
+    assert (place / "f.pts").read_text() == "corrected by hand"
+    shutil.copy(folder / "b one.jpg", place / "h.jpg")
+    (place / "h.pts").write_text("by hand")
+    assert run(*options)[0] == 1 and (place / "h.pts").read_text() == "by hand"
+    monkeypatch.setattr(detect, "_refuse_strangers", lambda *_: None)  # as if the file came while we were at work
+    assert run(*options)[0] == 0 and (place / "h.pts").read_text() == "by hand"
+
+
 def test_a_second_run_skips_what_is_done(
     run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facekd.runtime import images
+    from facekd import images
 
     read: list[str] = []
     true_read = images.read_image
@@ -148,8 +233,28 @@ def test_results_of_other_settings_are_not_mixed(run: Run, model: Path, folder: 
 def test_points_of_another_mark_up(run: Run, model: Path, folder: Path) -> None:
     _, out, _ = run("detect", folder / "b one.jpg", "-m", model, "--markup", "five5")
     assert len(json.loads(out)[0]["faces"][0]["points"]) == 5
-    code, _, err = run("detect", folder / "b one.jpg", "-m", model, "--markup", "wflw98")
+
+
+def test_a_mark_up_that_cannot_be_is_told_before_anything_is_written(
+    run: Run, model: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ("detect", folder / "none.jpg", "-m", model, "--out", tmp_path / "out")
+    code, _, err = run(*options, "--markup", "wflw98")
     assert code == 1 and "cannot become" in err and err.count("\n") == 1
+    assert run(*options)[0] == 0
+
+
+def test_drawings_alone_are_no_photos(run: Run, model: Path, folder: Path) -> None:
+    shutil.copy(folder / "b one.jpg", folder / "x.landmarks.jpg")
+    code, out, err = run("detect", folder / "x.landmarks.jpg", "-m", model)
+    assert code == 1 and out == "" and "holds only drawings" in err and err.count("\n") == 1
+    assert len(json.loads(run("detect", f"{folder}/*.jpg", "-m", model)[1])) == 3
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "res.json").write_text("mine")
+    code, _, err = run("detect", SAMPLE, "-m", model, "--out", tmp_path / "res.json")
+    assert code == 1 and f"{tmp_path / 'res.json'} cannot be used: File exists" in err and err.count("\n") == 1
 
 
 def test_bad_arguments_go_on_with_the_rest(run: Run, model: Path, folder: Path) -> None:
@@ -168,7 +273,7 @@ def test_bad_arguments_go_on_with_the_rest(run: Run, model: Path, folder: Path) 
         (["--draw"], "give --out"),
         (["--format", "pts"], "give --out"),
         (["--model", "facekd-99"], "no model 'facekd-99'"),
-        (["--model", "no.onnx"], "no model file no.onnx"),
+        (["--model", "no.onnx"], "no model 'no.onnx'"),
         (["--provider", "abacus"], "no provider 'abacus'"),
         (["--markup", "ibug86"], "no mark-up 'ibug86'"),
     ],

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from facekd.errors import ModelError
+from facekd.images import read_image
 from facekd.runtime import detector
 from facekd.runtime.detector import YuNet
-from facekd.runtime.images import read_image
 
 
 def test_nothing_in_noise_and_tiny_images() -> None:
@@ -37,6 +37,50 @@ def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_repeats_are_dropped() -> None:
     found = np.array([[0, 0, 10, 10, 0.7], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.8]], np.float32)
     np.testing.assert_array_equal(detector._without_repeats(found)[:, 4], np.float32([0.9, 0.8]))
+
+
+class Answers:
+    """A network that sees what it is told to in images of a size: x, y, width, height in their pixels."""
+
+    def __init__(self, boxes: dict[tuple[int, int], list[list[float]]]) -> None:
+        self.boxes = boxes
+
+    def setInputSize(self, size: tuple[int, int]) -> None:  # noqa: N802  OpenCV's name
+        self.size = size
+
+    def detect(self, image: np.ndarray) -> tuple[int, np.ndarray | None]:
+        assert image.shape[1::-1] == self.size
+        boxes = self.boxes.pop(self.size, [])
+        return 1, np.array([[*box, *[0] * 10, 0.9] for box in boxes], np.float32) if boxes else None
+
+
+def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
+    yunet = YuNet(size=320)
+    yunet._network = Answers({(320, 160): [[-0.5, -0.5, 320, 160]]})  # the whole photo, (0, 0) the first pixel's centre
+    boxes, _ = yunet.detect(np.zeros((640, 1280, 3), np.uint8))
+    np.testing.assert_allclose(boxes, [[-0.5, -0.5, 1279.5, 639.5]], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([500, 500, 700, 650], False),  # part of the large face, as large as faces that the shrunk photo shows
+        ([805, 500, 850, 560], True),  # as large, but beside it
+        ([500, 500, 530, 535], True),  # in front of it, and too small for the shrunk photo
+        ([300, 830, 330, 852], False),  # at the tile's lower edge: the next tile holds it whole, if it is one
+        ([100, 700, 250, 852], True),  # there, too, but too large for the next tile
+        ([0, 20, 30, 50], True),  # at the photo's edge
+    ],
+)
+def test_parts_of_a_large_face_are_no_small_faces(box: list[float], kept: bool) -> None:
+    # A photo of 853 x 2560 at a size of 1280 is shrunk to a half; tiles of 853 px are enlarged to 1280.
+    large = np.array([400, 400, 800, 830])
+    whole, part = (large + 0.5) / 2 - 0.5, (np.array(box) + 0.5) * 1280 / 853 - 0.5
+    seen = [[*corners[:2], *(corners[2:] - corners[:2])] for corners in (whole, part)]
+    yunet = YuNet(small_faces=True)
+    yunet._network = Answers({(426, 1280): [seen[0]], (1280, 1280): [seen[1]]})
+    boxes, _ = yunet.detect(np.zeros((2560, 853, 3), np.uint8))
+    np.testing.assert_allclose(boxes, [large, box] if kept else [large], atol=1)
 
 
 def portrait(shared_data: Path) -> np.ndarray:
@@ -65,6 +109,13 @@ def test_small_face_in_a_large_photo_needs_tiles(shared_data: Path) -> None:
     assert len(boxes) == 1
     in_face = np.array([94, 56, 266, 295])
     np.testing.assert_allclose(boxes[0], np.array([1500, 200, 1500, 200]) + 0.09 * in_face, atol=3)
+
+
+def test_a_tile_that_cuts_a_large_face_finds_no_second(shared_data: Path) -> None:
+    face = cv2.resize(portrait(shared_data)[40:480, 120:480], None, fx=1.76, fy=1.76)
+    photo = np.full((2600, 940, 3), 90, np.uint8)
+    photo[300 : 300 + face.shape[0], 300 : 300 + face.shape[1]] = face
+    assert len(YuNet(small_faces=True).detect(photo)[0]) == 1
 
 
 def test_threads_take_turns(shared_data: Path) -> None:

@@ -56,5 +56,7 @@ def test_faces_of_any_size_and_place(scale: float) -> None:
 
 
 def test_points_that_are_no_numbers_are_left_out() -> None:
-    photo = np.zeros((40, 30, 3), np.uint8)
-    np.testing.assert_array_equal(draw(photo, [face_at(np.full((5, 2), np.nan))]), photo)
+    photo = np.zeros((160, 160, 3), np.uint8)
+    lost, found = face_at(np.full((5, 2), np.nan)), face_at(FIVE_POINTS)
+    np.testing.assert_array_equal(draw(photo, [lost]), photo)
+    np.testing.assert_array_equal(draw(photo, [lost, found], labels=["7", "8"]), draw(photo, [found], labels=["8"]))

@@ -157,17 +157,24 @@ def test_stream_goes_on_after_a_bad_photo(landmarker: Landmarker) -> None:
         landmarker.detect_batch([good, b"no photo"])
 
 
-def test_stream_holds_few_photos(landmarker: Landmarker) -> None:
+@pytest.mark.parametrize("photo", [photo_with((60, 50)), photo_with(), b"no photo"])
+def test_stream_holds_few_photos(landmarker: Landmarker, photo: np.ndarray | bytes) -> None:
     taken = 0
 
     def photos():
         nonlocal taken
         for _ in range(500):
             taken += 1
-            yield photo_with((60, 50))
+            yield photo
 
     next(landmarker.stream(photos()))
     assert taken < 50
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_stream_wants_boxes_for_every_photo(landmarker: Landmarker, count: int) -> None:
+    with pytest.raises(InputError, match="give one per photo"):
+        list(landmarker.stream([photo_with()] * 2, boxes=[None] * count))
 
 
 def test_face_converts_and_reads_as_json() -> None:

@@ -57,3 +57,6 @@ def test_mark_ups_without_the_ibug_points() -> None:
 def test_points_in_one_spot() -> None:
     assert head_pose(np.full((68, 2), 5.0), IBUG68) is None
     assert head_pose(np.full((68, 2), np.nan), IBUG68) is None
+    jaw_apart = np.full((68, 2), 5.0)
+    jaw_apart[:17] += np.arange(17)[:, None]
+    assert head_pose(jaw_apart, IBUG68) is None

@@ -27,6 +27,14 @@ def test_speed_raises_the_cutoff() -> None:
     np.testing.assert_allclose(found[1, 0], [10 / (1 + 30 / (2 * np.pi * cutoff)), 0], rtol=1e-6)
 
 
+def test_speed_is_that_of_the_points_as_seen() -> None:
+    found = run(
+        np.array([[[0.0, 0.0]], [[10.0, 0.0]], [[10.0, 0.0]]]), Smoothing(cutoff=1.0, beta=2.0, speed_cutoff=1e9)
+    )
+    weight = 1 / (1 + 30 / (2 * np.pi * 1.0))  # the point rests, though the smoothed one has not arrived
+    np.testing.assert_allclose(found[2, 0, 0], found[1, 0, 0] + weight * (10 - found[1, 0, 0]), rtol=1e-6)
+
+
 def test_noise_on_a_still_point_shrinks() -> None:
     noise = np.random.default_rng(0).normal(0, 0.3, (300, 5, 2))
     found = run(noise + 50, Smoothing())

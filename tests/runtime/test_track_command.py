@@ -52,8 +52,9 @@ def test_jsonl_and_overlay(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     lines = [json.loads(line) for line in (tmp_path / "out" / "a face.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(12)) and lines[5]["time"] == 0.2
     assert all([face["id"] for face in line["faces"]] == [0] for line in lines)
-    before, after = (next(iter(Video(tmp_path / name)))[1] for name in ("a face.mp4", "out/a face.mp4"))
-    assert Video(tmp_path / "out" / "a face.mp4").count == 12 and np.abs(before.astype(int) - after).max() > 100
+    drawn = tmp_path / "out" / "a face.landmarks.mp4"
+    before, after = (next(iter(Video(path)))[1] for path in (source, drawn))
+    assert Video(drawn).count == 12 and np.abs(before.astype(int) - after).max() > 100
 
 
 def test_csv_without_a_picture(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +64,22 @@ def test_csv_without_a_picture(model: Path, tmp_path: Path, monkeypatch: pytest.
     rows = list(csv.DictReader((tmp_path / "out" / "a.csv").read_text().splitlines()))
     assert [(row["frame"], row["id"]) for row in rows] == [(str(index), "0") for index in range(4)]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.csv"]
+
+
+def test_nothing_is_overwritten(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = pan(tmp_path / "a.mp4", 4)
+    video = source.read_bytes()
+    assert run(monkeypatch, source, "-m", model, "--out", tmp_path) == 0
+    assert source.read_bytes() == video and (tmp_path / "a.landmarks.mp4").exists()
+    (tmp_path / "b").mkdir()
+    other, lines = pan(tmp_path / "b" / "a.mp4", 6), (tmp_path / "a.jsonl").read_bytes()
+    capsys.readouterr()
+    assert run(monkeypatch, other, "-m", model, "--out", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert "a.jsonl is there already" in err and err.count("\n") == 1
+    assert (tmp_path / "a.jsonl").read_bytes() == lines
 
 
 @pytest.mark.parametrize(("source", "sentence"), [("no.mp4", "no video no.mp4"), ("97", "camera 97 gives no picture")])
@@ -86,5 +103,5 @@ def test_ctrl_c_leaves_whole_files(model: Path, tmp_path: Path) -> None:
     printed, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in err and "results are in" in printed
     lines = [json.loads(line) for line in (out / "long.jsonl").read_text().splitlines()]
-    assert 1 < len(lines) < 1500 and Video(out / "long.mp4").count == len(lines)
-    assert sorted(path.name for path in out.iterdir()) == ["long.jsonl", "long.mp4"]
+    assert 1 < len(lines) < 1500 and Video(out / "long.landmarks.mp4").count == len(lines)
+    assert sorted(path.name for path in out.iterdir()) == ["long.jsonl", "long.landmarks.mp4"]

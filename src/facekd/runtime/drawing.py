@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, repeat
 
 import cv2
 import numpy as np
@@ -39,8 +40,7 @@ def draw(
         labels: a word per face, written above it.
     """
     picture = np.ascontiguousarray(photo).copy()
-    words = iter(labels)
-    for face in faces:
+    for face, word in zip(faces, chain(labels, repeat("")), strict=False):
         _, side = centre_and_side(tight_box(face.points))
         unit = float(np.clip(side / 100, 0.4, 0.02 * max(photo.shape[:2]))) if np.isfinite(side) else 0.4
         if not np.isfinite(face.points).all():
@@ -54,7 +54,7 @@ def draw(
         if boxes:
             x0, y0, x1, y1 = face.box
             _line(picture, np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]), True, _POINT, 0.8 * unit)
-        if word := next(words, ""):
+        if word:
             top = tight_box(face.points)[:2] if not boxes else face.box[:2]
             _write(picture, word, top - (0, 3 * unit), max(7 * unit, 9))
     return picture

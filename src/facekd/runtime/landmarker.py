@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import repeat
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ import numpy as np
 from facekd import geometry
 from facekd.errors import InputError
 from facekd.geometry import BoxTransform
+from facekd.images import Photo, read_ahead, read_image
 from facekd.markup import MarkUp, convert
 from facekd.runtime.detector import Detector, YuNet
-from facekd.runtime.images import Photo, read_ahead, read_image
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
 from facekd.runtime.pose import Pose, head_pose
 
-# Faces that wait for the network together, at most; it bounds the memory, and gains little beyond.
+# Faces that wait for the network together, or photos; it bounds the memory and the wait, and gains little beyond.
 _BATCH = 32
+_NOTHING: Any = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,14 +169,22 @@ class Landmarker:
         """Yield the faces of any number of photos, in order; photos are read ahead in threads, and forgotten once cut.
 
         A photo or box that cannot be used gives its InputError in place of faces, and the rest go on.
+
+        Raises:
+            InputError: there are not as many entries in `boxes` as photos.
         """
         waiting: list[_Crops | InputError] = []
-        for photo, photo_boxes in zip(read_ahead(photos), repeat(None) if boxes is None else boxes, strict=False):
+        read = read_ahead(photos)
+        pairs = zip(read, repeat(None)) if boxes is None else zip_longest(read, boxes, fillvalue=_NOTHING)
+        for photo, photo_boxes in pairs:
+            if photo is _NOTHING or photo_boxes is _NOTHING:
+                raise InputError("there are not as many entries in boxes as photos; give one per photo")
             try:
                 waiting.append(photo if isinstance(photo, InputError) else self._cut(photo, photo_boxes, tight))
             except InputError as error:
                 waiting.append(error)
-            if sum(len(crops.boxes) for crops in waiting if isinstance(crops, _Crops)) >= _BATCH:
+            faces = sum(len(crops.boxes) for crops in waiting if isinstance(crops, _Crops))
+            if max(faces, len(waiting)) >= _BATCH:
                 yield from self._in_order(waiting)
                 waiting = []
         yield from self._in_order(waiting)

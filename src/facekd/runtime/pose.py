@@ -53,7 +53,7 @@ class Pose:
 def head_pose(points: np.ndarray, markup: MarkUp) -> Pose | None:
     """Return the pose of a face from its points (N, 2), by fitting a generic head to 13 of them.
 
-    Good to some degrees: faces differ. None if the mark-up does not hold the iBUG points, or they lie in one spot.
+    Good to some degrees: faces differ. None if the mark-up does not hold the iBUG points, or these lie in one spot.
     """
     if not convertible(markup, IBUG68):
         return None
@@ -63,7 +63,10 @@ def head_pose(points: np.ndarray, markup: MarkUp) -> Pose | None:
         return None
     seen = (points[_INDICES] - centre) / side
     camera = np.array([[_DISTANCE, 0, 0], [0, _DISTANCE, 0], [0, 0, 1.0]])
-    found, turn, _ = cv2.solvePnP(_MODEL, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    try:
+        found, turn, _ = cv2.solvePnP(_MODEL, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    except cv2.error:  # the 13 lie in one spot, or nearly, though others do not
+        return None
     return _angles(cv2.Rodrigues(turn)[0]) if found and np.isfinite(turn).all() else None
 
 

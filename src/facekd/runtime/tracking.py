@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facekd.geometry import centre_and_side, iou, upright_box
+from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.runtime.smoothing import OneEuro, Smoothing
@@ -17,6 +17,7 @@ _SAME = 0.3  # IoU above which two boxes are one face
 _LONE = 0.5  # IoU above which two tracks have run onto one face
 _MISSES = 3  # runs of the detector after which landmarks that it does not confirm are no face
 _JUMP = 0.35  # IoU of a face with itself a frame earlier below which its points are not believed
+_REACH = 3  # times its size: how far about a lost face a box is taken to be the same face, if it can be no other
 
 
 @dataclass(eq=False)
@@ -24,13 +25,13 @@ class _Track:
     """A face that is followed."""
 
     id: int
-    box: np.ndarray  # square box that holds the last landmarks tightly, once turned upright
     filter: OneEuro
-    score: float
-    seen: float  # when the landmarks were last believed
-    misses: int = 0  # runs of the detector in a row that did not find it
-    shown: bool = True
+    box: np.ndarray  # where to look: square, holds the last landmarks tightly once turned upright
     lean: float = 0.0  # degrees by which the face leant last
+    face: Face | None = None  # with the landmarks of the last frame; None: they were not believed, the face is lost
+    score: float = 0.0
+    seen: float = 0.0  # when landmarks were last believed or the detector last found the face
+    misses: int = 0  # runs of the detector in a row that did not find it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TrackedFace:
 
     Attributes:
         id: counts from 0 in order of appearance; a face that is lost for less than `patience` keeps its number.
-        face: with smoothed points.
+        face: with smoothed points; its box is square and holds the points as found, once turned upright.
         raw: (N, 2) the points as the network found them.
     """
 
@@ -51,8 +52,8 @@ class TrackedFace:
 class Tracker:
     """Follows the faces of a video.
 
-    The detector runs on the first frame, every `every` frames, while no face is followed, and on the frame after a
-    face's landmarks were not believed: their mean confidence fell below `confidence`, or they jumped or collapsed.
+    The detector runs on the first frame, every `every` frames, while no face is followed, and when a face's landmarks
+    are not believed: their mean confidence falls below `confidence`, or they jump or collapse.
 
     Args:
         landmarker: finds landmarks; its detector finds faces. Default: the bundled model with YuNet at 640 px.
@@ -86,61 +87,83 @@ class Tracker:
             The faces in view, oldest first.
         """
         self._since_detection += 1
-        if self._since_detection >= self.every or not any(track.shown for track in self._tracks):
-            self._detect(frame, time)
-        shown = [track for track in self._tracks if track.shown]
+        self._tracks = [track for track in self._tracks if track.face or time - track.seen <= self.patience]
+        followed = [track for track in self._tracks if track.face]
+        self._look(frame, time, followed)
+        if self._since_detection >= self.every or not followed or not all(track.face for track in followed):
+            self._look(frame, time, self._detect(frame, time))
+        return [self._smoothed(track, track.face, time) for track in self._tracks if track.face]
+
+    def _look(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
+        """Find the landmarks of tracks where their boxes are."""
+        if not tracks:
+            return
         # Each face is cut upright, as it leant a frame ago: no second look is needed, and none flickers with the first.
-        leaning = np.array([track.lean for track in shown])
-        faces = self.landmarker.detect(frame, [track.box for track in shown], tight=True, lean=leaning)
-        tracked = []
-        for track, face in zip(shown, faces, strict=True):
+        leaning = np.array([track.lean for track in tracks])
+        faces = self.landmarker.detect(frame, [track.box for track in tracks], tight=True, lean=leaning)
+        for track, face in zip(tracks, faces, strict=True):
             leans = float(lean(face.points, face.markup))
             box = upright_box(face.points, leans)
-            if not self._believed(track, face, box):
-                track.shown = False
-                self._since_detection = self.every  # look for it with the next frame
-                continue
-            track.box, track.lean, track.seen = box, leans, time
-            smooth = face.points
-            if self.smoothing:
-                smooth = track.filter(face.points, time, float(centre_and_side(box)[1])).astype(np.float32)
-            tracked.append(TrackedFace(track.id, replace(face, points=smooth, score=track.score), face.points))
-        self._tracks = [track for track in self._tracks if time - track.seen <= self.patience]
-        return tracked
+            track.face = None
+            if self._believed(track, face, box):
+                track.face, track.box, track.lean, track.seen = face, box, leans, time
 
-    def _detect(self, frame: np.ndarray, time: float) -> None:
-        """Look for faces in the whole frame: confirm tracks, find lost ones again, start new ones."""
+    def _detect(self, frame: np.ndarray, time: float) -> list[_Track]:
+        """Look for faces in the whole frame; returns the tracks that are to be looked at where they were found."""
         self._since_detection = 0
         boxes, scores = self.landmarker.detector.detect(frame)
         boxes = self.landmarker.box_transform.apply(np.asarray(boxes, np.float64).reshape(-1, 4))
-        overlap = np.array([iou(track.box[None], boxes) for track in self._tracks]).reshape(
-            len(self._tracks), len(boxes)
-        )
-        free = set(range(len(boxes)))
+        owners = self._owners(boxes)
         for track in self._tracks:
             track.misses += 1
+        for index, box in enumerate(boxes):
+            if index not in owners:
+                owners[index] = _Track(self._ids, OneEuro(self.smoothing or _SMOOTHING), box)
+                self._tracks.append(owners[index])
+                self._ids += 1
+            track = owners[index]
+            track.score, track.seen, track.misses = float(scores[index]), time, 0
+            if not track.face:
+                track.box, track.lean = box, 0.0
+        for track in self._tracks:
+            if track.misses >= _MISSES:
+                track.face = None
+        return [track for track in self._tracks if not track.face and not track.misses]
+
+    def _owners(self, boxes: np.ndarray) -> dict[int, _Track]:
+        """Return the tracks that detected boxes (k, 4) belong to, by the boxes' indices."""
+        owners: dict[int, _Track] = {}
+        overlap = _overlaps(self._tracks, boxes)
         while overlap.size and overlap.max() > _SAME:  # the best pairs first
             row, column = np.unravel_index(overlap.argmax(), overlap.shape)
             overlap[row], overlap[:, column] = 0, 0
-            track = self._tracks[row]
-            if not track.shown:
-                track.box, track.lean, track.shown, track.filter = boxes[column], 0.0, True, self._new_filter()
-            track.score, track.seen, track.misses = float(scores[column]), time, 0
-            free.discard(int(column))
-        for index in sorted(free):
-            self._tracks.append(_Track(self._ids, boxes[index], self._new_filter(), float(scores[index]), time))
-            self._ids += 1
+            owners[int(column)] = self._tracks[row]
+        # A face that moved too far for that keeps its number where only one is lost and one box is without a track.
+        lost = [track for track in self._tracks if not track.face and track not in owners.values()]
+        free = [index for index in range(len(boxes)) if index not in owners]
+        near = _overlaps(lost, boxes[free], _REACH) > _SAME
+        for row, column in np.argwhere(near & (near.sum(axis=0) == 1) & (near.sum(axis=1, keepdims=True) == 1)):
+            owners[free[column]] = lost[row]
+        return owners
 
     def _believed(self, track: _Track, face: Face, box: np.ndarray) -> bool:
         """Whether landmarks show the face that the track followed."""
-        if track.misses >= _MISSES:
-            return False
         if face.confidence is not None and not face.confidence.mean() >= self.confidence:
             return False
         if not iou(box, track.box) >= _JUMP:  # also when a point is not finite
             return False
-        older = [other for other in self._tracks if other.id < track.id and other.shown]
+        older = [other for other in self._tracks if other.id < track.id and other.face]
         return all(iou(box, other.box) < _LONE for other in older)
 
-    def _new_filter(self) -> OneEuro:
-        return OneEuro(self.smoothing or _SMOOTHING)
+    def _smoothed(self, track: _Track, face: Face, time: float) -> TrackedFace:
+        points = face.points
+        if self.smoothing:
+            points = track.filter(points, time, float(centre_and_side(track.box)[1])).astype(np.float32)
+        box = track.box.astype(np.float32)
+        return TrackedFace(track.id, replace(face, points=points, score=track.score, box=box), face.points)
+
+
+def _overlaps(tracks: list[_Track], boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Return the IoU (t, k) of tracks with boxes (k, 4), each as a square of `scale` times its size."""
+    theirs = np.array([track.box for track in tracks]).reshape(-1, 1, 4)
+    return iou(square(theirs, scale), square(boxes, scale))

@@ -45,13 +45,22 @@ class Video:
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield (seconds since the first frame, (H, W, 3) uint8 RGB) to the end; it can be read once."""
-        start, index, frame = time.monotonic(), 0, self._first
-        found = True
+        start, seconds = self._clock(), 0.0
+        found, frame = True, self._first
         while found:
-            yield time.monotonic() - start if self.live else index / self.fps, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            index += 1
+            yield seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
             found, frame = self._capture.read()
+            now = self._clock() - start
+            seconds = now if now > seconds else seconds + 1 / self.fps
         self._capture.release()
+
+    def _clock(self) -> float:
+        """Return the time of the frame read last, in seconds since some moment.
+
+        Frames of a file carry their own: phones film at a rate that varies. Some decoders stamp no frame, or not all,
+        and some give the time of the next one; so only differences count, and only while they rise.
+        """
+        return time.monotonic() if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
 
 class VideoWriter:
