@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facekd.errors import nearest
-from facekd.files import atomic
+from facekd.files import atomic, write_text
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -25,6 +25,18 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_not_a_file_to_write(tmp_path: Path) -> None:
+    for path in (tmp_path, Path(".")):
+        with pytest.raises(IsADirectoryError) as caught, atomic(path):
+            pytest.fail("the work was begun")
+        assert caught.value.filename == str(path)
+
+
+def test_a_text_is_the_same_on_every_system(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "a.md", "\N{MINUS SIGN}1\n")
+    assert (tmp_path / "new" / "a.md").read_bytes() == b"\xe2\x88\x921\n"
 
 
 def test_nearest_names_what_is_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix (libraries choose formats by it) and carries the process id, so that two
     processes do not write into each other's file. On an error it is removed and `path` stays as it was.
+
+    Raises OSError where nothing can be written, at once if `path` is a folder.
     """
     target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
@@ -23,3 +28,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text whole or not at all, the same on every system: UTF-8, and lines end as they are given."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

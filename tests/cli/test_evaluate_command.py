@@ -1,18 +1,17 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner
 
 from facekd.cli import evaluate as command
+from facekd.cli import main
 from facekd.data.face import Face
 from facekd.data.pack import PackWriter
-from facekd.distill.networks import About, Architecture, LandmarkNet, save
-from facekd.errors import InputError, ModelError
-from facekd.geometry import BoxTransform
+from facekd.errors import InputError
 from facekd.markup import FIVE
 
 
@@ -25,15 +24,6 @@ def pack(tmp_path: Path) -> Path:
         for i in range(3):
             writer.add(Face(np.full((64, 64, 3), 90, np.uint8), points, f"{i}.jpg", "test", ("full",)))
     return path
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
-    """A run whose student is an untrained network of 32 px."""
-    torch.manual_seed(0)
-    net = LandmarkNet(Architecture("resnet10t", "coordinate", points=5, size=32))
-    save(net, About(FIVE, scale=1.25, detector=BoxTransform()), tmp_path / "run" / "student" / "model.safetensors")
-    return tmp_path / "run"
 
 
 def call(*arguments: object) -> str:
@@ -72,14 +62,15 @@ def test_what_cannot_be_measured_is_refused(run_folder: Path, pack: Path) -> Non
         call(run_folder, pack.with_name("other.parquet"))
 
 
-def test_a_model_that_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no model 'nothing'; give a run's folder.*bundled model"):
-        command.resolve("nothing")
-    with pytest.raises(ModelError, match=r"missing\.onnx"):
-        command.resolve(str(tmp_path / "missing.onnx"))
-    with pytest.raises(ModelError, match=r"has no student/model\.safetensors; facekd distill writes one"):
-        command.resolve(str(tmp_path))
-    (tmp_path / "tough").mkdir()
-    (tmp_path / "tough" / "model.safetensors").touch()
-    with pytest.raises(ModelError, match=r"finished stages there: tough/model\.safetensors"):
-        command.resolve(str(tmp_path))
+def test_figures_that_cannot_be_written_are_one_sentence(
+    run_folder: Path,
+    pack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["facekd", "evaluate", str(run_folder), str(pack), "--json", str(run_folder)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err.strip() == f"facekd: {run_folder} cannot be used: Is a directory"

@@ -1,3 +1,4 @@
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -109,6 +110,17 @@ def test_bootstrap_is_deterministic_and_follows_its_seed() -> None:
     values = np.random.default_rng(2).random(40)
     assert metrics.bootstrap_interval(values, seed=3) == metrics.bootstrap_interval(values, seed=3)
     assert metrics.bootstrap_interval(values, seed=3) != metrics.bootstrap_interval(values, seed=4)
+
+
+def test_bootstrap_of_many_faces_is_drawn_in_parts() -> None:
+    values = np.random.default_rng(4).gamma(2.0, 0.02, 5000)
+    drawn = np.random.default_rng(0).integers(5000, size=(1000, 5000), dtype=np.int32)
+    at_once = np.quantile(values[drawn].mean(axis=-1), [0.025, 0.975])
+    tracemalloc.start()
+    assert metrics.bootstrap_interval(values) == tuple(at_once)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6  # 60e6 for all at once
 
 
 def test_pairing_removes_what_faces_share() -> None:

@@ -174,12 +174,29 @@ def test_a_failed_report_leaves_the_earlier_one(
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["r"]
 
 
-def test_bad_input_is_refused(results: list[Result], pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "files", [["report.json"], ["report.json", "thesis.tex"], ["index.html", "report.json", "thesis.tex"]]
+)
+def test_a_folder_that_is_no_report_is_kept(results: list[Result], tmp_path: Path, files: list[str]) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").touch()
+    for name in files:
+        (tmp_path / "mine" / name).touch()
     with pytest.raises(InputError, match="not a report"):
         report.write(tmp_path / "mine", results)
-    assert (tmp_path / "mine" / "thesis.tex").exists()
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(files)
+
+
+@pytest.mark.usefixtures("quick_page")
+def test_the_folder_may_be_the_one_we_are_in(
+    results: list[Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "r").mkdir()
+    monkeypatch.chdir(tmp_path / "r")
+    report.write(".", results)
+    assert (tmp_path / "r" / "report.json").is_file()
+
+
+def test_bad_input_is_refused(results: list[Result], pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one"):
         report.write(tmp_path / "r", [])
     with pytest.raises(InputError, match="a name for each model"):

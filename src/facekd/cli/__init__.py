@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 
 import typer
 
@@ -34,14 +36,21 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; an error of the user's becomes one sentence on stderr and exit code 1."""
+    """Run the command line; an error of the user's or the system's becomes one sentence on stderr and exit code 1."""
+    warnings.filterwarnings("ignore", module="PIL")  # of damage that it can read past
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a minus sign is no reason to fail where a console lacks it
     try:
         build()()
     except FacekdError as error:
-        typer.secho(f"facekd: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
+        sentence = str(error)
+    except OSError as error:
+        place = error.filename2 or error.filename  # of a renaming, the user knows the new name
+        sentence = f"{place} cannot be used: {error.strerror}" if place else str(error)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("facekd"):
             raise
-        typer.secho(f"facekd: this command needs '{error.name}'; pip install 'facekd[train]'", fg="red", err=True)
-        sys.exit(1)
+        sentence = f"this command needs '{error.name}'; pip install 'facekd[train]'"
+    typer.secho(f"facekd: {sentence}", fg=typer.colors.RED, err=True)
+    sys.exit(1)

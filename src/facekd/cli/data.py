@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from facekd.errors import InputError
+from facekd.files import write_text
 
 if TYPE_CHECKING:
     from facekd.data.pack import Pack
@@ -34,8 +35,8 @@ def prepare(
     quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),
     jobs: int | None = typer.Option(None, help="Processes; default one per core."),
     strict: bool = typer.Option(False, help="Stop at the first problem instead of leaving that face out."),
-    count: int = typer.Option(2000, help="synthetic: how many faces."),
-    seed: int = typer.Option(0, help="synthetic: the same seed gives the same faces."),
+    count: int = typer.Option(2000, min=1, help="synthetic: how many faces."),
+    seed: int = typer.Option(0, min=0, help="synthetic: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
     from rich.console import Console
@@ -103,13 +104,13 @@ def inspect(
             save(
                 folder / f"{_file_name(finding.kind)}.jpg", label_sheet(opened, finding.faces[:faces], finding.details)
             )
-    soft = _soft_sheet(opened, faces // 2, variance)
+    soft = _soft_sheet(opened, max(1, faces // 2), variance)
     if soft is not None:
         save(folder / "soft.jpg", soft)
     report = numbers | {
         "findings": [{"kind": f.kind, "text": f.text, "faces": [str(opened.names[i]) for i in f.faces]} for f in found]
     }
-    (folder / "inspect.json").write_text(json.dumps(report, indent=1))
+    write_text(folder / "inspect.json", json.dumps(report, indent=1))
     _print(opened, numbers)
     for finding in found:
         typer.echo(f"look at: {finding.text}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facekd.cli.models import demo, load, models
+from facekd.cli.models import demo, load, models, resolve
 from facekd.cli.track import track
 from facekd.errors import InputError, nearest
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from facekd.runtime.results import Journal
 
 FORMATS = ("json", "jsonl", "csv", "pts")
+_JOURNAL = "facekd.jsonl"
 _DRAWN = ".landmarks.jpg"
+_FACE = re.compile(r"\.face\d+$")  # a .pts file of another face than the first ends so, and no photo's name does
 _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
@@ -50,9 +55,13 @@ def detect(
 ) -> None:
     """Find faces and their landmarks in photos.
 
-    A bad photo is reported and the rest go on; the exit code is then 1. The same command again skips what is done.
+    A bad photo is reported and the rest go on; the exit code is then 1. The same command again skips what is done, and
+    writes no file again unless its photo has changed. Drawings (*.landmarks.jpg) are not looked at.
     """
+    import numpy as np
+
     from facekd import markup as markups
+    from facekd.runtime.card import sha256
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.results import Journal
@@ -63,19 +72,25 @@ def detect(
         raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
-    network = load(model, threads, provider)
+    weights = resolve(model)
+    network = load(weights, threads, provider)
     target = markups.get(markup) if markup else network.markup
+    markups.convert(np.zeros((network.markup.count, 2)), network.markup, target)  # what cannot be is told at once
     landmarker = Landmarker(network, YuNet(min_score, small_faces=small_faces))
-    jobs = list(_jobs(photos))
+    names = _names(out / _JOURNAL) if out is not None else {}
+    jobs = list(_jobs(photos, names))
+    if not jobs:
+        raise InputError(f"{' '.join(photos)} holds only drawings (*{_DRAWN}); give the photos they were made from")
     with ExitStack() as stack:
         journal = None
         if out is not None:
+            _refuse_strangers(out, [job.name for job in jobs if job.name and not job.seen])
             settings = {"model": model, "markup": target.name, "small_faces": small_faces, "min_score": min_score}
-            settings["sha256"] = getattr(getattr(network, "card", None), "sha256", None)
-            journal = Journal(out / "facekd.jsonl", settings)
+            journal = Journal(out / _JOURNAL, settings | {"network": sha256(weights)})
             stack.callback(journal.close)
         try:
-            failed = _write(_records(jobs, landmarker, target, journal), len(jobs), target, out, format, draw)
+            records = _records(jobs, landmarker, target, out, journal)
+            failed = _write(records, len(jobs), target, out, format, draw)
         except KeyboardInterrupt:
             typer.echo("facekd: stopped; the same command goes on from here", err=True)
             raise typer.Exit(_INTERRUPTED) from None
@@ -93,19 +108,36 @@ def _is_model(argument: str) -> bool:
 
 @dataclass(frozen=True)
 class _Job:
-    """A photo to look at, the name of its results, and why there is none to look at."""
+    """A photo to look at, the name of its results, whether an earlier run gave it, and why there is none to look at."""
 
     path: Path
     name: str = ""
+    seen: bool = False
     error: str = ""
 
 
-def _jobs(arguments: list[str]) -> Iterator[_Job]:
-    """Yield each photo once, in the order given; names keep a folder's structure and never clash."""
-    from facekd.runtime.images import photo_paths
+def _names(journal: Path) -> dict[str, str]:
+    """Return the names of results by photo, as far as earlier runs gave them."""
+    names: dict[str, str] = {}
+    if journal.exists():
+        for line in journal.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+                names[record["photo"]] = record["name"]
+            except (ValueError, KeyError, TypeError):  # the settings, half a line, or what `Journal` will refuse
+                continue
+    return names
+
+
+def _jobs(arguments: list[str], known: dict[str, str]) -> Iterator[_Job]:
+    """Yield each photo once, in the order given; names keep a folder's structure and never clash.
+
+    known: names by photo that earlier runs gave; they stay.
+    """
+    from facekd.images import photo_paths
 
     paths: set[Path] = set()
-    names: set[str] = set()
+    taken = {name.casefold() for name in known.values()}  # A.jpg and a.png are one name where case does not count
     for argument in arguments:
         try:
             found = photo_paths(argument)
@@ -116,18 +148,42 @@ def _jobs(arguments: list[str]) -> Iterator[_Job]:
             if path in paths or path.name.endswith(_DRAWN):
                 continue
             below = path.relative_to(argument) if Path(argument).is_dir() else Path(path.name)
-            name = stem = str(below.with_suffix(""))
-            for count in range(2, len(names) + 3):
-                if name not in names:
-                    break
-                name = f"{stem}-{count}"
+            name = known.get(str(path)) or _free(str(below.with_suffix("")), taken)
             paths.add(path)
-            names.add(name)
-            yield _Job(path, name)
+            taken.add(name.casefold())
+            yield _Job(path, name, str(path) in known)
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """Return the first of stem, stem-2, stem-3, ... that no photo has and that no second face could have."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name.casefold() not in taken and not _FACE.search(name.casefold()))
+
+
+def _pts(out: Path, name: str, index: int) -> Path:
+    """Return the .pts file of a photo's face, the faces counted from 0 here and from 1 in the file's name."""
+    return out / (f"{name}.face{index + 1}.pts" if index else f"{name}.pts")
+
+
+def _results(out: Path, name: str) -> list[Path]:
+    """Return the files there are of a photo's results, in any format."""
+    first = filter(os.path.exists, (out / f"{name}.json", out / f"{name}{_DRAWN}", _pts(out, name, 0)))
+    more = itertools.takewhile(os.path.exists, (_pts(out, name, index) for index in itertools.count(1)))
+    return [*first, *more]
+
+
+def _refuse_strangers(out: Path, names: list[str]) -> None:
+    """Raise if files are there already that would hold the results of photos new to the folder's journal."""
+    strangers = [path for name in names for path in _results(out, name)]
+    if not (out / _JOURNAL).exists():
+        strangers += filter(os.path.exists, (out / "landmarks.jsonl", out / "landmarks.csv"))
+    if strangers:
+        known = "is there already, and not known as a result of this command"
+        raise InputError(f"{strangers[0]} {known}; choose another folder for --out")
 
 
 def _records(
-    jobs: list[_Job], landmarker: Landmarker, target: MarkUp, journal: Journal | None
+    jobs: list[_Job], landmarker: Landmarker, target: MarkUp, out: Path | None, journal: Journal | None
 ) -> Iterator[tuple[_Job, dict[str, Any]]]:
     """Yield what is known of each photo, in order; only what the journal lacks is computed."""
     known = {job.path for job in jobs if job.error or (journal and job.path in journal)}
@@ -136,7 +192,7 @@ def _records(
         if job.error:
             yield job, {"photo": str(job.path), "error": job.error}
         elif journal and job.path in known:
-            yield job, journal[job.path]
+            yield job, {key: value for key, value in journal[job.path].items() if key != "name"}
         else:
             faces = next(found)
             if isinstance(faces, InputError):
@@ -144,8 +200,10 @@ def _records(
                 continue
             values = [face.convert(target).to_dict() for face in faces]
             record = {"photo": str(job.path), "markup": target.name, "faces": values}
-            if journal:
-                journal.add(job.path, record)
+            if out is not None and journal:
+                for path in _results(out, job.name) if job.seen else ():  # of the photo before it changed
+                    path.unlink()
+                journal.add(job.path, {"name": job.name, **record})
             yield job, record
 
 
@@ -195,21 +253,21 @@ def _write(
 
 
 def _write_files(job: _Job, record: dict[str, Any], target: MarkUp, out: Path, format: str, draw: bool) -> None:
-    """Write the files that belong to one photo."""
+    """Write the files that belong to one photo and are not there yet."""
     from facekd.data.pts import write_pts
-    from facekd.files import atomic
+    from facekd.files import atomic, write_text
 
-    if format == "json":
-        with atomic(out / f"{job.name}.json") as temporary:
-            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    values, picture = out / f"{job.name}.json", out / f"{job.name}{_DRAWN}"
+    if format == "json" and not values.exists():
+        write_text(values, json.dumps(record) + "\n")
     for index, face in enumerate(record["faces"] if format == "pts" else ()):
-        write_pts(out / (f"{job.name}_{index}.pts" if index else f"{job.name}.pts"), face["points"])
-    picture = out / f"{job.name}{_DRAWN}"
+        if not (points := _pts(out, job.name, index)).exists():
+            write_pts(points, face["points"])
     if draw and not picture.exists():
         from PIL import Image
 
+        from facekd.images import read_image
         from facekd.runtime.drawing import draw as drawn
-        from facekd.runtime.images import read_image
         from facekd.runtime.landmarker import Face
 
         faces = [Face.from_dict(face, target) for face in record["faces"]]

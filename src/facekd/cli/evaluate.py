@@ -1,53 +1,18 @@
-"""`facekd evaluate`, and finding the model that a user names."""
+"""`facekd evaluate`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from facekd.errors import ModelError
-
-if TYPE_CHECKING:
-    from facekd.runtime.model import Predictor
+from facekd.cli.models import load, resolve
 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module to the application."""
     app.command()(evaluate)
-
-
-def resolve(model: str) -> Predictor:
-    """Return the network a user names.
-
-    Args:
-        model: a run's folder (its student), a .safetensors checkpoint, an .onnx file, or a bundled model's name.
-
-    Raises:
-        ModelError: nothing there has that name, or the file cannot be used.
-    """
-    from facekd.runtime.model import OnnxModel, bundled
-
-    path = Path(model)
-    if model in bundled() or path.suffix == ".onnx":
-        return OnnxModel(model)
-    checkpoint = path / "student" / "model.safetensors" if path.is_dir() else path
-    if checkpoint.suffix == ".safetensors" and checkpoint.is_file():
-        import torch
-
-        from facekd.distill.networks import TorchModel
-
-        return TorchModel.load(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
-    if path.is_dir():
-        others = [str(found.relative_to(path)) for found in sorted(path.glob("*/model.safetensors"))]
-        there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
-        raise ModelError(f"the folder {model} has no student/model.safetensors; {there}")
-    raise ModelError(
-        f"no model '{model}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
-        f"({', '.join(bundled()) or 'none in this build'})"
-    )
 
 
 def _shown(path: Path) -> str:
@@ -72,11 +37,11 @@ def evaluate(
 
     from facekd.data.pack import Pack
     from facekd.evaluate import protocol, tables
-    from facekd.files import atomic
+    from facekd.files import write_text
     from facekd.runtime.detector import YuNet
 
     faces = Pack.open(pack).select(split)
-    predictor = resolve(model)
+    predictor = load(resolve(model))
     detect = YuNet().detect if boxes == "detector" else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))
@@ -99,8 +64,7 @@ def evaluate(
         table.add_row(*(cell.replace(" [", "\n[") for cell in line))  # intervals beneath: it fits 80 columns
     Console().print(table)
     if out:
-        with atomic(out) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
     if report:
         from facekd.evaluate.report import write
 

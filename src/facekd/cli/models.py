@@ -9,19 +9,73 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facekd.errors import FacekdError
+from facekd.errors import FacekdError, ModelError
 
 if TYPE_CHECKING:
     from facekd.runtime.model import Predictor
 
 
-def load(model: str, threads: int | None = None, providers: list[str] | None = None) -> Predictor:
-    """Return the network a user names: a bundled one (default facekd-68), an .onnx file, a run or a checkpoint."""
-    from facekd.cli.evaluate import resolve
-    from facekd.runtime.model import DEFAULT, OnnxModel, bundled
+def resolve(model: str) -> Path:
+    """Return the file of the network a user names.
 
-    model = model or DEFAULT
-    return OnnxModel(model, threads, providers) if model in bundled() or model.endswith(".onnx") else resolve(model)
+    Args:
+        model: an .onnx file, a .safetensors checkpoint, a run's folder (its student), or else a bundled model's name;
+            "" is the default one.
+
+    Raises:
+        ModelError: nothing there has that name.
+    """
+    from facekd.runtime import model as runtime
+
+    if not model:
+        return runtime.resolve(runtime.DEFAULT)
+    path = Path(model)
+    file = path / "student" / "model.safetensors" if path.is_dir() else path
+    if file.suffix in (".onnx", ".safetensors") and file.is_file():
+        return file
+    unfinished = (path / "recipe.yaml").is_file()  # a run, even without a student, is what its name means
+    if model in runtime.bundled() and not unfinished:
+        return runtime.resolve(model)
+    if path.is_dir():
+        others = [str(found.relative_to(path)) for found in sorted(path.glob("*/model.safetensors"))]
+        there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
+        raise ModelError(f"the folder {model} has no student/model.safetensors; {there}")
+    raise ModelError(
+        f"no model '{model}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
+        f"({', '.join(runtime.bundled()) or 'none in this build'})"
+    )
+
+
+def load(file: Path, threads: int | None = None, providers: list[str] | None = None) -> Predictor:
+    """Return the network of a file that `resolve` found.
+
+    Args:
+        file: an .onnx file or a .safetensors checkpoint.
+        threads: CPU threads of the network; None: all cores.
+        providers: where it runs, first choice first; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
+
+    Raises:
+        ModelError: the file cannot be used, or not there.
+    """
+    if file.suffix == ".onnx":
+        from facekd.runtime.model import OnnxModel
+
+        return OnnxModel(file, threads, providers)
+    import torch
+
+    from facekd.distill.networks import TorchModel
+
+    available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
+    wanted = providers or available
+    for name in wanted:
+        if name not in available:
+            raise ModelError(
+                f"a checkpoint cannot run on '{name}' (torch has {', '.join(available)}); facekd export makes an .onnx "
+                "file of it for other providers"
+            )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchModel.load(file, device=wanted[0])
 
 
 def models() -> None:
@@ -70,21 +124,20 @@ def demo(
     """Find the landmarks of a sample picture with six synthetic faces."""
     from PIL import Image
 
-    from facekd.files import atomic
+    from facekd.files import atomic, write_text
+    from facekd.images import read_image
     from facekd.runtime.drawing import draw
-    from facekd.runtime.images import read_image
     from facekd.runtime.landmarker import Landmarker
 
     sample = Path(__file__).parents[1] / "models" / "sample.jpg"
-    photo, landmarker = read_image(sample), Landmarker(load(model))
+    photo, landmarker = read_image(sample), Landmarker(load(resolve(model)))
     landmarker.detect(photo)  # the first call also allocates
     start = time.perf_counter()
     faces = landmarker.detect(photo)
     took = time.perf_counter() - start
     with atomic(out / "sample.landmarks.jpg") as temporary:
         Image.fromarray(draw(photo, faces)).save(temporary, quality=92)
-    with atomic(out / "sample.json") as temporary:
-        temporary.write_text(json.dumps([face.to_dict() for face in faces]) + "\n", encoding="utf-8")
+    write_text(out / "sample.json", json.dumps([face.to_dict() for face in faces]) + "\n")
     typer.echo(f"{len(faces)} faces in {took * 1e3:.0f} ms; {out / 'sample.landmarks.jpg'} shows them")
     for face in faces:
         pose = f", yaw {face.pose.yaw:.0f}, pitch {face.pose.pitch:.0f}, roll {face.pose.roll:.0f}" if face.pose else ""

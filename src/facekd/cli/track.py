@@ -41,7 +41,7 @@ def track(
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    from facekd.cli.models import load
+    from facekd.cli.models import load, resolve
     from facekd.files import atomic
     from facekd.runtime.detector import YuNet
     from facekd.runtime.drawing import draw
@@ -53,20 +53,22 @@ def track(
 
     if format not in FORMATS:
         raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
-    landmarker = Landmarker(load(model, threads, provider), YuNet(min_score, size=640))
+    name = f"camera{source}" if source.isdigit() else Path(source).stem or "stream"
+    table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4"
+    for path in (table, film) if video else (table,):
+        if path.exists():
+            raise InputError(f"{path} is there already; move it away or choose another folder with --out")
+    landmarker = Landmarker(load(resolve(model), threads, provider), YuNet(min_score, size=640))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
     opened = Video(source)
-    name = f"camera{source}" if source.isdigit() else Path(source).stem or "stream"
     count, ids, start = 0, set(), time.perf_counter()
     with ExitStack() as stack:
-        lines = stack.enter_context(
-            open(stack.enter_context(atomic(out / f"{name}.{format}")), "w", encoding="utf-8", newline="\n")
-        )
+        lines = stack.enter_context(open(stack.enter_context(atomic(table)), "w", encoding="utf-8", newline="\n"))
         if format == "csv":
             lines.write(csv_header(landmarker.model.markup, "frame", "time", "id"))
         if video:
-            path = stack.enter_context(atomic(out / f"{name}.mp4"))
-            pictures = stack.enter_context(closing(VideoWriter(path, opened.fps, opened.size)))
+            temporary = stack.enter_context(atomic(film))
+            pictures = stack.enter_context(closing(VideoWriter(temporary, opened.fps, opened.size)))
         for seconds, frame, faces in _followed(opened, tracker, frames):
             values = [{"id": each.id, **each.face.to_dict()} for each in faces]
             ids |= {each.id for each in faces}

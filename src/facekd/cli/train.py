@@ -39,9 +39,12 @@ def distill(
     folder = run(settings, Pack.open(data), out, accelerator, Pack.open(unlabelled) if unlabelled else None)
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
         return
-    results = json.loads((folder / "evaluation.json").read_text())["results"]
-    typer.echo(markdown_table(results))
-    typer.echo(f"\nReport: {folder / 'report' / 'index.html'}\nStudent: {folder / 'student' / 'model.safetensors'}")
+    if (folder / "evaluation.json").is_file():
+        typer.echo(markdown_table(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["results"]))
+        typer.echo(f"\nReport: {folder / 'report' / 'index.html'}")
+    else:
+        typer.echo(f"{data} has no faces in its test split: nothing was measured")
+    typer.echo(f"Student: {folder / 'student' / 'model.safetensors'}")
 
 
 def export(
@@ -80,7 +83,7 @@ def _figures(run: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     figures: dict[str, object] = {}
-    for result in json.loads(path.read_text())["results"]:
+    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
         if result["model"] == "student":
             name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
             key = f"nme_{result['normaliser']}"
@@ -111,7 +114,7 @@ def study(
     records = studies.run(
         plan, Pack.open(data), out, changes=changes, unlabelled=more, jobs=jobs, accelerator=accelerator
     )
-    typer.echo((out / "study.md").read_text())
+    typer.echo((out / "study.md").read_text(encoding="utf-8"))
     failed = [record for record in records if "error" in record]
     for record in failed:
         typer.echo(f"not run: {record['row']}, seed {record['seed']}: {record['error']}", err=True)

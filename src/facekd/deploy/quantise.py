@@ -23,6 +23,7 @@ from facekd.runtime.model import OnnxModel
 
 _CALIBRATION = 256  # faces
 _BATCH = 16
+_LAST = "/net/head/out/"  # a spatial head's last convolution, as the exporter calls it
 
 
 def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) -> np.ndarray:
@@ -36,8 +37,8 @@ def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) 
 def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     """Write an int8 form of an exported network, with its card.
 
-    Convolutions only, and not the last: its outputs are heatmaps, offsets and spreads in one, of three scales. That one
-    and all that follows stay float32.
+    Convolutions only, and not a spatial head's last: its outputs are heatmaps, offsets and spreads, which are of three
+    scales. That one, the layer whose outputs are coordinates and all that follows stay float32.
 
     Args:
         path: an .onnx file that `facekd export` wrote.
@@ -55,14 +56,14 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)  # it fails on open batches
-        convolutions = [node.name for node in onnx.load(str(prepared)).graph.node if node.op_type == "Conv"]
+        last = [node.name for node in onnx.load(str(prepared)).graph.node if node.name.startswith(_LAST)]
         quantize_static(
             str(prepared),
             str(temporary),
             _Frames(frames),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=convolutions[-1:],
+            nodes_to_exclude=last,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facekd.files import atomic
+from facekd.files import write_text
 
 
 class Journal:
@@ -35,8 +35,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.records))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         self._progress = Progress(
             TextColumn(f"[bold]{title:>9}"),
@@ -97,7 +96,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

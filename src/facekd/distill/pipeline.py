@@ -25,7 +25,7 @@ from facekd.distill.recipe import Recipe, Stage
 from facekd.distill.run import Run
 from facekd.errors import InputError, RecipeError
 from facekd.evaluate import report
-from facekd.files import atomic
+from facekd.files import write_text
 
 
 def distill(
@@ -69,14 +69,13 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
     for name, text in mine.items():
         path = folder / name
         if not path.is_file():
-            with atomic(path) as temporary:
-                temporary.write_text(text)
+            write_text(path, text)
             continue
-        if path.read_text() == text:
+        if path.read_text(encoding="utf-8") == text:
             continue
         if name == "pack.json":
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
-        before, now = _flat(yaml.safe_load(path.read_text())), _flat(yaml.safe_load(text))
+        before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
         changed = [
             f"{key} was {before.get(key)}, is {now.get(key)}" for key in now | before if before.get(key) != now.get(key)
         ]
@@ -99,15 +98,16 @@ def _evaluate(run: Run) -> None:
         return
     by_network = [run.evaluate(name) for name in run.recipe.stages]
     results = [result for of_kind in zip(*by_network, strict=True) for result in of_kind]  # all of one kind of boxes
-    stages = {name: json.loads((run.home(name) / "summary.json").read_text()) for name in run.recipe.stages}
+    stages = {
+        name: json.loads((run.home(name) / "summary.json").read_text(encoding="utf-8")) for name in run.recipe.stages
+    }
     record = {
         "recipe": run.recipe.published(),
         "facekd": __version__,
         "stages": stages,
         "results": [result.to_json() for result in results],
     }
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1))
+    write_text(path, json.dumps(record, indent=1))
     report.write(
         run.folder / "report",
         results,

@@ -40,7 +40,7 @@ from facekd.errors import InputError, RecipeError
 from facekd.evaluate import protocol
 from facekd.evaluate.metrics import inter_ocular
 from facekd.evaluate.protocol import Result
-from facekd.files import atomic
+from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_matrix, invert, tight_box, warp
 from facekd.markup import convert, convertible
 from facekd.runtime.card import sha256
@@ -125,9 +125,8 @@ class Run:
         about = self._about(name)
         about = about if self.learn_val else self._tuned(held_out, about, name)
         if self.first:
-            parameters, macs = networks.cost(net)
-            with atomic(self.home(name) / "summary.json") as temporary:
-                temporary.write_text(json.dumps(summary | {"parameters": parameters, "macs": macs}, indent=1))
+            summary["parameters"], summary["macs"] = networks.cost(net)
+            write_text(self.home(name) / "summary.json", json.dumps(summary, indent=1))
             networks.save(net, about, self.model(name))
             (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
         self.fabric.barrier()
@@ -169,7 +168,7 @@ class Run:
                 learn_val=own.learn_val,
             )
             nets.append(networks.load(run.network(name))[0])
-            summaries.append(json.loads((run.home(name) / "summary.json").read_text()))
+            summaries.append(json.loads((run.home(name) / "summary.json").read_text(encoding="utf-8")))
         net = _mean(nets).to(self.fabric.device)
         held_out = _mean([each for each, own in zip(nets, copies, strict=True) if not own.learn_val])
         held_out.to(self.fabric.device)
@@ -379,11 +378,10 @@ class Run:
         def fitted() -> None:
             if not path.is_file():
                 record = fit_detector(self.pack.select("train"))
-                with atomic(path) as temporary:
-                    temporary.write_text(json.dumps(record, indent=1))
+                write_text(path, json.dumps(record, indent=1))
 
         self._once(path, fitted)
-        transform = json.loads(path.read_text())["transform"]
+        transform = json.loads(path.read_text(encoding="utf-8"))["transform"]
         return BoxTransform.from_dict(transform) if transform else None
 
 

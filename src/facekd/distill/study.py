@@ -37,7 +37,7 @@ from facekd.distill.recipe import Recipe
 from facekd.distill.run import Run
 from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.evaluate import comparison
-from facekd.files import atomic
+from facekd.files import write_text
 
 _WAIT = 0.5  # seconds between two looks at what other processes do
 
@@ -117,10 +117,9 @@ class Site:
 
 def _claim(folder: Path, pack: Pack) -> None:
     stamp, text = folder / "pack.json", json.dumps({"sha256": pack.meta["sha256"]})
-    if stamp.is_file() and stamp.read_text() != text:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") != text:
         raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
-    with atomic(stamp) as temporary:
-        temporary.write_text(text)
+    write_text(stamp, text)
 
 
 def _work(wanted: list[Entry], site: Site, show: Callable[[], object]) -> None:
@@ -179,8 +178,7 @@ def _failed(home: Path) -> bool:
 
 
 def _fail(home: Path, why: str) -> None:
-    with atomic(home / "error.txt") as temporary:
-        temporary.write_text(f"{why}\n")
+    write_text(home / "error.txt", f"{why}\n")
 
 
 def _train(run: Run, network: str, home: Path) -> None:
@@ -195,8 +193,7 @@ def _train(run: Run, network: str, home: Path) -> None:
         result.to_json() | {"errors": [round(float(e), 6) if np.isfinite(e) else None for e in result.errors]}
         for result in results
     ]
-    with atomic(home / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(figures))
+    write_text(home / "evaluation.json", json.dumps(figures))
 
 
 def _work_together(wanted: list[Entry], site: Site, jobs: int, show: Callable[[], object]) -> None:
@@ -246,7 +243,7 @@ def _worker(
 
 
 def _last_line(path: Path) -> list[str]:
-    return path.read_text().splitlines()[-1:] if path.is_file() else []
+    return path.read_text(encoding="utf-8").splitlines()[-1:] if path.is_file() else []
 
 
 def _write(study: Study, wanted: list[Entry], site: Site) -> list[dict[str, Any]]:
@@ -255,8 +252,7 @@ def _write(study: Study, wanted: list[Entry], site: Site) -> list[dict[str, Any]
     rows = study.names
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
-        with atomic(site.folder / "runs" / f"{slug(record['row'])}-{record['seed']}.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
+        write_text(site.folder / "runs" / f"{slug(record['row'])}-{record['seed']}.json", json.dumps(record, indent=1))
     comparison.write(site.folder, records, len(wanted), title=study.title or study.name, reference=study.reference)
     return records
 
@@ -274,10 +270,10 @@ def _record(entry: Entry, site: Site) -> dict[str, Any]:
         "recipe": entry.recipe.published(),
     }
     if _failed(home):
-        return record | {"error": (home / "error.txt").read_text().strip()}
+        return record | {"error": (home / "error.txt").read_text(encoding="utf-8").strip()}
     return record | {
         "machine": f"{os.cpu_count()} cores",
-        "summary": json.loads((home / "summary.json").read_text()),
+        "summary": json.loads((home / "summary.json").read_text(encoding="utf-8")),
         "curve": journal.curve(home / "log.jsonl"),
-        "results": json.loads((home / "evaluation.json").read_text()),
+        "results": json.loads((home / "evaluation.json").read_text(encoding="utf-8")),
     }

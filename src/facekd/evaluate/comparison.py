@@ -16,7 +16,7 @@ import numpy as np
 
 from facekd.evaluate import plots
 from facekd.evaluate.tables import BOX_NAMES, NORMALISER_NAMES, number
-from facekd.files import atomic
+from facekd.files import write_text
 
 Record = Mapping[str, Any]
 _CED_LIMIT = 0.10
@@ -63,13 +63,10 @@ def write(folder: Path, records: Sequence[Record], wanted: int, *, title: str, r
     done = [record for record in records if "error" not in record]
     lines = summarise(records, reference)
     for name, svg in plot(lines, done).items():
-        with atomic(folder / name) as temporary:
-            temporary.write_text(svg)
-    with atomic(folder / "study.json") as temporary:
-        temporary.write_text(json.dumps([asdict(line) for line in lines], indent=1))
-    with atomic(folder / "study.md") as temporary:
-        state = f"{len(done)} of {wanted} runs are done."
-        temporary.write_text(f"# {title}\n\n{state}\n\n{sections(lines, done, reference)}")
+        write_text(folder / name, svg)
+    write_text(folder / "study.json", json.dumps([asdict(line) for line in lines], indent=1))
+    state = f"{len(done)} of {wanted} runs are done."
+    write_text(folder / "study.md", f"# {title}\n\n{state}\n\n{sections(lines, done, reference)}")
     return folder / "study.md"
 
 

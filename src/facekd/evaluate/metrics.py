@@ -16,6 +16,7 @@ from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
 Statistic = Callable[..., np.ndarray]  # like np.mean: statistic(values (..., n), axis=-1) -> (...)
+_DRAWN = 2**18  # values drawn at once for the bootstrap; it bounds the memory, and they fit in the cache
 
 
 def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -91,8 +92,11 @@ def bootstrap_interval(
     same seed and n draw the same sets, so figures of one test set are resampled together.
     """
     values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)), dtype=np.int32)
-    low, high = np.quantile(statistic(values[drawn], axis=-1), [(1 - level) / 2, (1 + level) / 2])
+    rng, rows, figures = np.random.default_rng(seed), max(1, _DRAWN // len(values)), []
+    for start in range(0, samples, rows):
+        drawn = rng.integers(len(values), size=(min(rows, samples - start), len(values)), dtype=np.int32)
+        figures.append(statistic(values[drawn], axis=-1))
+    low, high = np.quantile(np.concatenate(figures), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

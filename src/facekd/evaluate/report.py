@@ -20,6 +20,8 @@ from facekd.evaluate.metrics import ContourError, contour_errors, normalisers, p
 from facekd.evaluate.protocol import Result
 from facekd.evaluate.tables import BOX_NAMES
 
+_PAGE = {"index.html", "report.json"}  # with faces/ all of a report: a folder that holds more is not ours to replace
+
 
 def write(
     folder: str | Path,
@@ -125,7 +127,9 @@ def _plain(content: page.Content) -> dict[str, Any]:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder` that takes its place when the block ends without an error."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "report.json").is_file()):
+    folder = folder.resolve()  # "." has no name to put a folder beside
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.is_file() or (there and not _PAGE <= there <= _PAGE | {"faces"}):
         raise InputError(f"{folder} holds something that is not a report: choose another folder for the report")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""Finding the network that a user names, and using it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_student import write_student
+
+import facekd
+from facekd.cli import main
+from facekd.cli.models import load, resolve
+from facekd.errors import ModelError
+from facekd.runtime.model import DEFAULT, bundled
+
+SAMPLE = Path(facekd.__file__).parent / "models" / "sample.jpg"
+
+
+def test_a_path_goes_before_a_bundled_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve(DEFAULT) == bundled()[DEFAULT]
+    (tmp_path / DEFAULT).mkdir()
+    assert resolve(DEFAULT) == bundled()[DEFAULT]  # a folder of something else
+    (tmp_path / DEFAULT / "recipe.yaml").touch()
+    with pytest.raises(ModelError, match=r"has no student/model\.safetensors"):
+        resolve(DEFAULT)
+    write_student(tmp_path / DEFAULT)
+    assert resolve(DEFAULT) == Path(DEFAULT, "student", "model.safetensors")
+    assert resolve("") == bundled()[DEFAULT]  # no one named the folder
+
+
+def test_a_model_that_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a run's folder.*bundled model"):
+        resolve("nothing")
+    with pytest.raises(ModelError, match=r"missing\.onnx"):
+        resolve(str(tmp_path / "missing.onnx"))
+    with pytest.raises(ModelError, match=r"has no student/model\.safetensors; facekd distill writes one"):
+        resolve(str(tmp_path))
+    (tmp_path / "tough").mkdir()
+    (tmp_path / "tough" / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=r"finished stages there: tough/model\.safetensors"):
+        resolve(str(tmp_path))
+
+
+def test_a_checkpoint_runs_where_it_is_told_to(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = resolve(str(run_folder))
+    assert load(file, threads=3, providers=["cpu"]).markup.count == 5 and told == [3]
+    for providers in (["cuda"], ["cpu", "nonsense"]):
+        with pytest.raises(ModelError, match=f"cannot run on '{providers[-1]}' \\(torch has cpu\\)"):
+            load(file, providers=providers)
+
+
+def test_results_of_a_student_before_it_was_trained_again_are_not_mixed_in(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def detect() -> int:
+        options = ["-m", str(run_folder), "--out", str(tmp_path / "out"), "--threads", str(torch.get_num_threads())]
+        monkeypatch.setattr(sys, "argv", ["facekd", "detect", str(SAMPLE), *options])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0)
+
+    assert detect() == 0 and detect() == 0
+    assert len(json.loads((tmp_path / "out" / "sample.json").read_text())["faces"]) == 6
+    write_student(run_folder, seed=1)
+    assert detect() == 1 and "choose another folder" in capsys.readouterr().err
