@@ -75,9 +75,11 @@ def alone(svg: str) -> str:
     return svg.replace("<svg ", '<svg style="background:#fff;color:#222" ', 1)
 
 
-def _legend(axes: Axes) -> None:
-    """Name the models within the plot."""
-    axes.legend(frameon=False, fontsize="small", labelcolor=_INK)
+def _legend(figure: Figure) -> None:
+    """Name the models beside the plot, where they cover no line."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(1.6 * width, height)
+    figure.legend(loc="outside right center", frameon=False, fontsize="small", labelcolor=_INK)
 
 
 def ced_plot(
@@ -86,14 +88,14 @@ def ced_plot(
     """Draw the cumulative error curves of several models on one set of faces, up to an error of `limit`.
 
     `errors` are (n,) fractions by model, infinite where a face was missed. `name` is unique on the page. legend: name
-    the models within the plot.
+    the models beside the plot.
     """
     figure, (axes,) = _figure(4.6, 3.2)
     at = np.linspace(0, limit, 400)
     for model, values in errors.items():
         axes.plot(100 * at, 100 * ced(values, at), linewidth=1.8, label=model, **_line(styles[model]))
     if legend:
-        _legend(axes)
+        _legend(figure)
     axes.set(xlim=(0, 100 * limit), ylim=(0, 101), xlabel="error of a face, %", ylabel="faces up to this error, %")
     return _svg(figure, name)
 
@@ -125,15 +127,15 @@ def curve_plot(
 ) -> str:
     """Draw a training curve of each model: epochs and values, on a logarithmic axis when all values are positive.
 
-    legend: name the models within the plot.
+    legend: name the models beside the plot.
     """
     figure, (axes,) = _figure(4.6, 3.0)
     for model, (epochs, values) in curves.items():
         axes.plot(epochs, values, linewidth=1.5, label=model, **_line(styles[model]))
     if legend:
-        _legend(axes)
+        _legend(figure)
     if all(value > 0 for _, values in curves.values() for value in values):
-        axes.set_yscale("log", subs=(2, 5))
+        axes.set_yscale("log", subs=(1.5, 2, 3, 4, 5, 7))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="epoch", ylabel=label)
