@@ -118,3 +118,16 @@ def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) 
     other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
     with pytest.raises(InputError, match="another pack"):
         study.run(plan.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
+
+
+def test_figures_asked_for_in_another_way_are_measured_anew(done: Path, tiny_pack: Pack) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
+    teacher = plan.load(write_study(done, rows=[{"name": "teacher", "network": "tough"}]))
+    for samples in (200, 300):
+        study.run(teacher, tiny_pack, done / "out", changes={"evaluation.bootstrap": samples}, accelerator="cpu")
+    home = done / "out" / "networks" / records(done)["teacher-0"]["id"]
+    figures = {path.name: path.read_text() for path in home.glob("evaluation-truth-*.json")}
+    assert sorted(figures) == [f"evaluation-truth-{samples}.json" for samples in (100, 200, 300)]
+    assert len(set(figures.values())) == 3  # other resamples, other intervals
+    assert json.loads(figures["evaluation-truth-300.json"]) == records(done)["teacher-0"]["results"]
+    assert before == {path: path.stat().st_mtime_ns for path in before}

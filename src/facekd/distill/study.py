@@ -1,6 +1,6 @@
 """A study: one table of networks from a grid of recipes. What two rows have in common is trained once.
 
-    STUDY/networks/<id>/       a network, its log, its figures: `facekd.distill.run`, evaluation.json, predicted.npy
+    STUDY/networks/<id>/       a network as `facekd.distill.run` leaves it; evaluation-*.json, predicted.npy
     STUDY/runs/<row>-<seed>.json   one record per row and seed: recipe, network, figures, curve
     STUDY/study.md  *.svg      tables and plots (`facekd.evaluate.comparison`) of what is done, from the records alone
     STUDY/cache/               decoded frames, the teachers' views; may be deleted when no study is running
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -129,9 +130,9 @@ def _work(wanted: list[Entry], site: Site, show: Callable[[], object]) -> None:
         for recipe, network in _networks(wanted, site):
             home = site.home(recipe, network)
             before = [site.home(recipe, other) for other in recipe.needs(network)]
-            if _finished(home):
+            if _finished(home, recipe):
                 continue
-            if not all(map(_finished, before)):
+            if not all(_finished(other, recipe) for other in before):
                 waiting = True
                 continue
             home.mkdir(parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ def _work(wanted: list[Entry], site: Site, show: Callable[[], object]) -> None:
                 continue
             try:
                 with FileLock(home / "lock", timeout=0):
-                    if not _finished(home):
+                    if not _finished(home, recipe):
                         _train(site.run(recipe), network, home)
                         show()
                         break  # from the top: what was waiting for this comes first
@@ -153,11 +154,11 @@ def _work(wanted: list[Entry], site: Site, show: Callable[[], object]) -> None:
 
 
 def _networks(wanted: list[Entry], site: Site) -> list[tuple[Recipe, str]]:
-    """Return each network once, after those it needs: its recipe and its name."""
-    found: dict[str, tuple[Recipe, str]] = {}
+    """Return each network once for each way it is measured, after those it needs: its recipe and its name."""
+    found: dict[Path, tuple[Recipe, str]] = {}
 
     def visit(recipe: Recipe, network: str) -> None:
-        own = site.identity(recipe, network)
+        own = _figures(site.home(recipe, network), recipe)
         if own in found:
             return
         for other in recipe.needs(network):
@@ -169,8 +170,14 @@ def _networks(wanted: list[Entry], site: Site) -> list[tuple[Recipe, str]]:
     return list(found.values())
 
 
-def _finished(home: Path) -> bool:
-    return (home / "evaluation.json").is_file() or _failed(home)
+def _figures(home: Path, recipe: Recipe) -> Path:
+    """Return the file of a network's figures; it says how they were measured, which the network's id does not."""
+    how = recipe.evaluation
+    return home / f"evaluation-{'-'.join(how.boxes)}-{how.bootstrap}.json"
+
+
+def _finished(home: Path, recipe: Recipe) -> bool:
+    return _figures(home, recipe).is_file() or _failed(home)
 
 
 def _failed(home: Path) -> bool:
@@ -193,12 +200,12 @@ def _train(run: Run, network: str, home: Path) -> None:
         result.to_json() | {"errors": [round(float(e), 6) if np.isfinite(e) else None for e in result.errors]}
         for result in results
     ]
-    write_text(home / "evaluation.json", json.dumps(figures))
+    write_text(_figures(home, run.recipe), json.dumps(figures))
 
 
 def _work_together(wanted: list[Entry], site: Site, jobs: int, show: Callable[[], object]) -> None:
     """Let several processes work on the folder, and show how far they are."""
-    homes = [site.home(recipe, name) for recipe, name in _networks(wanted, site)]
+    networks = [(site.home(recipe, name), recipe) for recipe, name in _networks(wanted, site)]
     logs = [site.folder / f"worker-{k}.log" for k in range(1, jobs + 1)]
     context = multiprocessing.get_context("spawn")
     packs = (site.pack.path, site.unlabelled.path if site.unlabelled else None)
@@ -210,18 +217,18 @@ def _work_together(wanted: list[Entry], site: Site, jobs: int, show: Callable[[]
         worker.start()
     columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
-        shown, task = -1, bar.add_task("", total=len(homes))
+        shown, task = -1, bar.add_task("", total=len(networks))
         while any(worker.is_alive() for worker in workers):
-            done = sum(map(_finished, homes))
+            done = sum(itertools.starmap(_finished, networks))
             if done != shown:
                 bar.update(task, completed=done)
                 show()
                 shown = done
             time.sleep(_WAIT)
-        bar.update(task, completed=sum(map(_finished, homes)))
+        bar.update(task, completed=sum(itertools.starmap(_finished, networks)))
     for worker in workers:
         worker.join()
-    if not all(map(_finished, homes)):
+    if not all(itertools.starmap(_finished, networks)):
         last = [line for log in logs for line in _last_line(log)]
         raise TrainingError(f"a worker of the study stopped ({'; '.join(last)}); {site.folder}/worker-*.log say more")
 
@@ -248,7 +255,9 @@ def _last_line(path: Path) -> list[str]:
 
 def _write(study: Study, wanted: list[Entry], site: Site) -> list[dict[str, Any]]:
     """Write the records of what is done, the table and the plots; return the records, in the study's order."""
-    records = [_record(entry, site) for entry in wanted if _finished(site.home(entry.recipe, entry.network))]
+    records = [
+        _record(entry, site) for entry in wanted if _finished(site.home(entry.recipe, entry.network), entry.recipe)
+    ]
     rows = study.names
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
@@ -275,5 +284,5 @@ def _record(entry: Entry, site: Site) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores",
         "summary": json.loads((home / "summary.json").read_text(encoding="utf-8")),
         "curve": journal.curve(home / "log.jsonl"),
-        "results": json.loads((home / "evaluation.json").read_text(encoding="utf-8")),
+        "results": json.loads(_figures(home, entry.recipe).read_text(encoding="utf-8")),
     }
