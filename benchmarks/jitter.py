@@ -170,15 +170,17 @@ def table(result: dict[str, Any]) -> str:
         f"`{result['command']}`, model {result['model']}.",
         "Motion: mean distance of a point from frame to frame, in % of the face's larger side; in the still and the",
         "pan what the picture itself moved is taken off, so that all of it is error",
-        f"(noise of {NOISE:.0f} grey levels, pan of {SPEED} px per frame).",
-        "Lag: behind the picture (pan) or behind the unfiltered points (real videos). Shown: frames with a face.",
+        f"(noise of {NOISE:.0f} grey levels, pan of {SPEED} px per frame); in the real videos, named by their files,",
+        "the face moves, and that is part of it.",
+        "Lag: behind the picture (pan) or behind the unfiltered points (real videos). Shown: share of the frames with",
+        "landmarks; in some videos a face leaves or comes.",
         "",
         "| video | | motion | lag | shown | ids |",
         "|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         motion = "" if row["motion"] is None else f"{row['motion']:.3f} %"
-        lag = "" if row["lag_ms"] is None else f"{row['lag_ms']:.0f} ms"
+        lag = "" if row["lag_ms"] is None else f"{round(row['lag_ms'])} ms"
         lines.append(f"| {row['video']} | {row['mode']} | {motion} | {lag} | {row['shown']:.0f} % | {row['ids']} |")
     return "\n".join([*lines, ""])
 
