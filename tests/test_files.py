@@ -34,6 +34,13 @@ def test_a_folder_is_not_a_file_to_write(tmp_path: Path) -> None:
         assert caught.value.filename == str(path)
 
 
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 250}.json"
+    with atomic(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
 def test_a_text_is_the_same_on_every_system(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "a.md", "\N{MINUS SIGN}1\n")
     assert (tmp_path / "new" / "a.md").read_bytes() == b"\xe2\x88\x921\n"

@@ -122,3 +122,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("m", MARKUPS.values(), ids=lambda m: m.name)
 def test_to_dict_and_back(m: MarkUp) -> None:
     assert MarkUp.from_dict(m.to_dict()) == m
+
+
+def test_a_mark_up_of_ones_own_does_not_take_anothers_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("{name: ibug68, count: 5}")
+    with pytest.raises(InputError, match="'ibug68' is another mark-up's name"):
+        markup.get(path)
+    path.write_text("{name: mine, count: -3}")
+    with pytest.raises(InputError, match="'mine' has count -3"):
+        markup.get(path)
+    path.write_text("{name: mine, count: 5}")
+    assert not markup.get(path).mirrors and IBUG68.mirrors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, and rename it to `path` once the block ends without an error.
 
     The temporary name keeps the suffix (libraries choose formats by it) and carries the process id, so that two
-    processes do not write into each other's file. On an error it is removed and `path` stays as it was.
+    processes do not write into each other's file; a long one is cut, so that it fits too. On an error it is removed
+    and `path` stays as it was.
 
     Raises OSError where nothing can be written, at once if `path` is a folder.
     """
@@ -22,7 +24,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    digest = f"{zlib.crc32(os.fsencode(target.name)):08x}"
+    temporary = target.with_name(f".{target.stem[:40]}.{digest}.{os.getpid()}{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)

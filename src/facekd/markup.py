@@ -62,6 +62,11 @@ class MarkUp:
         """Return plain values for JSON or YAML; `from_dict` reads them back."""
         return asdict(self)
 
+    @property
+    def mirrors(self) -> bool:
+        """Return whether it says what points become in a mirrored photo; without pairs nobody can know."""
+        return self.mirror != tuple(range(self.count))
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MarkUp:
         """Read what `to_dict` wrote, or a user's YAML, where mirror may list only the pairs [[0, 16], [1, 15], ...].
@@ -75,6 +80,8 @@ class MarkUp:
                 raise InputError(f"mark-up: unknown key '{key}'; {nearest(key, allowed)}")
         try:
             name, count = str(values["name"]), int(values["count"])
+            if count < 1:
+                raise InputError(f"mark-up '{name}' has count {count}; give the number of its points")
             mirror = values.get("mirror", ())
             if any(isinstance(item, list | tuple) for item in mirror):
                 mirror = _permutation(count, mirror)
@@ -227,7 +234,10 @@ def get(name: str | Path) -> MarkUp:
         raise InputError(f"mark-up {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"mark-up {path} must hold keys and values (name, count, mirror, contours, ...)")
-    return MarkUp.from_dict(values)
+    own = MarkUp.from_dict(values)
+    if own.name in MARKUPS and own != MARKUPS[own.name]:
+        raise InputError(f"mark-up {path}: '{own.name}' is another mark-up's name; give it one of its own")
+    return own
 
 
 # Each target point is the mean of a group of source points.

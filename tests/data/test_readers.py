@@ -273,3 +273,12 @@ def test_folder_without_labels_says_what_it_expected(tmp_path: Path, files: tupl
         (tmp_path / name).write_text("a.png,1,2")
     with pytest.raises(InputError, match=r"a \.pts file beside each photo, or one CSV"):
         list(folder.read(tmp_path))
+
+
+def test_one_photo_has_one_name_and_test_folders_are_the_test_set(tmp_path: Path) -> None:
+    names = ["a.jpg", "./a.jpg", "./test/b.jpg", "Test/c.jpg", "2026/test/d.jpg", "latest/e.jpg", "test.jpg"]
+    (tmp_path / "points.csv").write_text("".join(f"{name},1,2,3,4\n" for name in names))
+    found = {face.name: face.split for face in folder.read(tmp_path) if isinstance(face, Annotation)}
+    assert list(found)[:3] == ["a.jpg", "a.jpg#2", "test/b.jpg"]
+    assert found["a.jpg"] == found["a.jpg#2"]
+    assert {name for name, split in found.items() if split == "test"} == {"test/b.jpg", "Test/c.jpg", "2026/test/d.jpg"}

@@ -9,7 +9,7 @@ import torch
 from facekd.distill.augment import Augmenter, normalise, to_pixels
 from facekd.distill.recipe import Augment, Input
 from facekd.geometry import apply, crop_matrix, tight_box, warp
-from facekd.markup import IBUG68
+from facekd.markup import FIVE, IBUG68, MarkUp
 
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "tint": 0, "blur": 0, "noise": 0, "cutout": 0}
 FRAME = Input(size=96, scale=1.5)
@@ -120,3 +120,11 @@ def test_normalised_coordinates() -> None:
     points = torch.tensor([[-0.5, -0.5], [111.5, 111.5], [223.5, 223.5]])
     torch.testing.assert_close(normalise(points, 224), torch.tensor([[-0.5, -0.5], [0, 0], [0.5, 0.5]]))
     torch.testing.assert_close(to_pixels(normalise(points, 224), 224), points)
+
+
+def test_without_mirror_pairs_no_view_is_mirrored() -> None:
+    """Nobody knows which point of a mirrored face is which."""
+    for markup, some in ((FIVE, True), (MarkUp("own", 5, tuple(range(5)), ()), False)):
+        views = Augmenter(Augment(), Input(size=32), markup)
+        boxes, faces = np.tile([0.0, 0, 10, 10], (40, 1)), np.arange(40)
+        assert views._matrices(boxes, views._draws(faces, 0))[1].any() == some

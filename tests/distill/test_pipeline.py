@@ -275,6 +275,7 @@ def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp
         ("baseline", {"loss": "l3"}, "loss 'l3'"),
         ("baseline", {"loss": "wing", "loss_options": {"betta": 1}}, "betta"),
         ("baseline", {"backbone": "mobilnetv2_035"}, "mobilnetv2_035"),
+        ("baseline", {"weights": "no/such.safetensors"}, "there is no file no/such.safetensors"),
     ],
 )
 def test_what_no_training_can_mend_is_said_before_any(
@@ -284,6 +285,28 @@ def test_what_no_training_can_mend_is_said_before_any(
     with pytest.raises((RecipeError, ModelError), match=message):
         distill(settings, tiny_pack, tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_networks_that_were_not_begun_can_be_mended(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(net: Any, weights: str, setting: str) -> None:
+        if setting == "student.weights":
+            raise ModelError("no internet")
+
+    values = {"name": "x", "precision": "32", "input": {"size": 32}, "evaluation": {"bootstrap": 100}}
+    stages = {"baseline": STAGE | {"epochs": 1}, "student": STAGE | {"epochs": 1}}
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match="no internet"):
+        patch.setattr(networks, "load_backbone", offline)
+        distill(recipe.parse(values | stages, "x"), tiny_pack, tmp_path, accelerator="cpu")
+    trained = (tmp_path / "baseline" / "model.safetensors").read_bytes()
+    with pytest.raises(RecipeError, match=r"baseline\.lr was 0\.001, is 0\.5"):
+        wrong = {"baseline": stages["baseline"] | {"lr": 0.5}, "student": stages["student"]}
+        distill(recipe.parse(values | wrong, "x"), tiny_pack, tmp_path, accelerator="cpu")
+    stages["student"]["lr"] = 2e-3
+    distill(recipe.parse(values | stages, "x"), tiny_pack, tmp_path, accelerator="cpu")
+    assert (tmp_path / "baseline" / "model.safetensors").read_bytes() == trained
+    assert recipe.load(tmp_path / "recipe.yaml").student.lr == 2e-3
 
 
 def test_an_accelerator_that_is_not_there_is_one_sentence(tiny_pack: Pack, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def detect(
         journal = None
         if out is not None:
             _refuse_strangers(out, [job.name for job in jobs if job.name and not job.seen])
-            settings = {"model": model, "markup": target.name, "small_faces": small_faces, "min_score": min_score}
+            settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score}
             journal = Journal(out / _JOURNAL, settings | {"network": sha256(weights)})
             stack.callback(journal.close)
         try:
@@ -227,7 +227,7 @@ def _write(
         lines = sys.stdout
         if out is not None and format in ("jsonl", "csv"):
             temporary = stack.enter_context(atomic(out / f"landmarks.{format}"))
-            lines = stack.enter_context(open(temporary, "w", encoding="utf-8", newline="\n"))
+            lines = stack.enter_context(open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n"))
         if format == "csv":
             lines.write(csv_header(target, "photo"))
         shown = progress(

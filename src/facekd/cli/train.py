@@ -65,7 +65,13 @@ def export(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
-    made = ModelCard.load(out).made_with
+    card = ModelCard.load(out)
+    if card.detector is None:
+        typer.echo(
+            "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
+            "found: detect will take them as they are; give Landmarker a box_transform of your own (BoxTransform.fit)"
+        )
+    made = card.made_with
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
     if int8:
         from facekd.data.pack import Pack

@@ -1,13 +1,14 @@
 """Your own photos: a folder, at any depth, with a `.pts` file beside each photo, or with one CSV of all faces.
 
 The CSV has the columns image,x0,y0,x1,y1,... with paths relative to the folder and pixels counted from 0 (`.pts` files
-count from 1); a photo with several faces has several rows. Photos below a folder `test/` are the test set; of the
-others one in ten validates.
+count from 1); a photo with several faces has several rows. Photos below a folder `test/`, at any depth, are the test
+set; of the others one in ten validates.
 """
 
 from __future__ import annotations
 
 import csv
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -31,7 +32,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
 
 
 def _annotation(source: Path, name: str, points: np.ndarray, face: int = 1) -> Annotation:
-    test = name.startswith("test/")
+    test = any(part.lower() == "test" for part in name.split("/")[:-1])
     return Annotation(
         name=name if face == 1 else f"{name}#{face}",
         load=partial(read_image, source / name),  # upright: people label what their viewer shows
@@ -58,6 +59,7 @@ def _read_csv(source: Path, table: Path) -> Iterator[Annotation | Problem]:
         for number, (name, *values) in enumerate((row for row in csv.reader(file) if row), 1):
             if number == 1 and name == "image":  # the heading
                 continue
+            name = posixpath.normpath(name)  # ./a.jpg is a.jpg: one photo has one name, and goes one way
             faces[name] += 1
             try:
                 points = np.array([value or "nan" for value in values], np.float64).reshape(-1, 2)

@@ -54,7 +54,7 @@ class Augmenter:
     Args:
         settings: how much views vary; None: views do not vary, as in evaluation.
         frame: size of the network's input, and how much of the face's surroundings it holds.
-        markup: gives the mirror pairs.
+        markup: gives the mirror pairs; without any no view is mirrored.
         seed: with face and view, all that randomness depends on.
         device: where the work is done.
     """
@@ -64,7 +64,7 @@ class Augmenter:
     ) -> None:
         self.settings, self.frame, self.seed = settings, frame, seed
         self.device = torch.device(device)
-        self.mirror = torch.tensor(markup.mirror, device=self.device)
+        self.mirror, self._mirrors = torch.tensor(markup.mirror, device=self.device), markup.mirrors
         axis = torch.arange(frame.size, dtype=torch.float32, device=self.device)
         self._grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(1, -1, 2)
         generator = torch.Generator().manual_seed(seed)
@@ -115,7 +115,7 @@ class Augmenter:
             angle = np.radians(s.rotation) * _both_ways(next(draw))
             zoom = zoom * np.exp(s.scale * _both_ways(next(draw)))
             shift = size * s.shift * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
-            mirrored = next(draw) < (0.5 if s.mirror else 0)
+            mirrored = next(draw) < (0.5 if s.mirror and self._mirrors else 0)
         sign = np.where(mirrored, -1.0, 1.0)
         cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
         linear = np.stack([np.stack([cos * sign, -sin], -1), np.stack([sin * sign, cos], -1)], -2)

@@ -20,10 +20,11 @@ import yaml
 from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.distill import journal, networks, parallel
+from facekd.distill import recipe as recipes
 from facekd.distill.objective import Objective
-from facekd.distill.recipe import Recipe, Stage
+from facekd.distill.recipe import STAGES, Recipe, Stage
 from facekd.distill.run import Run
-from facekd.errors import InputError, RecipeError
+from facekd.errors import InputError, ModelError, RecipeError
 from facekd.evaluate import report
 from facekd.files import write_text
 
@@ -47,6 +48,8 @@ def distill(
     for stage in map(recipe.stage, recipe.stages):  # what can be said now is not said when others are trained
         Objective(stage)
         networks.check_backbone(stage.backbone)
+        if stage.weights not in ("none", "timm", *STAGES) and not Path(stage.weights).is_file():
+            raise ModelError(f"there is no file {stage.weights} with weights for {stage.backbone}; mend its path")
     fabric = parallel.fabric(recipe.precision, accelerator)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
@@ -61,7 +64,10 @@ def distill(
 
 
 def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
-    """Write down what the run is made of, or check that it is what the folder was made of."""
+    """Write down what the run is made of, or check that it is what the folder was made of.
+
+    Settings of networks that were not begun may change: what was wrong with them can be mended.
+    """
     made_of = {"sha256": pack.meta["sha256"]}
     if unlabelled:
         made_of["unlabelled"] = unlabelled.meta["sha256"]
@@ -75,6 +81,9 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
             continue
         if name == "pack.json":
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+        if _still_holds(path, recipe):
+            write_text(path, text)
+            continue
         before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
         changed = [
             f"{key} was {before.get(key)}, is {now.get(key)}" for key in now | before if before.get(key) != now.get(key)
@@ -82,6 +91,18 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
         raise RecipeError(
             f"{folder} was begun with other settings ({'; '.join(changed[:3])}); give those or another --out"
         )
+
+
+def _still_holds(path: Path, recipe: Recipe) -> bool:
+    """Return whether all that a run's folder holds so far is what another recipe would have made, too."""
+    if (path.parent / "evaluation.json").is_file():
+        return False
+    before = recipes.load(path)
+    begun = [name for name in STAGES if (path.parent / name).exists()]
+    return all(
+        name in before.stages and name in recipe.stages and before.identity(name) == recipe.identity(name)
+        for name in begun
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

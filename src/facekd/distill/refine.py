@@ -103,10 +103,12 @@ def errors(said: Tensor, truth: Tensor, ratio: Tensor, mirror: Tensor) -> tuple[
 
     ratio: (n, N) how many times as unsure as usual the network was; the covariance is what is left when that is 1.
     """
-    own = (said - truth).double()
-    both = torch.cat([own, own[:, mirror] * own.new_tensor([-1, 1])])
+    both = (said - truth).double()
+    if not torch.equal(mirror, torch.arange(len(mirror))):  # a mark-up without pairs says nothing of mirrored faces
+        both = torch.cat([both, both[:, mirror] * both.new_tensor([-1, 1])])
+        ratio = torch.cat([ratio, ratio[:, mirror]])
     bias = _BIAS * both.mean(0)
-    usual = ((both - bias) / torch.cat([ratio, ratio[:, mirror]])[..., None]).flatten(1)
+    usual = ((both - bias) / ratio[..., None]).flatten(1)
     spread = usual.T @ usual / len(usual)
     return (spread + spread.diag().diag()) / 2, bias.flatten()
 

@@ -287,7 +287,8 @@ class Run:
         """Return a network's teachers, asked as the recipe says; train, size, views: what the network sees."""
         stage = self.recipe.stage(student)
         moved = self.recipe.teaching.mode == "moved"
-        mirror = torch.tensor(self.pack.markup.mirror) if self.recipe.teaching.mirror else None
+        markup = self.pack.markup
+        mirror = torch.tensor(markup.mirror) if self.recipe.teaching.mirror and markup.mirrors else None
         teachers: dict[str, Says] = {}
         for name in stage.teachings:
             net = networks.load(self.model(name))[0].requires_grad_(False).to(self.fabric.device)
