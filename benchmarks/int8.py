@@ -112,8 +112,8 @@ def page(result: dict[str, Any]) -> str:
         f"int8 adds {mean:.3f} to the NME on {subsets[0]} (95 % bootstrap interval over the images: {low:.3f} to "
         f"{high:.3f}).",
         "",
-        "Time of the network per face, crop in memory (where other work shares the machine, ratios of one run and the next",
-        "differ by up to 0.2):",
+        "Time of the network per face, crop in memory (where other work shares the machine, ratios of one run and",
+        "the next differ by up to 0.2):",
         "",
         "| threads | faces per call | float32 | int8 | int8 / float32 |",
         "|---|---|---|---|---|",
