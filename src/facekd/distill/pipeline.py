@@ -45,11 +45,12 @@ def distill(
         TrainingError: a loss is no longer a number.
     """
     folder = Path(folder)
-    for stage in map(recipe.stage, recipe.stages):  # what can be said now is not said when others are trained
+    for name in recipe.stages:  # what can be said now is not said when others are trained
+        stage = recipe.stage(name)
         Objective(stage)
         networks.check_backbone(stage.backbone)
         if stage.weights not in ("none", "timm", *STAGES) and not Path(stage.weights).is_file():
-            raise ModelError(f"there is no file {stage.weights} with weights for {stage.backbone}; mend its path")
+            raise ModelError(f"there is no file {stage.weights}; mend its path: --set {name}.weights=FILE")
     fabric = parallel.fabric(recipe.precision, accelerator)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)

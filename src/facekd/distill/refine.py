@@ -98,13 +98,14 @@ def refinement(shapes: Tensor, noise: Tensor, bias: Tensor, typical: Tensor) -> 
     return Refinement(*(value.float().contiguous() for value in tensors))
 
 
-def errors(said: Tensor, truth: Tensor, ratio: Tensor, mirror: Tensor) -> tuple[Tensor, Tensor]:
+def errors(said: Tensor, truth: Tensor, ratio: Tensor, mirror: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return covariance (2N, 2N) and mean (2N,) of the errors of faces (n, N, 2) and of their mirror images, shrunk.
 
     ratio: (n, N) how many times as unsure as usual the network was; the covariance is what is left when that is 1.
+    mirror: (N,) what each point is in the mirrored face; None: nobody knows, and only faces as they are count.
     """
     both = (said - truth).double()
-    if not torch.equal(mirror, torch.arange(len(mirror))):  # a mark-up without pairs says nothing of mirrored faces
+    if mirror is not None:
         both = torch.cat([both, both[:, mirror] * both.new_tensor([-1, 1])])
         ratio = torch.cat([ratio, ratio[:, mirror]])
     bias = _BIAS * both.mean(0)
@@ -118,7 +119,7 @@ def fit(
     said: Tensor,
     log_sigma: Tensor | None,
     truth: Tensor,
-    mirror: Tensor,
+    mirror: Tensor | None,
     error: Callable[[Tensor, Tensor], Tensor],
 ) -> Refinement | None:
     """Return the refinement that is best on faces the network was not trained on, or None if none is clearly good.
@@ -127,7 +128,7 @@ def fit(
         shapes: (m, N, 2) of training views, normalised.
         said, log_sigma, truth: (n, N, 2), (n, N) or None, (n, N, 2) of the validation faces: what the network says of
             them, and the labels.
-        mirror: (N,) the points' mirror pairs, which err alike.
+        mirror: (N,) the points' mirror pairs, which err alike; None: there are none.
         error: the error (n,) of landmarks (n, N, 2) beside the truth (n, N, 2).
     """
     if len(said) < _FACES or len(shapes) <= 2 * said.shape[1]:

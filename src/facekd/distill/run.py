@@ -92,6 +92,12 @@ class Run:
         """Return the faces to test on."""
         return self.pack.select("test")
 
+    @property
+    def mirror(self) -> torch.Tensor | None:
+        """Return what each point (N,) is in a mirrored face; None where the mark-up does not say."""
+        markup = self.pack.markup
+        return torch.tensor(markup.mirror) if markup.mirrors else None
+
     def model(self, name: str) -> Path:
         """Return where a network lies once it is done."""
         return self.home(name) / MODEL
@@ -287,8 +293,7 @@ class Run:
         """Return a network's teachers, asked as the recipe says; train, size, views: what the network sees."""
         stage = self.recipe.stage(student)
         moved = self.recipe.teaching.mode == "moved"
-        markup = self.pack.markup
-        mirror = torch.tensor(markup.mirror) if self.recipe.teaching.mirror and markup.mirrors else None
+        mirror = self.mirror if self.recipe.teaching.mirror else None
         teachers: dict[str, Says] = {}
         for name in stage.teachings:
             net = networks.load(self.model(name))[0].requires_grad_(False).to(self.fabric.device)
@@ -365,8 +370,7 @@ class Run:
             points, rows = torch.from_numpy(train.points), np.arange(len(train))
             shapes = torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
             error = partial(face_errors, markup=self.pack.markup, size=size)
-            mirror = torch.tensor(self.pack.markup.mirror)
-            about = replace(about, refinement=refine.fit(shapes, said, log_sigma, truth, mirror, error))
+            about = replace(about, refinement=refine.fit(shapes, said, log_sigma, truth, self.mirror, error))
         if log_sigma is not None:
             distance = (about.refined(Prediction(said, log_sigma)) - truth).norm(dim=-1)
             about = replace(about, calibration=calibrate(log_sigma, distance, about.confident))

@@ -244,7 +244,11 @@ def _worker(
     threads = max(1, (os.cpu_count() or jobs) // jobs)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with (
+        log.open("a", buffering=1, encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
         pack, unlabelled = Pack.open(packs[0]), Pack.open(packs[1]) if packs[1] else None
         _work(wanted, Site(folder, pack, unlabelled, accelerator), lambda: None)
 
