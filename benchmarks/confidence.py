@@ -17,7 +17,7 @@ import numpy as np
 
 from facekd.data import w300
 from facekd.data.dataset import Annotation
-from facekd.evaluate.metrics import point_errors
+from facekd.evaluation.metrics import point_errors
 from facekd.geometry import tight_box
 from facekd.runtime.card import ModelCard
 from facekd.runtime.landmarker import Landmarker

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from facekd.data.pack import Pack
-from facekd.deploy.quantise import calibration_frames, quantise
-from facekd.evaluate import protocol
-from facekd.evaluate.metrics import paired_difference
+from facekd.evaluation import protocol
+from facekd.evaluation.metrics import paired_difference
+from facekd.exporters.int8 import calibration_frames, quantise
 from facekd.runtime.model import OnnxModel
 from runtime import processor
 

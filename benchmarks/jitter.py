@@ -38,7 +38,7 @@ _MOST_LAG = 5  # frames
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, help="a folder of real videos")
-    parser.add_argument("--photo", type=Path, default=Path(facekd.__file__).parent / "models" / "sample.jpg")
+    parser.add_argument("--photo", type=Path, default=Path(facekd.__file__).parent / "weights" / "sample.jpg")
     parser.add_argument("--model", default="facekd-68")
     parser.add_argument("--frames", type=int, default=150, help="of the still and of the pan")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from facekd.data.pack import Pack
-from facekd.evaluate import metrics
+from facekd.evaluation import metrics
 from facekd.geometry import apply, crop_matrix, upright_box, warp
 from facekd.runtime.model import OnnxModel
-from facekd.runtime.upright import LEANS, lean
+from facekd.runtime.roll import LEANS, lean
 
 ANGLES = (0, 10, 20, 30, 40, 50)
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from facekd.data import folder, w300
 from facekd.data.prepare import cores, prepare
-from facekd.data.pts import write_pts
 from facekd.markup import IBUG68
+from facekd.pts import write_pts
 
 _DIFFERENT = 16  # made-up photos; the others are copies, which cost `prepare` the same
 _UNIT = 1024**2 if sys.platform == "darwin" else 1024  # of ru_maxrss, to MiB

@@ -23,7 +23,7 @@ import numpy as np
 
 from facekd.data import w300
 from facekd.data.dataset import Annotation
-from facekd.evaluate import metrics
+from facekd.evaluation import metrics
 from facekd.geometry import iou, square, tight_box
 from facekd.markup import IBUG68
 from facekd.runtime.card import ModelCard

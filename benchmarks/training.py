@@ -4,7 +4,7 @@
 
 Per network and input size: images/s of the whole step; the share of the step spent outside the network's forward and
 backward pass and the optimiser (reading frames, augmentation, loss, clipping, moving average); and images/s with and
-without `facekd.distill.depthwise`, in turns, so that a noisy machine disturbs both alike. Frames are made up; networks
+without `facekd.networks.depthwise`, in turns, so that a noisy machine disturbs both alike. Frames are made up; networks
 have no weights.
 """
 
@@ -20,13 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facekd.distill import parallel, recipe, train
-from facekd.distill.augment import Augmenter
-from facekd.distill.depthwise import accelerate
-from facekd.distill.networks import Architecture, LandmarkNet
-from facekd.distill.objective import Objective
 from facekd.geometry import tight_box
+from facekd.losses.objective import Objective
 from facekd.markup import IBUG68
+from facekd.networks.depthwise import accelerate
+from facekd.networks.network import Architecture, LandmarkNet
+from facekd.recipes import schema as recipe
+from facekd.training import distributed as parallel
+from facekd.training import loop as train
+from facekd.training.augment import Augmenter
 
 BATCH, WARM_UP, STEPS = 32, 3, 6
 CASES = [

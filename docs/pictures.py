@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from facekd.data.pack import Pack
-from facekd.distill.networks import TorchModel
-from facekd.distill.shape import ShapeModel
+from facekd.drawing import draw
 from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, invert, square, tight_box, warp
 from facekd.markup import MarkUp
-from facekd.runtime.drawing import draw
+from facekd.networks.network import TorchModel
 from facekd.runtime.landmarker import Face, Landmarker
+from facekd.shape import ShapeModel
 
 FIGURES = Path(__file__).parent / "figures"
 CELL, COLUMNS, GAP = 200, 6, 6

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from facekd.evaluate.tables import markdown_table, with_interval
+from facekd.evaluation.tables import markdown_table, with_interval
 from facekd.files import atomic
 
 HERE = Path(__file__).parent

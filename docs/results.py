@@ -21,13 +21,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facekd.data.pack import Pack
-from facekd.distill import plan
-from facekd.evaluate import comparison
-from facekd.evaluate.faces import ends_and_middle
-from facekd.evaluate.tables import BOX_NAMES, markdown_table
+from facekd.evaluation.faces import ends_and_middle
+from facekd.evaluation.tables import BOX_NAMES, markdown_table
 from facekd.files import atomic
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import bundled
+from facekd.study import config as plan
+from facekd.study import table as comparison
 
 DOCS = Path(__file__).parent
 PAGES = {"kd-loss": "results.md", "spatial": "ablation.md", "bundled": "models.md"}

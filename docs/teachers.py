@@ -16,15 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from facekd.data.pack import Pack
-from facekd.distill.kd_loss import KDLoss
-from facekd.distill.networks import TorchModel
-from facekd.distill.pictures import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
-from facekd.distill.recipe import STAGES
-from facekd.distill.run import MODEL
-from facekd.distill.shape import ShapeModel
-from facekd.evaluate import protocol
+from facekd.evaluation import protocol
+from facekd.evaluation.shapes import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
 from facekd.geometry import apply, crop_matrix
+from facekd.losses.kd import KDLoss
 from facekd.markup import MarkUp
+from facekd.networks.network import TorchModel
+from facekd.pipeline.run import MODEL
+from facekd.recipes.schema import STAGES
+from facekd.shape import ShapeModel
 
 REGIONS = {"low influence": GREY, "negative": BLUE, "positive": ORANGE}
 

@@ -7,9 +7,12 @@ y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix M (..., 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+
+Points = TypeVar("Points", bound=Any)  # an array, or a tensor: both compute alike, and torch is not imported here
 
 # Below this scale bilinear sampling skips pixels, so that an area average has to come first.
 _SHRINKS = 0.6
@@ -108,6 +111,23 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         matrix = np.column_stack([matrix[:, :2] * step, matrix[:, :2] @ photo + matrix[:, 2]])
     frame = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return frame.reshape(size, size, *image.shape[2:])
+
+
+def normalise(points: Points, size: int) -> Points:
+    """Return frame pixels (..., 2) as coordinates that are centred and divided by the frame's size (paper: targets).
+
+    Args:
+        points: (..., 2) array or tensor, pixels of a frame.
+        size: side of the frame in pixels.
+    Returns:
+        (..., 2) of the same kind; the frame spans [-0.5, 0.5].
+    """
+    return (points - (size - 1) / 2) / size
+
+
+def to_pixels(landmarks: Points, size: int) -> Points:
+    """Return normalised coordinates (..., 2) as pixels of a frame of `size` px; undoes `normalise`."""
+    return landmarks * size + (size - 1) / 2
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_student import write_student
 
 import facekd
 from facekd.cli import main
 from facekd.cli.models import load, resolve
 from facekd.errors import ModelError
 from facekd.runtime.model import DEFAULT, bundled
+from tiny_student import write_student
 
-SAMPLE = Path(facekd.__file__).parent / "models" / "sample.jpg"
+SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
 
 
 def test_a_path_goes_before_a_bundled_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import photo, shape
 
 from facekd.data import inspect
 from facekd.data.inspect import asymmetric_points, findings, statistics
 from facekd.data.pack import Face, Pack, PackWriter
 from facekd.data.sheet import draw_labels, label_sheet, save, soft_sheet
 from facekd.markup import FIVE, IBUG68
+from layouts import photo, shape
 
 COUNT = 60
 

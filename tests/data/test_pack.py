@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from layouts import photo, shape
 
 from facekd.data.face import decode
 from facekd.data.pack import Face, Pack, PackWriter
 from facekd.errors import InputError
 from facekd.markup import FIVE, IBUG68
+from layouts import photo, shape
 
 
 def writer(path: Path, **changes: object) -> PackWriter:

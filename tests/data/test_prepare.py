@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import photo, shape, write_labelled, write_photo
 from PIL import Image
 
+import layouts
 from facekd.data import folder, w300
 from facekd.data import prepare as preparing
 from facekd.data.crop import Cropper
@@ -29,6 +28,7 @@ from facekd.data.prepare import Summary, prepare
 from facekd.errors import InputError
 from facekd.geometry import apply
 from facekd.markup import IBUG68
+from layouts import photo, shape, write_labelled, write_photo
 
 
 def annotation(i: int = 0, **changes: object) -> Annotation:

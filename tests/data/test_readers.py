@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
-from layouts import photo, shape, write_labelled, write_photo
 from PIL import Image
 
+import layouts
 from facekd.data import cofw, folder, registry, w300, wflw
 from facekd.data.dataset import Annotation, Problem, train_or_val
 from facekd.errors import InputError
 from facekd.markup import COFW29, WFLW98
+from layouts import photo, shape, write_labelled, write_photo
 
 
 def by_name(items: object) -> dict[str, Annotation | Problem]:

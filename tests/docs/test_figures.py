@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from facekd.distill.losses import KDLoss
+from facekd.losses.distance import KDLoss
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -10,9 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from facekd.evaluate import comparison
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import bundled
+from facekd.study import table as comparison
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 STUDIES = pytest.mark.parametrize("name", ["kd-loss", "spatial"])

@@ -14,7 +14,7 @@ from facekd.markup import FIVE, convertible
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import DEFAULT, bundled
 
-SAMPLE = Path(facekd.__file__).parent / "models" / "sample.jpg"
+SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
 
 
 @pytest.fixture(scope="module", params=list(bundled()))

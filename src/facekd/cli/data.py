@@ -43,9 +43,8 @@ def prepare(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from facekd import markup as markups
-    from facekd.data import registry
+    from facekd.data import registry, unlabelled
     from facekd.data.prepare import prepare as run
-    from facekd.distill import unlabelled
 
     source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
@@ -155,7 +154,7 @@ def _soft_sheet(pack: Pack, faces: int, variance: float) -> Any:
     import numpy as np
 
     from facekd.data.sheet import soft_sheet
-    from facekd.distill.shape import ShapeModel
+    from facekd.shape import ShapeModel
 
     indices = np.flatnonzero(pack.splits == "train").tolist()
     if len(indices) < 2:

@@ -254,8 +254,8 @@ def _write(
 
 def _write_files(job: _Job, record: dict[str, Any], target: MarkUp, out: Path, format: str, draw: bool) -> None:
     """Write the files that belong to one photo and are not there yet."""
-    from facekd.data.pts import write_pts
     from facekd.files import atomic, write_text
+    from facekd.pts import write_pts
 
     values, picture = out / f"{job.name}.json", out / f"{job.name}{_DRAWN}"
     if format == "json" and not values.exists():
@@ -266,8 +266,8 @@ def _write_files(job: _Job, record: dict[str, Any], target: MarkUp, out: Path, f
     if draw and not picture.exists():
         from PIL import Image
 
+        from facekd.drawing import draw as drawn
         from facekd.images import read_image
-        from facekd.runtime.drawing import draw as drawn
         from facekd.runtime.landmarker import Face
 
         faces = [Face.from_dict(face, target) for face in record["faces"]]

@@ -36,7 +36,7 @@ def evaluate(
     from rich.table import Table
 
     from facekd.data.pack import Pack
-    from facekd.evaluate import protocol, tables
+    from facekd.evaluation import protocol, tables
     from facekd.files import write_text
     from facekd.runtime.detector import YuNet
 
@@ -66,6 +66,6 @@ def evaluate(
     if out:
         write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
     if report:
-        from facekd.evaluate.report import write
+        from facekd.evaluation.report import write
 
         typer.echo(f"Report: {write(report, [result], title=title)}")

@@ -63,7 +63,7 @@ def load(file: Path, threads: int | None = None, providers: list[str] | None = N
         return OnnxModel(file, threads, providers)
     import torch
 
-    from facekd.distill.networks import TorchModel
+    from facekd.networks.network import TorchModel
 
     available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     wanted = providers or available
@@ -124,12 +124,12 @@ def demo(
     """Find the landmarks of a sample picture with six synthetic faces."""
     from PIL import Image
 
+    from facekd.drawing import draw
     from facekd.files import atomic, write_text
     from facekd.images import read_image
-    from facekd.runtime.drawing import draw
     from facekd.runtime.landmarker import Landmarker
 
-    sample = Path(__file__).parents[1] / "models" / "sample.jpg"
+    sample = Path(__file__).parents[1] / "weights" / "sample.jpg"
     photo, landmarker = read_image(sample), Landmarker(load(resolve(model)))
     landmarker.detect(photo)  # the first call also allocates
     start = time.perf_counter()

@@ -42,9 +42,9 @@ def track(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from facekd.cli.models import load, resolve
+    from facekd.drawing import draw
     from facekd.files import atomic
     from facekd.runtime.detector import YuNet
-    from facekd.runtime.drawing import draw
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.results import csv_header, csv_rows
     from facekd.runtime.smoothing import Smoothing

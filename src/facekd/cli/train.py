@@ -29,12 +29,12 @@ def distill(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
 ) -> None:
     """Train a recipe's networks: teachers, student, the student without teachers; evaluate all and write a report."""
-    from facekd.distill import recipe as recipes
+    from facekd.recipes import schema as recipes
 
     settings = recipes.load(recipe, change)  # before the heavy imports: a typing error costs no waiting
     from facekd.data.pack import Pack
-    from facekd.distill.pipeline import distill as run
-    from facekd.evaluate.tables import markdown_table
+    from facekd.evaluation.tables import markdown_table
+    from facekd.pipeline.distill import distill as run
 
     folder = run(settings, Pack.open(data), out, accelerator, Pack.open(unlabelled) if unlabelled else None)
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
@@ -54,7 +54,7 @@ def export(
     int8: Path | None = typer.Option(None, help="Also write OUT-int8.onnx, calibrated on this pack's training faces."),
 ) -> None:
     """Write a network as ONNX, checked against torch, with a model card."""
-    from facekd.deploy.export import export as write
+    from facekd.exporters.onnx import export as write
     from facekd.runtime.card import ModelCard
 
     checkpoint = run / "student" / "model.safetensors" if run.is_dir() else run
@@ -75,7 +75,7 @@ def export(
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
     if int8:
         from facekd.data.pack import Pack
-        from facekd.deploy.quantise import calibration_frames, quantise
+        from facekd.exporters.int8 import calibration_frames, quantise
         from facekd.runtime.model import OnnxModel
 
         small = out.with_name(f"{out.stem}-int8.onnx")
@@ -107,14 +107,14 @@ def study(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
     """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
-    from facekd.distill import plan as plans
-    from facekd.distill import recipe as recipes
+    from facekd.recipes import schema as recipes
+    from facekd.study import config as plans
 
     changes = recipes.pairs(change)
     plan = plans.load(study)
     plans.entries(plan, changes)  # a wrong setting is told before the heavy imports
     from facekd.data.pack import Pack
-    from facekd.distill import study as studies
+    from facekd.study import runner as studies
 
     more = Pack.open(unlabelled) if unlabelled else None
     records = studies.run(

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
-from facekd.data.pts import read_pts
 from facekd.errors import InputError
 from facekd.images import read_image
+from facekd.pts import read_pts
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:

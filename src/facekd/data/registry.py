@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from facekd.data import cofw, folder, synthetic, w300, wflw
+from facekd import synthetic
+from facekd.data import cofw, folder, w300, wflw
 from facekd.data.dataset import Dataset
 from facekd.errors import InputError, nearest
 

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
-from facekd.data.pts import read_pts
 from facekd.errors import InputError
 from facekd.images import read_image
 from facekd.markup import IBUG68
+from facekd.pts import read_pts
 
 _FOLDERS: dict[str, tuple[str, ...]] = {  # and the test subsets, none for training
     "afw": (),

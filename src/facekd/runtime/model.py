@@ -13,10 +13,10 @@ from facekd.errors import ModelError, nearest
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.card import ModelCard
-from facekd.runtime.upright import look_twice
+from facekd.runtime.roll import look_twice
 
 DEFAULT = "facekd-68"
-_BUNDLED = Path(__file__).parents[1] / "models"
+_BUNDLED = Path(__file__).parents[1] / "weights"
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -100,7 +100,7 @@ class OnnxModel:
         threads: CPU threads per call; None: as many as there are cores.
         providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names.
         batch: most crops per call of ONNX Runtime; it bounds the memory.
-        upright: look again at faces that lean, turned upright (`facekd.runtime.upright`); False: each crop once.
+        upright: look again at faces that lean, turned upright (`facekd.runtime.roll`); False: each crop once.
     Raises:
         ModelError: no such model, no card, a file that is not the one on the card, no such provider.
     """

@@ -9,8 +9,8 @@ import numpy as np
 from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.roll import lean
 from facekd.runtime.smoothing import OneEuro, Smoothing
-from facekd.runtime.upright import lean
 
 _SMOOTHING = Smoothing()
 _SAME = 0.3  # IoU above which two boxes are one face

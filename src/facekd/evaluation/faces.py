@@ -1,0 +1,65 @@
+"""Faces of a result drawn for the report: the truth beside what the model said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facekd.evaluation.protocol import Result
+from facekd.geometry import apply, crop_matrix, warp
+from facekd.markup import MarkUp
+
+TRUTH = (255, 255, 255)
+PREDICTED = (255, 140, 0)
+_SUBPIXEL = 4  # OpenCV draws at 1/16 pixel
+
+
+def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: int = 6) -> dict[str, list[int]]:
+    """Return the rows of the worst (missed faces first), the median and the best faces of errors (n,)."""
+    order = np.argsort(-errors, kind="stable").tolist()
+    worst, best = min(worst, len(order)), min(best, len(order))
+    start = max(0, (len(order) - middle) // 2)
+    return {"worst": order[:worst], "median": order[start : start + middle], "best": order[len(order) - best :][::-1]}
+
+
+def save(result: Result, folder: Path, stem: str) -> dict[str, list[dict[str, str]]]:
+    """Draw the worst, median and best faces as `<folder>/<stem>-<row>.jpg`.
+
+    Returns:
+        By group, each face's file (relative to the folder), name, and error as text.
+    """
+    groups: dict[str, list[dict[str, str]]] = {}
+    for group, rows in ends_and_middle(result.errors).items():
+        groups[group] = []
+        for row in rows:
+            file = f"{stem}-{row}.jpg"
+            bgr = cv2.cvtColor(draw(result, row), cv2.COLOR_RGB2BGR)
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
+            error = f"{100 * result.errors[row]:.2f} %" if np.isfinite(result.errors[row]) else "missed"
+            groups[group].append({"file": file, "name": str(result.pack.names[row]), "error": error})
+    return groups
+
+
+def draw(result: Result, row: int, px: int = 320, scale: float = 1.5) -> np.ndarray:
+    """Return a face (px, px, 3) uint8 RGB with its true points in white and the predicted ones, if any, in orange."""
+    pack = result.pack
+    matrix = crop_matrix(pack.boxes[row], px, scale)
+    picture = warp(pack.image(row), matrix, px)
+    picture = (picture * 0.8).astype(np.uint8)  # so that white lines stand out on bright skin
+    for points, colour in ((pack.points[row], TRUTH), (result.predicted[row], PREDICTED)):
+        if np.isfinite(points).all():
+            _draw_points(picture, apply(matrix, points), pack.markup, colour)
+    return picture
+
+
+def _draw_points(picture: np.ndarray, points: np.ndarray, markup: MarkUp, colour: Sequence[int]) -> None:
+    fixed = np.round(np.clip(points, -1e4, 1e4) * 2**_SUBPIXEL).astype(np.int32)
+    for contour in markup.contours:
+        line = fixed[list(contour.points)]
+        cv2.polylines(picture, [line], contour.closed, colour, 1, cv2.LINE_AA, _SUBPIXEL)
+    for x, y in fixed.tolist():
+        cv2.circle(picture, (x, y), 2 << _SUBPIXEL, colour, -1, cv2.LINE_AA, _SUBPIXEL)

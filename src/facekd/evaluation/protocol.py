@@ -1,0 +1,257 @@
+"""How a model meets a test set: which box cuts each face, which faces and points count, which figures come out.
+
+Boxes: "truth" cuts each face by the tight box of its true landmarks, as most papers do. "detector" cuts it by what a
+face detector finds, mapped by the model's own box transform, as a user would. A face that the detector misses counts as
+a failure in FR, AUC and CED, is left out of NME, and is counted in "missed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from facekd.data.pack import Pack
+from facekd.errors import InputError, ModelError, nearest
+from facekd.evaluation import metrics
+from facekd.geometry import apply, crop_matrix, invert, iou, square, warp
+from facekd.markup import convert, convertible
+from facekd.runtime.model import Predictor
+
+BOXES = ("truth", "detector")
+NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")
+THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
+FOUND = 0.3  # IoU with the true box above which a detection is this face
+
+Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # RGB (h, w, 3) -> boxes (k, 4), scores (k,)
+FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A model's figures on a set of faces, and what they were computed from.
+
+    Attributes:
+        model: name to show.
+        boxes: "truth" or "detector".
+        normaliser: the one that FR, AUC, CED and `errors` use; every normaliser has its NME.
+        converted_from: the model's own mark-up, where its points were converted to the pack's; else None.
+        subsets: figures in percent by subset, "full" first; the keys are those of `summarise`.
+        occlusion: the NME in percent over "visible" and over "occluded" points; None if the pack does not tell them.
+        errors: (n,) NME of each face as a fraction; infinite where the face was missed.
+        predicted: (n, N, 2) points in pixels of the stored crops; NaN where the face was missed.
+        confidence: (n, N) in [0, 1], or None if the model has none for the pack's mark-up.
+        pack: the faces.
+    """
+
+    model: str
+    boxes: str
+    normaliser: str
+    converted_from: str | None
+    subsets: dict[str, dict[str, Any]]
+    occlusion: dict[str, dict[str, Any]] | None
+    errors: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray | None
+    pack: Pack
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures in percent as plain values without NaN, ready for `json.dump` and `tables`."""
+        return {
+            "model": self.model,
+            "dataset": self.pack.meta["dataset"],
+            "split": "+".join(sorted(set(self.pack.splits.tolist()))),
+            "markup": self.pack.markup.name,
+            "converted_from": self.converted_from,
+            "boxes": self.boxes,
+            "normaliser": self.normaliser,
+            "subsets": self.subsets,
+            "occlusion": self.occlusion,
+        }
+
+
+def evaluate(
+    predictor: Predictor,
+    pack: Pack,
+    boxes: str = "truth",
+    detector: Detector | None = None,
+    *,
+    model: str = "model",
+    batch: int = 64,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Result:
+    """Run a model over every face of a pack and return its figures.
+
+    Args:
+        predictor: the model. If its mark-up is not the pack's, its points are converted (98 -> 68 -> 5).
+        pack: the faces, already selected (`pack.select("test")`).
+        boxes: "truth" or "detector".
+        detector: finds faces in a stored crop (RGB); needed for boxes="detector".
+        model: name to show.
+        batch: faces per call of the predictor.
+        bootstrap: resampled test sets behind each 95 % interval.
+        seed: of the resampling.
+        progress: called after each batch with the number of its faces.
+
+    Raises:
+        InputError: no faces, an unknown `boxes`, a missing detector, mark-ups that cannot be converted, or true
+            points that leave a normaliser zero.
+        ModelError: the model has no box transform for the detector, or gives points of another shape or NaN.
+    """
+    if not len(pack):
+        raise InputError(f"{pack.path.name} has no faces to evaluate on")
+    same = predictor.markup.name == pack.markup.name
+    if predictor.markup.count != pack.markup.count if same else not convertible(predictor.markup, pack.markup):
+        raise InputError(
+            f"model '{model}' gives {predictor.markup.count} points ({predictor.markup.name}), {pack.path.name} has "
+            f"{pack.markup.count} ({pack.markup.name}): evaluate it on a pack of its own mark-up"
+        )
+    find = _finder(predictor, pack, boxes, detector, model)
+    predicted, confidence = _predict(predictor, pack, find, model, batch, progress)
+
+    distances = _distances(pack)
+    normaliser = next(iter(distances))
+    missed = np.isnan(predicted[:, 0, 0])
+    points = metrics.point_errors(predicted, pack.points)
+    errors = {name: np.where(missed, np.inf, points.mean(axis=1) / distances[name]) for name in distances}
+
+    figures = partial(summarise, bootstrap=bootstrap, seed=seed)
+    subsets = {"full": figures(errors)}
+    for subset in dict.fromkeys(name for names in pack.subsets for name in names if name != "full"):
+        rows = np.array([subset in names for names in pack.subsets])
+        subsets[subset] = figures({name: values[rows] for name, values in errors.items()})
+    occlusion = None
+    if pack.visible is not None:
+        found = points[~missed] / distances[normaliser][~missed, None]
+        masks = {"visible": pack.visible[~missed], "occluded": ~pack.visible[~missed]}
+        occlusion = {name: _over_points(found, mask, normaliser, bootstrap, seed) for name, mask in masks.items()}
+    return Result(
+        model=model,
+        boxes=boxes,
+        normaliser=normaliser,
+        converted_from=None if same else predictor.markup.name,
+        subsets=subsets,
+        occlusion=occlusion,
+        errors=errors[normaliser],
+        predicted=predicted,
+        confidence=confidence,
+        pack=pack,
+    )
+
+
+def summarise(errors: dict[str, np.ndarray], bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return the figures of a set of faces in percent, each with its 95 % interval under `<key>_interval`.
+
+    Args:
+        errors: by normaliser, the first being the one for FR and AUC: (n,) fractions, infinite where missed.
+
+    Returns:
+        count, missed, nme_inter_ocular, nme_inter_pupil, nme_box_diagonal, fr_8, auc_8, fr_10, auc_10; a figure is None
+        where the mark-up has no such normaliser or no face was found.
+    """
+    first = next(iter(errors.values()))
+    figure = partial(_percent, bootstrap=bootstrap, seed=seed)
+    figures: dict[str, Any] = {"count": len(first), "missed": int(np.isinf(first).sum())}
+    for name in NORMALISERS:
+        values = errors.get(name, np.empty(0))
+        figures |= figure(f"nme_{name}", values[np.isfinite(values)], np.mean)
+    for threshold in THRESHOLDS:
+        percent = round(100 * threshold)
+        figures |= figure(f"fr_{percent}", first, partial(metrics.failure_rate, threshold=threshold))
+        figures |= figure(f"auc_{percent}", first, partial(metrics.auc, threshold=threshold))
+    return figures
+
+
+def _distances(pack: Pack) -> dict[str, np.ndarray]:
+    """Return the pack's normalisers; InputError with the face's name where one is zero."""
+    distances = metrics.normalisers(pack.points, pack.markup)
+    for name, distance in distances.items():
+        if not (distance > 0).all():
+            face = pack.names[int(np.argmin(distance))]
+            raise InputError(f"{face}: its true points make the normaliser {name} zero; mend the label")
+    return distances
+
+
+def _percent(
+    name: str, values: np.ndarray, statistic: metrics.Statistic, bootstrap: int, seed: int
+) -> dict[str, float | list[float] | None]:
+    """Return a statistic and its interval: the one place where fractions become percent."""
+    if not len(values):
+        return {name: None, f"{name}_interval": None}
+    interval = metrics.bootstrap_interval(values, statistic, bootstrap, seed)
+    return {
+        name: round(100 * float(statistic(values, axis=-1)), 4),
+        f"{name}_interval": [round(100 * end, 4) for end in interval],
+    }
+
+
+def _over_points(errors: np.ndarray, mask: np.ndarray, normaliser: str, bootstrap: int, seed: int) -> dict[str, Any]:
+    """Return the NME over the masked points of each face (n, N), averaged over the faces that have any."""
+    has = mask.any(axis=1)
+    per_face = np.where(mask, errors, 0.0)[has].sum(axis=1) / mask[has].sum(axis=1)
+    return {"count": int(has.sum()), "points": int(mask.sum())} | _percent(
+        f"nme_{normaliser}", per_face, np.mean, bootstrap, seed
+    )
+
+
+def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | None, model: str) -> FindBox:
+    """Return the function that gives each face its box under the chosen protocol."""
+    if boxes not in BOXES:
+        raise InputError(f"unknown boxes '{boxes}'; {nearest(boxes, BOXES)}")
+    if boxes == "truth":
+        return lambda row, _: pack.boxes[row]
+    if detector is None:
+        raise InputError("boxes='detector' needs a detector: pass facekd.runtime.detector.YuNet().detect or your own")
+    transform = predictor.detector
+    if transform is None:
+        raise ModelError(f"model '{model}' has no transform for detector boxes: evaluate it with boxes='truth'")
+
+    def find(row: int, image: np.ndarray) -> np.ndarray | None:
+        detected, _ = detector(image)
+        if not len(detected):
+            return None
+        candidates = transform.apply(detected)
+        overlap = iou(candidates, square(pack.boxes[row]))
+        best = int(np.argmax(overlap))
+        return candidates[best] if overlap[best] > FOUND else None
+
+    return find
+
+
+def _predict(
+    predictor: Predictor,
+    pack: Pack,
+    find: FindBox,
+    model: str,
+    batch: int,
+    progress: Callable[[int], object] | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return points (n, N, 2) in stored-crop pixels, NaN where no box was found, and confidence (n, N) or None."""
+    size, markup = predictor.size, predictor.markup
+    predicted = np.full(pack.points.shape, np.nan)
+    confidences = np.full(pack.points.shape[:2], np.nan)
+    start = 0
+    for images in pack.images(batch):
+        boxes = {row: box for row, image in enumerate(images, start) if (box := find(row, image)) is not None}
+        if boxes:
+            rows = list(boxes)
+            matrices = crop_matrix(np.stack(list(boxes.values())), size, predictor.scale)
+            frames = [warp(images[row - start], matrix, size) for row, matrix in zip(rows, matrices, strict=True)]
+            points, confidence = predictor(np.stack(frames))
+            if points.shape != (len(rows), markup.count, 2):
+                raise ModelError(f"model '{model}' gave points {points.shape} for {len(rows)} faces of {markup.name}")
+            wrong = ~np.isfinite(points).all(axis=(1, 2))
+            if wrong.any():
+                raise ModelError(f"model '{model}' gave points that are not numbers for {pack.names[rows][wrong][0]}")
+            predicted[rows] = apply(invert(matrices), convert(points, markup, pack.markup))
+            if confidence is not None and markup.name == pack.markup.name:
+                confidences[rows] = confidence
+        start += len(images)
+        if progress:
+            progress(len(images))
+    return predicted, None if np.isnan(confidences).all() else confidences

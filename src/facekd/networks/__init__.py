@@ -1,0 +1,1 @@
+"""Teachers and students: backbones under landmark heads, and the files they are kept in."""

@@ -1,0 +1,126 @@
+"""Heads: from a backbone's features to landmarks. A new head is a function here and one line in HEADS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from facekd.networks.network import Architecture
+
+Output = tuple[Tensor, Tensor | None, Tensor | None]
+_PYRAMID = 128  # channels of the pyramid
+_FIRST_LOG_SIGMA = -3.5  # about 3 % of the frame: where an untrained point's error starts
+
+
+class Coordinates(nn.Module):
+    """The paper's head: pooled features, dropout, one linear layer to 2N coordinates (and N log-sigmas if wanted)."""
+
+    def __init__(self, channels: int, points: int, dropout: float, sigma: bool) -> None:
+        super().__init__()
+        self.points, self.sigma = points, sigma
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels, points * (3 if sigma else 2))
+        if sigma:
+            with torch.no_grad():
+                self.linear.bias[2 * points :] = _FIRST_LOG_SIGMA
+
+    def forward(self, features: Tensor) -> Output:
+        """Map pooled features (B, C) to landmarks (B, N, 2)."""
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 has steps of half a pixel out there
+            values = self.linear(self.dropout(features).float())
+        landmarks = values[:, : 2 * self.points].unflatten(1, (self.points, 2))
+        return landmarks, values[:, 2 * self.points :] if self.sigma else None, None
+
+    def start_at(self, mean: Tensor) -> None:
+        """Let an untrained head answer near the mean shape (N, 2) for every face."""
+        with torch.no_grad():
+            self.linear.weight.mul_(0.1)
+            self.linear.bias[: 2 * self.points] = mean.flatten()
+
+
+class Spatial(nn.Module):
+    """A light feature pyramid to stride 4, 8 or 16, and per landmark a heatmap, an offset and a log-sigma per cell.
+
+    The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset; log-sigma is read the
+    same way. Source of this soft-argmax: Sun et al., "Integral human pose regression", ECCV 2018.
+    """
+
+    def __init__(self, channels: list[int], points: int, size: int, stride: int, sigma: bool) -> None:
+        super().__init__()
+        self.points, self.sigma = points, sigma
+        self.lateral = nn.ModuleList(nn.Conv2d(c, _PYRAMID, 1, bias=False) for c in channels)
+        self.smooth = nn.ModuleList(_separable(_PYRAMID) for _ in channels)
+        self.kinds, self.cells = 4 if sigma else 3, -(-size // stride)
+        self.out = nn.Conv2d(_PYRAMID, points * self.kinds, 1)
+        axis = ((torch.arange(self.cells) + 0.5) * stride - 0.5 - (size - 1) / 2) / size
+        centres = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
+        self.register_buffer("centres", centres, persistent=False)
+        self.cell = stride / size
+        if sigma:
+            bias = self.out.bias
+            assert bias is not None
+            with torch.no_grad():
+                bias[3 * points :] = _FIRST_LOG_SIGMA
+
+    def forward(self, features: list[Tensor]) -> Output:
+        """Map features, fine to coarse, to landmarks (B, N, 2), log-sigma (B, N), log-heatmaps (B, N, h, w)."""
+        merged = None
+        for feature, lateral, smooth in zip(
+            features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True
+        ):
+            level = lateral(feature)
+            if merged is not None:
+                finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
+                height, width = (int(side) for side in level.shape[-2:])
+                if finer.shape[-2:] != (height, width):  # where a side was odd, the coarser level had rounded it up
+                    finer = finer[..., :height, :width]
+                level = level + finer
+            merged = smooth(level)
+        assert merged is not None
+        # All sizes but the batch's are plain numbers, so that an exported graph holds no arithmetic on shapes.
+        maps = self.out(merged).float().reshape(-1, self.kinds, self.points, self.cells**2)
+        log_heat = maps[:, 0].log_softmax(-1)
+        heat = log_heat.exp()
+        # Means under the heatmap: of offset x, offset y and log-sigma; and, below, of where the cells are.
+        means = (heat[:, None] * maps[:, 1:]).sum(-1)
+        with torch.autocast(heat.device.type, enabled=False):  # a product in bfloat16 would be off by a quarter pixel
+            landmarks = heat @ self.centres + self.cell * means[:, :2].transpose(1, 2)
+        log_sigma = means[:, 2] if self.sigma else None
+        return landmarks, log_sigma, log_heat.reshape(-1, self.points, self.cells, self.cells)
+
+
+def _separable(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
+    """Return the coordinate head and its backbone."""
+    body: Any = backbone(a.backbone, num_classes=0)
+    # Some backbones (MobileNetV3) have a layer of their own behind the pooling, which is wider.
+    channels = int(getattr(body, "head_hidden_size", None) or body.num_features)
+    return Coordinates(channels, a.points, a.dropout, a.sigma), body
+
+
+def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
+    """Return the spatial head and its backbone."""
+    body: Any = backbone(a.backbone, features_only=True)
+    info = body.feature_info
+    levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= a.stride]
+    body = backbone(a.backbone, features_only=True, out_indices=levels)
+    channels = [info.channels()[i] for i in levels]
+    return Spatial(channels, a.points, a.size, info.reduction()[levels[0]], a.sigma), body
+
+
+HEADS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"coordinate": coordinate, "spatial": spatial}

@@ -1,0 +1,1 @@
+"""Comparing networks: a grid of recipes, trained once each, in one table."""

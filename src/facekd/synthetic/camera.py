@@ -1,0 +1,98 @@
+"""A camera before the head: pose, projection, and which points of the head an annotator would mark in the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from facekd.synthetic.canvas import normals
+from facekd.synthetic.head import BASE, BRIDGE, JAW, Head
+
+
+def sample_camera(rng: np.random.Generator) -> Camera:
+    """Draw a pose: mostly near frontal, yaw within 45 degrees, pitch and roll within 25."""
+    pose = rng.normal(0.0, (20.0, 10.0, 9.0))
+    strength = np.hypot(pose[0] / 45, pose[1] / 25)  # both at their ends would hide half of the landmarks
+    pose[:2] /= max(1.0, float(strength))
+    yaw, pitch, roll = np.clip(pose, (-45, -25, -25), (45, 25, 25))
+    return Camera(float(yaw), float(pitch), float(roll), distance=float(rng.uniform(6.0, 14.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera before a turned head.
+
+    Attributes:
+        yaw, pitch, roll: degrees; positive turns the nose to the image's right, down, and the head clockwise.
+        distance: from the head's centre, in head units.
+        unit: pixels per head unit at the head's centre.
+        centre: (2,) where the head's centre is in the image, pixels.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+    distance: float
+    unit: float = 1.0
+    centre: tuple[float, float] = (0.0, 0.0)
+
+    PIVOT = (0.0, 0.5, 0.1)  # the head's centre, about which it turns
+
+    @cached_property
+    def rotation(self) -> np.ndarray:
+        """(3, 3) head frame -> camera frame."""
+        (ca, cb, cc), (sa, sb, sc) = (f(np.radians((self.yaw, self.pitch, self.roll))) for f in (np.cos, np.sin))
+        yaw = np.array([[ca, 0, sa], [0, 1, 0], [-sa, 0, ca]])
+        pitch = np.array([[1, 0, 0], [0, cb, sb], [0, -sb, cb]])
+        roll = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
+        return roll @ pitch @ yaw
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Project head points (..., 3): pixels (..., 2), and nearness to the camera (...) in head units."""
+        turned = (points - self.PIVOT) @ self.rotation.T
+        near = turned[..., 2]
+        return turned[..., :2] * (self.unit / (1 - near / self.distance))[..., None] + self.centre, near
+
+    def framed(self, points: np.ndarray, side: float, middle: np.ndarray) -> Camera:
+        """Return this camera moved so that head points (n, 3) have a tight box of this larger side, around `middle`."""
+        seen, _ = replace(self, unit=1.0, centre=(0.0, 0.0)).project(points)
+        low, high = seen.min(0), seen.max(0)
+        unit = side / (high - low).max()
+        x, y = middle - unit * (low + high) / 2
+        return replace(self, unit=float(unit), centre=(float(x), float(y)))
+
+    def cropped(self, x: int, y: int, shrink: int = 1) -> Camera:
+        """Return this camera for the part of the image from pixel (x, y) on, and that part shrunk by a whole number."""
+        left, top = ((centre - start + 0.5) / shrink - 0.5 for centre, start in zip(self.centre, (x, y), strict=True))
+        return replace(self, unit=self.unit / shrink, centre=(left, top))
+
+
+def slide(head: Head, camera: Camera, flat: np.ndarray, outward: np.ndarray) -> np.ndarray:
+    """Move frontal points (n, 2) that are turned away from the camera to the visible outline of the head.
+
+    That is where annotators of photos put the far side of a jaw. Each point moves over the face towards its middle
+    line, to where it lies furthest `outward` ((n, 2), frontal plane) in the image; a point that faces the camera stays.
+    Points move level, but those of the chin (whose outward is not level) also upwards.
+
+    Returns:
+        (n, 3) points of the head.
+    """
+    level = outward[:, 1] == 0
+    middle = np.stack([np.zeros(len(flat)), np.where(level, flat[:, 1], np.minimum(flat[:, 1], 0.8))], -1)
+    path = flat + np.linspace(0, 0.65, 32)[:, None, None] * (middle - flat)
+    path = np.concatenate([path, head.relief(path, nose=False)[..., None]], -1)
+    upright, _ = replace(camera, roll=0.0).project(path)
+    furthest = (upright * outward).sum(-1).argmax(0)
+    return path[furthest, np.arange(len(flat))]
+
+
+def landmarks(head: Head, camera: Camera) -> np.ndarray:
+    """Return the 68 points on the head, (68, 3), where a person who sees the image would put them."""
+    sideways = np.stack([np.sign(head.flat[:, 0]), np.zeros(68)], -1)
+    sideways[JAW] = normals(head.flat[JAW])
+    points = slide(head, camera, head.flat, sideways)
+    nose = np.r_[BRIDGE, BASE]
+    points[nose] = np.column_stack([head.flat[nose], head.relief(head.flat[nose])])
+    return points

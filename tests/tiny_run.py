@@ -1,0 +1,64 @@
+"""A recipe and a study small enough to run in seconds, and the face they are about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+
+from facekd.data.face import Face
+from facekd.data.pack import Pack, PackWriter
+from facekd.markup import FIVE
+
+SHAPE = np.array([[38, 40], [58, 40], [48, 52], [40, 62], [56, 62.0]])
+STAGE = {"backbone": "mobilenetv2_035", "weights": "none", "epochs": 2, "batch": 8, "lr": 1e-3, "ema": 0.9}
+RECIPE = {
+    "name": "tiny",
+    "precision": "32",
+    "input": {"size": 32, "scale": 1.3},
+    "tough": STAGE | {"loss": "l2", "dropout": 0.2},
+    "tolerant": STAGE | {"loss": "l2", "weights": "tough", "dropout": 0.1, "epochs": 1},
+    "student": STAGE | {"loss": "kd", "loss_options": {"preset": "paper"}, "epochs": 3},
+    "baseline": STAGE | {"loss": "l1"},
+    "teaching": {"mode": "views", "views": 2},
+    "evaluation": {"bootstrap": 100},
+}
+ROWS: list[dict[str, Any]] = [
+    {"name": "teacher", "network": "tough"},
+    {"name": "{student.loss}", "over": {"student.loss": ["l1", "l2"]}, "set": {"student.loss_options": {}}},
+    {"name": "both"},
+    {"name": "one", "set": {"student.teachers": ["tough"]}, "seeds": [0, 1]},
+    {"name": "wild", "set": {"student.lr": 1e30, "student.clip": 0}},
+]
+
+
+def write_study(folder: Path, **values: Any) -> Path:
+    """Write a study and the recipe beside it; return the study's file."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({"name": "small", "recipe": "tiny.yaml", "rows": ROWS} | values))
+    return path
+
+
+def write_pack(path: Path) -> Pack:
+    """Write five white dots on a grey ground, moved about: 24 faces to train on, 6 for validation, 6 for the test."""
+    rng = np.random.default_rng(0)
+    with PackWriter(path, FIVE, dataset="tiny", margin=2.0, size=96, jpeg_quality=95, terms="Made up.") as writer:
+        for i in range(36):
+            points = SHAPE + rng.normal(0, 2, SHAPE.shape)
+            image = np.full((96, 96, 3), 90, np.uint8)
+            for x, y in points:
+                cv2.circle(image, (round(x), round(y)), 3, (250, 250, 250), -1)
+            split = "train" if i < 24 else "val" if i < 30 else "test"
+            subsets = ("full", "common" if i % 2 else "challenge") if split == "test" else ()
+            writer.add(Face(image=image, points=points, name=f"{i}.jpg", split=split, subsets=subsets))
+    return Pack.open(path)
+
+
+def write_recipe(path: Path) -> Path:
+    """Write the recipe's file and return it."""
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
