@@ -113,6 +113,42 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return frame.reshape(size, size, *image.shape[2:])
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Faces of one photo, cut out for a network, and the way back.
+
+    Attributes:
+        images: (k, S, S, 3) uint8.
+        matrices: (k, 2, 3) from photo pixels to crop pixels.
+    """
+
+    images: np.ndarray
+    matrices: np.ndarray
+
+    def to_photo(self, points: np.ndarray) -> np.ndarray:
+        """Return points (k, N, 2) of the crops' pixels as pixels of the photo, float64."""
+        return apply(invert(self.matrices), np.asarray(points, np.float64))
+
+
+def crop_faces(
+    image: np.ndarray, boxes: np.ndarray, size: int, scale: float = 1.0, rotation: np.ndarray | float = 0.0
+) -> Crops:
+    """Cut faces out of a photo as a network sees them; `Crops.to_photo` leads its points back.
+
+    Args:
+        image: (H, W, 3) uint8.
+        boxes: (k, 4), in pixels of the image; k may be 0.
+        size: side of a crop in pixels.
+        scale: side of the square that is cut, in units of the box's larger side.
+        rotation: degrees, one or (k,), by which the content turns, clockwise on the screen, about the box's centre.
+    Returns:
+        The crops (k, size, size, 3), black outside the photo.
+    """
+    matrices = crop_matrix(np.reshape(boxes, (-1, 4)), size, scale, rotation)
+    images = [warp(image, matrix, size) for matrix in matrices]
+    return Crops(np.array(images, np.uint8).reshape(-1, size, size, *image.shape[2:]), matrices)
+
+
 def normalise(points: Points, size: int) -> Points:
     """Return frame pixels (..., 2) as coordinates that are centred and divided by the frame's size (paper: targets).
 
