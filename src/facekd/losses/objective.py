@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from facekd.losses import distance as losses
+from facekd.losses.heatmap import heatmap_cross_entropy
+from facekd.losses.uncertainty import gaussian_nll
 from facekd.networks.network import Prediction
 from facekd.recipes.schema import Stage
-
-_LOG_SIGMA = (-7.0, 0.0)  # 0.1 % of the frame to all of it: outside, the likelihood's gradient explodes
-_HEAT_SPREAD = 1.0  # cells; standard deviation of the Gaussian that a heatmap is compared with
-_LEAST_SPREAD = 0.5  # cells; added to an expert's: a heatmap of one cell could not be compared with
 
 
 class Objective(nn.Module):
@@ -51,7 +48,7 @@ class Objective(nn.Module):
             terms["expert"] = (prediction.landmarks - where).abs().mean()
             terms["total"] = terms["total"] + self.expert * terms["expert"]
             if self.expert_heatmap and prediction.heatmaps is not None:
-                terms["expert_heatmap"] = heatmap_entropy(prediction.heatmaps, where, covariance)
+                terms["expert_heatmap"] = heatmap_cross_entropy(prediction.heatmaps, where, covariance)
                 terms["total"] = terms["total"] + self.expert_heatmap * terms["expert_heatmap"]
         return terms
 
@@ -61,10 +58,10 @@ class Objective(nn.Module):
         """Return the terms that need labels."""
         terms: dict[str, Tensor] = self.landmarks(prediction.landmarks, target, tough, tolerant)._asdict()
         if self.sigma and prediction.log_sigma is not None:
-            terms["sigma"] = likelihood(prediction.landmarks, prediction.log_sigma, target)
+            terms["sigma"] = gaussian_nll(prediction.landmarks, prediction.log_sigma, target)
             terms["total"] = terms["total"] + self.sigma * terms["sigma"]
         if self.heatmap and prediction.heatmaps is not None:
-            terms["heatmap"] = heatmap_entropy(prediction.heatmaps, target)
+            terms["heatmap"] = heatmap_cross_entropy(prediction.heatmaps, target)
             terms["total"] = terms["total"] + self.heatmap * terms["heatmap"]
         return terms
 
@@ -86,52 +83,3 @@ def _only(
         rows(tough),
         rows(tolerant),
     )
-
-
-def likelihood(landmarks: Tensor, log_sigma: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log-likelihood (up to a constant) of the errors under a round Gaussian of that sigma per point.
-
-    It teaches sigma only: no gradient flows into the landmarks, whose own loss stays what the recipe says.
-    landmarks, target: (B, N, 2); log_sigma: (B, N).
-    """
-    log_sigma = log_sigma.clamp(*_LOG_SIGMA)
-    squared = (landmarks.detach() - target).square().sum(-1)
-    return (2 * log_sigma + 0.5 * squared * torch.exp(-2 * log_sigma)).mean()
-
-
-def heatmap_entropy(log_heat: Tensor, target: Tensor, covariance: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of heatmaps (B, N, h, w) of log-probabilities with a Gaussian at the target (B, N, 2).
-
-    covariance: (B, N, 3) xx, xy, yy in normalised units, as `spread` returns it; None: round, of one cell.
-    Landmarks outside the frame have no cell, and no say.
-    """
-    height, width = log_heat.shape[-2:]
-    x = (target[..., 0, None] + 0.5) * width - 0.5 - torch.arange(width, device=target.device)
-    y = (target[..., 1, None] + 0.5) * height - 0.5 - torch.arange(height, device=target.device)
-    x, y = x[..., None, :], y[..., :, None]
-    if covariance is None:
-        distance = (x.square() + y.square()) / _HEAT_SPREAD**2
-    else:
-        xx, xy, yy = (covariance * torch.tensor([width**2, width * height, height**2], device=target.device)).unbind(-1)
-        xx, yy = xx + _LEAST_SPREAD**2, yy + _LEAST_SPREAD**2
-        xx, xy, yy = (value[..., None, None] for value in (xx, xy, yy))
-        distance = (yy * x.square() - 2 * xy * x * y + xx * y.square()) / (xx * yy - xy.square())
-    wanted = torch.exp(-0.5 * distance)
-    mass = wanted.sum((-2, -1), keepdim=True)
-    inside = (target.abs() <= 0.5).all(-1)
-    entropy = -(wanted / mass.clamp_min(1e-6) * log_heat).sum((-2, -1))
-    return (entropy * inside).sum() / inside.sum().clamp_min(1)
-
-
-def spread(log_heat: Tensor) -> Tensor:
-    """Return the covariance (B, N, 3) of heatmaps (B, N, h, w) of log-probabilities: xx, xy, yy, normalised."""
-    height, width = log_heat.shape[-2:]
-    heat = log_heat.exp()
-    x = torch.arange(width, device=heat.device) / width
-    y = torch.arange(height, device=heat.device) / height
-    along_x, along_y = heat.sum(-2), heat.sum(-1)
-    mean_x, mean_y = (along_x * x).sum(-1, keepdim=True), (along_y * y).sum(-1, keepdim=True)
-    xx = (along_x * (x - mean_x).square()).sum(-1)
-    yy = (along_y * (y - mean_y).square()).sum(-1)
-    xy = ((heat * (x - mean_x)[..., None, :]).sum(-1) * (y - mean_y)).sum(-1)
-    return torch.stack([xx, xy, yy], dim=-1)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from facekd.files import atomic
 from facekd.geometry import crop_matrix, invert, to_pixels
-from facekd.losses.objective import spread
+from facekd.losses.heatmap import heatmap_covariance
 from facekd.networks.network import LandmarkNet
 from facekd.training.augment import Augmenter
 from facekd.training.faces import Faces
@@ -52,7 +52,7 @@ def expert_says(net: LandmarkNet, mirror: Tensor | None = None) -> Says:
 
     def say(images: Tensor) -> Tensor:
         landmarks, _, heatmaps = net(_at(images, net))
-        covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else spread(heatmaps)
+        covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else heatmap_covariance(heatmaps)
         return torch.cat([landmarks, covariance], dim=-1)
 
     if mirror is None:
