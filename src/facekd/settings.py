@@ -137,6 +137,8 @@ def _sentence(detail: Any, kind: type[BaseModel]) -> str:
     if detail["type"] in ("literal_error", "union_tag_invalid"):
         context = detail["ctx"]
         given = context.get("tag", detail["input"])
+        if context.get("discriminator") == "'kind'":  # of a loss, whose name may stand alone, the key is not named
+            where += ".kind"
         expected = context.get("expected") or context["expected_tags"]
         allowed = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
         return f"{where} = {given!r}; {nearest(str(given), allowed)}"
@@ -190,7 +192,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _tags(model: type[BaseModel]) -> set[Any]:
     """Return the values by which a union tells this group from the others: those of its fields with one value."""
-    literals = (get_args(field.annotation) for field in model.model_fields.values() if get_origin(field.annotation) is Literal)
+    annotations = (field.annotation for field in model.model_fields.values())
+    literals = [get_args(annotation) for annotation in annotations if get_origin(annotation) is Literal]
     return {values[0] for values in literals if len(values) == 1}
 
 

@@ -64,10 +64,10 @@ class KDSettings(Settings):
         description="where the main term turns into a parabola: a normalised distance, or tolerant, the tolerant "
         "teacher's error at the same coordinate (without that teacher there is no break)",
     )
-    tough_positive: Number = Field(1.0, ge=0, description="ALoss of the tough teacher: weight where the student is behind")
-    tough_negative: Number = Field(-0.5, le=0, description="ALoss of the tough teacher: weight where it is ahead")
-    tolerant_positive: Number = Field(1.0, ge=0, description="ALoss of the tolerant teacher: weight where it is behind")
-    tolerant_negative: Number = Field(-0.5, le=0, description="ALoss of the tolerant teacher: weight where it is ahead")
+    tough_positive: Number = Field(1.0, ge=0, description="tough teacher, student behind it: weight")
+    tough_negative: Number = Field(-0.5, le=0, description="tough teacher, student ahead of it: weight")
+    tolerant_positive: Number = Field(1.0, ge=0, description="tolerant teacher, student behind it: weight")
+    tolerant_negative: Number = Field(-0.5, le=0, description="tolerant teacher, student ahead of it: weight")
     beta: Number = Field(0.4, gt=0, lt=1, description="share of a teacher's error below which its influence is low")
     low_influence: Literal["ramp", "zero"] = Field("ramp", description="ALoss below that: a ramp, or nothing")
     assistance: Number = Field(1.0, ge=0, description="scales all four ALoss weights (one figure is drawn with 0.9)")

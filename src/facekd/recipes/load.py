@@ -58,8 +58,10 @@ def _path(key: str, values: dict[str, Any]) -> str:
     names = list(stages) if isinstance(stages, dict) else []
     if first in names:
         return f"stages.{key}"
-    if first in Recipe.renamed and not names:  # a recipe of an earlier version: `checked` says so
+    if not names:  # a recipe of an earlier version: `checked` says so
         return key
+    if first == "teaching":
+        raise RecipeError(f"--set {key}: 'teaching' is of an earlier version; it is now {Recipe.renamed[first]}")
     raise RecipeError(f"--set {key}: no stage or setting '{first}'; {nearest(first, [*names, *Recipe.model_fields])}")
 
 

@@ -27,7 +27,9 @@ class Input(Settings):
     """What a network sees: a square frame around the face."""
 
     size: int = Field(128, ge=32, le=1024, description="side of the frame in pixels")
-    scale: Number = Field(1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box")
+    scale: Number = Field(
+        1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box"
+    )
 
 
 class Shape(Settings):
@@ -93,8 +95,9 @@ class Teacher(Settings):
     stage: str = Field(description="an earlier stage")
     how: Literal["kd", "landmarks", "heatmaps"] = Field(
         "kd",
-        description="kd: KD-Loss listens to its landmarks; landmarks: L1 distance to them; heatmaps: cross-entropy with "
-        "a Gaussian of its heatmaps' mean and covariance (spatial heads). The last two also teach faces without labels",
+        description="kd: KD-Loss listens to its landmarks; landmarks: the L1 distance to them counts; heatmaps: the "
+        "cross-entropy with a Gaussian of its heatmaps' mean and covariance does (spatial heads). The last two also "
+        "teach faces without labels",
     )
     role: Literal["tough", "tolerant"] | None = Field(
         None, description="kd: which teacher of the paper it is; default: tolerant if its targets are soft, else tough"
@@ -222,9 +225,7 @@ def _kind(value: Any) -> Any:
     return {"kind": "train"} | value if isinstance(value, dict) else value
 
 
-StageSettings = Annotated[
-    Annotated[TrainSettings | AverageSettings, Discriminator("kind")], BeforeValidator(_kind)
-]
+StageSettings = Annotated[Annotated[TrainSettings | AverageSettings, Discriminator("kind")], BeforeValidator(_kind)]
 
 
 class Evaluation(Settings):
@@ -273,8 +274,8 @@ class Recipe(Settings):
         for name, stage in self.stages.items():
             if not _NAME.fullmatch(name) or name.lower() in (*RESERVED, *(other.lower() for other in known)):
                 raise ValueError(
-                    f"a stage cannot be called '{name}': a name has letters, digits, - and _, is not there twice, and is "
-                    f"none of {', '.join(RESERVED)}"
+                    f"a stage cannot be called '{name}': a name has letters, digits, - and _, is not there twice, and "
+                    f"is none of {', '.join(RESERVED)}"
                 )
             self._check_names(name, stage, known)
             if isinstance(stage, AverageSettings):
@@ -310,12 +311,14 @@ class Recipe(Settings):
         roles = [self.role_of(teacher) for teacher in stage.teachers if teacher.how == "kd"]
         if len(set(roles)) < len(roles):
             raise ValueError(
-                f"{name} has two {roles[0]} teachers; KD-Loss takes one tough (targets: hard) and one tolerant (targets: "
-                "soft): leave one out, or give it a role"
+                f"{name} has two {roles[0]} teachers; KD-Loss takes one tough (targets: hard) and one tolerant "
+                "(targets: soft): leave one out, or give it a role"
             )
         for teacher in stage.teachers:
             if teacher.how == "heatmaps" and self.trained(teacher.stage).head != "spatial":
-                raise ValueError(f"{name} learns the heatmaps of {teacher.stage}, which has none; set its head to spatial")
+                raise ValueError(
+                    f"{name} learns the heatmaps of {teacher.stage}, which has none; set its head to spatial"
+                )
 
     def _check_average(self, name: str, stage: AverageSettings) -> None:
         members = [self.stages[other] for other in stage.of]
@@ -329,11 +332,13 @@ class Recipe(Settings):
                 f"{name}: the mean of networks is none unless they start from one trained network; set init of "
                 f"{', '.join(stage.of)} to the same earlier stage"
             )
-        kinds = {(one.backbone, one.head, one.stride, one.standardise, one.size, bool(one.nll_weight)) for one in trained}
+        kinds = {
+            (one.backbone, one.head, one.stride, one.standardise, one.size, bool(one.nll_weight)) for one in trained
+        }
         if len(kinds) > 1:
             raise ValueError(
-                f"{name}: {', '.join(stage.of)} must be one network: backbone, head, stride, standardise and size alike, "
-                "and nll_weight 0 for all or none"
+                f"{name}: {', '.join(stage.of)} must be one network: backbone, head, stride, standardise and size "
+                "alike, and nll_weight 0 for all or none"
             )
         if all("val" in one.train_on for one in trained):
             raise ValueError(
