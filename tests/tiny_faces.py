@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.geometry import BoxTransform, apply, crop_matrix
 from facekd.markup import Contour, MarkUp
@@ -28,7 +28,7 @@ def write_pack(path: Path, markup: MarkUp, points: np.ndarray, visible: np.ndarr
     with PackWriter(path, markup, dataset="tiny", margin=3.0, size=96, jpeg_quality=95, terms="Made up.") as writer:
         for i in range(4):
             writer.add(
-                Face(
+                LabelledFace(
                     image=np.full((96, 96, 3), 40 + 40 * i, np.uint8),
                     points=points,
                     name=f"face{i}.jpg",

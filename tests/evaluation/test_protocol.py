@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError
 from facekd.evaluation.protocol import evaluate
@@ -66,7 +66,7 @@ def test_full_is_there_even_when_the_pack_names_no_subset(tmp_path: Path) -> Non
     with PackWriter(
         tmp_path / "p.parquet", TRIANGLE, dataset="tiny", margin=3.0, size=96, jpeg_quality=95, terms="Made up."
     ) as writer:
-        writer.add(Face(np.full((96, 96, 3), 40, np.uint8), POINTS, "a.jpg", split="val"))
+        writer.add(LabelledFace(np.full((96, 96, 3), 40, np.uint8), POINTS, "a.jpg", split="val"))
     pack = Pack.open(tmp_path / "p.parquet")
     assert list(evaluate(Oracle(pack), pack).subsets) == ["full"]
 
@@ -144,7 +144,7 @@ def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) 
     with PackWriter(
         tmp_path / "p.parquet", TRIANGLE, dataset="spots", margin=3.0, size=96, jpeg_quality=100, terms="Made up."
     ) as writer:
-        writer.add(Face(image, POINTS, "spots.jpg", split="test"))
+        writer.add(LabelledFace(image, POINTS, "spots.jpg", split="test"))
     pack = Pack.open(tmp_path / "p.parquet")
     shifted = np.add(TRUE_BOX, [5, -3, 5, -3])
     result = evaluate(Blobs(), pack, boxes, lambda image: detections(shifted))
