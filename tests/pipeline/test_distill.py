@@ -29,7 +29,7 @@ from facekd.recipes.schema import STAGES, Augment
 from facekd.shape import ShapeModel
 from facekd.training import distributed as parallel
 from facekd.training import logger as journal
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 from tiny_run import RECIPE, SHAPE, STAGE
 
 SCRIPT = str(Path(__file__).parents[1] / "run_tiny.py")

@@ -16,7 +16,7 @@ from facekd.networks.network import Architecture, LandmarkNet
 from facekd.recipes.schema import Augment, Input
 from facekd.training import distributed as parallel
 from facekd.training.augment import Augmenter
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 from facekd.training.teachers import MovedTeachers, OnlineTeachers, ViewedTeachers, expert_says, landmarks_of, look
 
 MIRROR = torch.tensor(FIVE.mirror)

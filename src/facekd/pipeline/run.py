@@ -45,7 +45,8 @@ from facekd.runtime.card import sha256
 from facekd.runtime.detector import YuNet
 from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter
-from facekd.training.loop import CHECKPOINT, Faces, Guidance, Joined, face_errors, fit, often, validate
+from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
+from facekd.training.loop import CHECKPOINT, Guidance, face_errors, fit, validate
 from facekd.training.teachers import (
     MovedTeachers,
     OnlineTeachers,
@@ -155,7 +156,7 @@ class Run:
         net = self._untrained(name, stage)
         train, val = self._soft(size) if name == "tolerant" else (self._taught(stage, size), self.val(size))
         if stage.rare:
-            train = replace(train, often=often(train.points, stage.rare))
+            train = replace(train, sampling_weights=sampling_weights(train.points, stage.rare))
         # The baseline sees the student's fixed views too, so that the teachers are all that differs.
         views = self.recipe.fixed_views(name)
         guidance = self._guidance(name, train, size, views) if stage.teachings else None
@@ -408,11 +409,11 @@ def _instead(name: str, folder: Path, home: Callable[[str], Path], other: str) -
 def _joined(a: Faces, b: Faces) -> Faces:
     """Return the faces of both, labelled alike."""
     sources = [*_sources(a.frames), *_sources(b.frames)]
-    return Faces(Joined(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
+    return Faces(ConcatenatedFrames(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
 
 
-def _sources(frames: np.ndarray | Joined) -> tuple[np.ndarray, ...]:
-    return frames.sources if isinstance(frames, Joined) else (frames,)
+def _sources(frames: np.ndarray | ConcatenatedFrames) -> tuple[np.ndarray, ...]:
+    return frames.sources if isinstance(frames, ConcatenatedFrames) else (frames,)
 
 
 def _mean(nets: list[LandmarkNet]) -> LandmarkNet:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +26,12 @@ from facekd.markup import MarkUp
 from facekd.networks.depthwise import accelerate
 from facekd.networks.network import LandmarkNet
 from facekd.recipes.schema import Stage
-from facekd.shape import distances
 from facekd.training.augment import Augmenter
 from facekd.training.distributed import labelled_weight, share_batch_norm, share_of
+from facekd.training.ema import ExponentialMovingAverage
+from facekd.training.faces import Batch, Faces
 from facekd.training.logger import Journal
+from facekd.training.optim import build_optimiser, learning_rate
 from facekd.training.sampling import draw, permutation
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,102 +39,8 @@ _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
-@dataclass(frozen=True)
-class Faces:
-    """Decoded faces to train on.
-
-    Attributes:
-        frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
-        points: (n, N, 2) float32, frame pixels: what the network learns.
-        boxes: (n, 4), frame pixels: what the crop is cut by.
-        labelled: (n,) bool, whose points are labels; those of the others say where the face is, and teach nothing.
-        often: (n,) how many times each comes up in an epoch, in the mean; None: each once.
-    """
-
-    frames: np.ndarray | Joined
-    points: np.ndarray
-    boxes: np.ndarray
-    labelled: np.ndarray | None = None
-    often: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-
-class Joined:
-    """Frames of several sources as one, without copying them together: memory maps stay memory maps."""
-
-    def __init__(self, *sources: np.ndarray) -> None:
-        self.sources = sources
-        self.starts = np.cumsum([0, *(len(source) for source in sources)])
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the frames at rows (B,), which count through one source after the other."""
-        frames = np.empty((len(rows), *self.sources[0].shape[1:]), self.sources[0].dtype)
-        for source, start in zip(self.sources, self.starts, strict=False):
-            own = (rows >= start) & (rows < start + len(source))
-            frames[own] = source[rows[own] - start]
-        return frames
-
-
-def often(points: np.ndarray, rare: float) -> np.ndarray:
-    """Return how many times each of n faces comes up in an epoch of which the share `rare` goes to unusual shapes.
-
-    Of that share a face gets as the square of its shape's distance from the mean one: most go to turned heads and wide
-    mouths, of which there are few and on which networks err most. points: (n, N, 2), in any frames.
-
-    After: Feng et al., "Wing Loss" (pose-based data balancing), CVPR 2018, where faces are copied by a histogram.
-    """
-    far = np.square(distances(points))
-    if far.mean() < 1e-12:  # all are of one shape
-        return np.ones(len(points))
-    return 1 - rare + rare * far / far.mean()
-
-
-class Batch(NamedTuple):
-    """Some faces of one step: frames and labels as in `Faces`, and which faces and views they are."""
-
-    frames: Tensor
-    points: np.ndarray
-    boxes: np.ndarray
-    faces: np.ndarray
-    view: np.ndarray
-    labelled: np.ndarray | None
-
-
 # What each teacher says, by name, of views (B, 3, S, S), which are views (B,) of faces (B,).
 Guidance = Callable[[Tensor, np.ndarray, np.ndarray], dict[str, Tensor]]
-
-
-class Average:
-    """An exponential moving average of a network's weights and statistics (EMA); it follows quickly at first."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {key: value.detach().clone() for key, value in net.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = [], []
-        for key, value in net.state_dict().items():
-            if value.dtype.is_floating_point:
-                own.append(self.state[key])
-                new.append(value.detach())
-            else:
-                self.state[key].copy_(value)
-        torch._foreach_lerp_(own, new, 1 - decay)
-
-    @contextmanager
-    def in_place_of(self, net: nn.Module) -> Iterator[None]:
-        """Lend the averaged state to the network for a while."""
-        training = {key: value.clone() for key, value in net.state_dict().items()}
-        net.load_state_dict(self.state)
-        try:
-            yield
-        finally:
-            net.load_state_dict(training)
 
 
 def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
@@ -150,10 +56,10 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, f
     while True:
         epoch, k = divmod(step, per_epoch)
         if epoch != current:
-            if data.often is None:
+            if data.sampling_weights is None:
                 order, again = permutation(seed, epoch, len(data)), np.zeros(len(data), int)
             else:
-                order, again = draw(seed, epoch, data.often)
+                order, again = draw(seed, epoch, data.sampling_weights)
             current = epoch
         here = slice(k * batch + fabric.global_rank * share, k * batch + (fabric.global_rank + 1) * share)
         rows = order[here]
@@ -163,16 +69,6 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, f
         labelled = None if data.labelled is None else data.labelled[rows]
         yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled)
         step += 1
-
-
-def learning_rate(stage: Stage, step: int, steps: int) -> float:
-    """Return the rate of a step: a linear rise, then a cosine to zero or the paper's lr / (1 + 1e-4 step)."""
-    warmup = stage.warmup * steps
-    if step < warmup:
-        return stage.lr * (step + 1) / (warmup + 1)
-    if stage.schedule == "paper":
-        return stage.lr / (1 + 1e-4 * step)  # 1e-4: released code's decay
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def fit(
@@ -212,10 +108,10 @@ def fit(
     """
     torch.manual_seed(seed)
     objective = Objective(stage)
-    optimiser = _optimiser(stage, share_batch_norm(accelerate(net), fabric))
+    optimiser = build_optimiser(stage, share_batch_norm(accelerate(net), fabric))
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
-    average = Average(net, stage.ema)
+    average = ExponentialMovingAverage(net, stage.ema)
     per_epoch = max(1, len(train) // min(stage.batch, len(train)))
     steps, last = stage.epochs * per_epoch, stage.length * per_epoch
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
@@ -309,22 +205,13 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
     return float(mean)
 
 
-def _optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
-    """Return the stage's optimiser; biases and normalisation are not decayed."""
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return kinds[stage.optimiser](groups, lr=stage.lr, betas=(0.9, 0.999), fused=True)
-
-
-def _save(path: Path, step: int, net: nn.Module, average: Average, optimiser: Any) -> None:
+def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> None:
     state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, fabric: Fabric, net: nn.Module, average: Average, optimiser: Any) -> int:
+def _resume(path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> int:
     """Load a checkpoint if there is one, and return the step to go on from."""
     if not path.is_file():
         return 0

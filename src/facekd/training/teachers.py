@@ -20,7 +20,7 @@ from facekd.geometry import crop_matrix, invert, to_pixels
 from facekd.losses.objective import spread
 from facekd.networks.network import LandmarkNet
 from facekd.training.augment import Augmenter
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 
 _BATCH = 64
 
