@@ -30,7 +30,7 @@ from facekd.data.pack import Pack
 from facekd.errors import InputError, RecipeError
 from facekd.evaluation import protocol
 from facekd.evaluation import shapes as pictures
-from facekd.evaluation.metrics import inter_ocular
+from facekd.evaluation.metrics import primary_normaliser
 from facekd.evaluation.protocol import Result
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_matrix, invert, normalise, tight_box, warp
@@ -59,7 +59,7 @@ from facekd.training.teachers import (
 
 MODEL = "model.safetensors"
 _SHAPE_VIEWS = 8  # of each training face: what a refinement knows of shapes
-_CONFIDENT = 0.05  # of the inter-ocular distance: within it a point counts as right
+_CONFIDENT = 0.05  # of the primary normaliser: within it a point counts as right
 
 
 @dataclass
@@ -204,7 +204,7 @@ class Run:
         kinds = [kind for kind in settings.boxes if kind == "truth" or model.detector]
         return [
             protocol.evaluate(
-                model, self.test, kind, YuNet().detect if kind == "detector" else None,
+                model, self.test, kind, YuNet() if kind == "detector" else None,
                 model=name, bootstrap=settings.bootstrap,
             )
             for kind in kinds
@@ -351,12 +351,9 @@ class Run:
         )
 
     def _confident(self, size: int) -> float:
-        """Return 5 % of the mean inter-ocular distance (of the half diagonal, without eyes), normalised."""
+        """Return 5 % of the faces' mean primary normaliser (the inter-ocular distance, if there is one), normalised."""
         shapes, _ = self._shapes(self.train(size), size)
-        eyes = self.pack.markup.inter_ocular is not None
-        distance = (
-            inter_ocular(shapes, self.pack.markup) if eyes else 0.5 * np.linalg.norm(np.ptp(shapes, axis=1), axis=-1)
-        )
+        distance = primary_normaliser(shapes, self.pack.markup)
         return float(_CONFIDENT * distance.mean())
 
     def _tuned(self, net: LandmarkNet, about: About, name: str) -> About:

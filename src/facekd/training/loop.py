@@ -164,17 +164,16 @@ def fit(
 
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
-    """Return the mean inter-ocular error in percent (of the box's diagonal where a mark-up has no eyes) on `val`."""
+    """Return the NME on `val` in percent of the mark-up's primary normaliser (`metrics.primary_normaliser_name`)."""
     net.eval()
     landmarks, _, wanted = predict(fabric, net, val, plain, batch)
     return 100 * float(face_errors(landmarks, wanted, markup, plain.frame.size).mean())
 
 
 def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> Tensor:
-    """Return the inter-ocular error (n,) (of the box's diagonal without eyes) of normalised landmarks (n, N, 2)."""
+    """Return the NME (n,), by the mark-up's primary normaliser, of normalised landmarks (n, N, 2), as a fraction."""
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
-    normaliser = metrics.inter_ocular(right, markup) if markup.inter_ocular else metrics.box_diagonal(right)
-    return torch.from_numpy(metrics.nme(points, right, normaliser))
+    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup)))
 
 
 @torch.no_grad()
