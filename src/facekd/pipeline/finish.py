@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from facekd.evaluation import metrics
+from facekd.evaluation.metrics import primary_normaliser
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_faces, normalise
 from facekd.networks import refinement
@@ -107,8 +107,7 @@ def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
     """Return 5 % of the mean of the mark-up's primary normaliser over the training faces, normalised."""
     known = shapes(labelled_faces(context, frame, stage.train_on), frame)
-    distances = next(iter(metrics.normalisers(known, context.pack.markup).values()))
-    return float(_RADIUS * distances.mean())
+    return float(_RADIUS * primary_normaliser(known, context.pack.markup).mean())
 
 
 def _box_transform(context: Context) -> BoxTransform | None:

@@ -74,7 +74,7 @@ def evaluate_stage(context: Context, stage: Stage, settings: Evaluation) -> list
             model,
             context.pack.select("test"),
             kind,
-            YuNet().detect if kind == "detector" else None,
+            YuNet() if kind == "detector" else None,
             model=stage.name,
             bootstrap=settings.bootstrap,
         )

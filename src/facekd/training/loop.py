@@ -216,8 +216,7 @@ def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> 
         (n,) fractions.
     """
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
-    normaliser = next(iter(metrics.normalisers(right, markup).values()))
-    return torch.from_numpy(metrics.nme(points, right, normaliser))
+    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup)))
 
 
 @torch.no_grad()
