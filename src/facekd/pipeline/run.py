@@ -201,7 +201,7 @@ class Run:
         """Measure a network that is done on the test set, with each kind of boxes that the recipe asks for."""
         model = TorchModel.load(self.model(name), device=str(self.fabric.device))
         settings = self.recipe.evaluation
-        kinds = [kind for kind in settings.boxes if kind == "truth" or model.detector]
+        kinds = [kind for kind in settings.boxes if kind == "truth" or model.box_transform]
         return [
             protocol.evaluate(
                 model, self.test, kind, YuNet() if kind == "detector" else None,
