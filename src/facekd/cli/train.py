@@ -66,7 +66,7 @@ def export(
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
     card = ModelCard.load(out)
-    if card.detector is None:
+    if card.box_transform is None:
         typer.echo(
             "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
             "found: detect will take them as they are; give Landmarker a box_transform of your own (BoxTransform.fit)"
