@@ -307,15 +307,16 @@ class Recipe(Settings):
 
     def _check_names(self, name: str, stage: TrainSettings | AverageSettings, known: list[str]) -> None:
         """Refuse a stage that uses what is not there before it."""
-        for other in stage.uses:
-            if isinstance(stage, TrainSettings) and other == stage.init and _is_weights(other, self.stages):
+        for place, other in enumerate(stage.uses):
+            is_start = place == 0 and isinstance(stage, TrainSettings)
+            if is_start and _is_weights(other, self.stages):
                 continue
             if other in self.stages and other not in known:
                 what = "itself" if other == name else f"'{other}', which comes after it"
                 raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
             if other not in known:
-                allowed = [*known, *(("none", "timm") if other in stage.uses[:1] and stage.kind == "train" else ())]
-                file = ", or a .safetensors file" if "none" in allowed else ""
+                allowed = [*known, "none", "timm"] if is_start else known
+                file = ", or a .safetensors file" if is_start else ""
                 raise ValueError(f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}{file}")
 
     def _check_stage(self, name: str, stage: TrainSettings) -> None:
