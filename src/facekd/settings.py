@@ -142,6 +142,8 @@ def _sentence(detail: Any, kind: type[BaseModel]) -> str:
         expected = context.get("expected") or context["expected_tags"]
         allowed = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
         return f"{where} = {given!r}; {nearest(str(given), allowed)}"
+    if detail["type"] == "too_short":
+        return f"{where} = {detail['input']!r}; give at least {detail['ctx']['min_length']}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and not path:
         return message
