@@ -1,4 +1,4 @@
-"""Faces of a result drawn for the report: the truth beside what the model said."""
+"""Faces of a result drawn for the report: the truth beside the model's points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ _SUBPIXEL = 4  # OpenCV draws at 1/16 pixel
 
 
 def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: int = 6) -> dict[str, list[int]]:
-    """Return the rows of the worst (missed faces first), the median and the best faces of errors (n,)."""
+    """Return the rows of the worst (missed faces first), the median and the best faces.
+
+    Args:
+        errors: (n,) fractions, infinite where a face was missed.
+        worst: how many of the worst.
+        middle: how many around the median.
+        best: how many of the best.
+
+    Returns:
+        Rows by "worst", "median" and "best", fewer where there are fewer faces.
+    """
     order = np.argsort(-errors, kind="stable").tolist()
     worst, best = min(worst, len(order)), min(best, len(order))
     start = max(0, (len(order) - middle) // 2)
@@ -26,7 +36,12 @@ def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: i
 
 
 def save(result: Result, folder: Path, stem: str) -> dict[str, list[dict[str, str]]]:
-    """Draw the worst, median and best faces as `<folder>/<stem>-<row>.jpg`.
+    """Draw the worst, median and best faces of a result as `<folder>/<stem>-<row>.jpg`.
+
+    Args:
+        result: what `evaluate` returned.
+        folder: of the report.
+        stem: of the file names, with a folder below the report's.
 
     Returns:
         By group, each face's file (relative to the folder), name, and error as text.
@@ -45,7 +60,17 @@ def save(result: Result, folder: Path, stem: str) -> dict[str, list[dict[str, st
 
 
 def draw(result: Result, row: int, px: int = 320, scale: float = 1.5) -> np.ndarray:
-    """Return a face (px, px, 3) uint8 RGB with its true points in white and the predicted ones, if any, in orange."""
+    """Draw a face with its true points in white and the predicted ones, if any, in orange.
+
+    Args:
+        result: what `evaluate` returned.
+        row: which of its faces.
+        px: side of the picture in pixels.
+        scale: side of what it shows / larger side of the landmark box.
+
+    Returns:
+        (px, px, 3) uint8 RGB.
+    """
     pack = result.pack
     matrix = crop_matrix(pack.boxes[row], px, scale)
     picture = warp(pack.image(row), matrix, px)

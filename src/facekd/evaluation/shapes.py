@@ -19,9 +19,14 @@ GREY, BLUE, ORANGE, GREEN, RED = "#777777", "#0072B2", "#E69F00", "#009E73", "#D
 
 
 def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **line: Any) -> None:
-    """Draw the contours of one shape (N, 2) as lines, x to the right and y down; points in no contour become dots.
+    """Draw the contours of one shape as lines, x to the right and y down; points in no contour become dots.
 
-    line: further settings of matplotlib's lines; a `label` appears once.
+    Args:
+        axes: of matplotlib.
+        points: (N, 2).
+        markup: what the points are.
+        colour: as matplotlib takes it.
+        **line: further settings of matplotlib's lines; a `label` appears once.
     """
     label = line.pop("label", None)
     for contour in markup.contours:
@@ -38,7 +43,11 @@ def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **
 def modes(model: ShapeModel, path: str | Path, markup: MarkUp, count: int = 4) -> None:
     """Draw what a shape model has learned: its first modes at +-2 standard deviations, and its variance by modes.
 
-    path: .png, .svg or another format of matplotlib; markup: of the model's N points.
+    Args:
+        model: the shape model.
+        path: .png, .svg or another format of matplotlib.
+        markup: of the model's N points.
+        count: how many modes.
     """
     from matplotlib.figure import Figure
 
