@@ -126,7 +126,7 @@ def test_overlap_decides_at_three_tenths(pack: Pack) -> None:
 class Blobs:
     """Finds the red, green and blue spot in a frame: needs the crop and the way back to be right."""
 
-    size, scale, markup, detector = 128, 2.0, TRIANGLE, BoxTransform()
+    size, scale, markup, box_transform = 128, 2.0, TRIANGLE, BoxTransform()
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         y, x = np.mgrid[: self.size, : self.size]
@@ -154,7 +154,7 @@ def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) 
 class Fixed:
     """Answers with the same points for every frame."""
 
-    size, scale, detector = 64, 1.25, None
+    size, scale, box_transform = 64, 1.25, None
 
     def __init__(self, markup: MarkUp, points: np.ndarray) -> None:
         self.markup, self.points = markup, points
