@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from facekd.data.pack import Pack
+from facekd.drawing import draw_contours, draw_points
 from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, tight_box, warp
 from facekd.markup import MarkUp
@@ -37,13 +38,11 @@ def draw_labels(image: np.ndarray, points: np.ndarray, markup: MarkUp, visible: 
     Returns:
         A copy of the image.
     """
-    canvas, fine = image.copy(), _fine(points)
-    for contour in markup.contours:
-        cv2.polylines(canvas, [fine[list(contour.points)]], contour.closed, _LINE, 1, cv2.LINE_AA, _SHIFT)
+    canvas = image.copy()
+    draw_contours(canvas, points, markup, _LINE)
     canvas = cv2.addWeighted(image, 0.5, canvas, 0.5, 0)  # lines stay behind the points and let the photo through
-    for i, centre in enumerate(fine.tolist()):
-        colour = _OCCLUDED if visible is not None and not visible[i] else _side(i, markup)
-        cv2.circle(canvas, centre, int(1.4 * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+    seen = [True] * markup.count if visible is None else visible
+    draw_points(canvas, points, [_side(i, markup) if seen[i] else _OCCLUDED for i in range(markup.count)], 1.4)
     return canvas
 
 

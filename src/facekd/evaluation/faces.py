@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from facekd.drawing import draw_contours, draw_points
 from facekd.evaluation.protocol import Result
 from facekd.geometry import apply, crop_matrix, warp
-from facekd.markup import MarkUp
 
 TRUTH = (255, 255, 255)
 PREDICTED = (255, 140, 0)
-_SUBPIXEL = 4  # OpenCV draws at 1/16 pixel
 
 
 def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: int = 6) -> dict[str, list[int]]:
@@ -77,14 +76,7 @@ def draw(result: Result, row: int, px: int = 320, scale: float = 1.5) -> np.ndar
     picture = (picture * 0.8).astype(np.uint8)  # so that white lines stand out on bright skin
     for points, colour in ((pack.points[row], TRUTH), (result.predicted[row], PREDICTED)):
         if np.isfinite(points).all():
-            _draw_points(picture, apply(matrix, points), pack.markup, colour)
+            in_picture = apply(matrix, points)
+            draw_contours(picture, in_picture, pack.markup, colour)
+            draw_points(picture, in_picture, repeat(colour, len(points)), radius=2)
     return picture
-
-
-def _draw_points(picture: np.ndarray, points: np.ndarray, markup: MarkUp, colour: Sequence[int]) -> None:
-    fixed = np.round(np.clip(points, -1e4, 1e4) * 2**_SUBPIXEL).astype(np.int32)
-    for contour in markup.contours:
-        line = fixed[list(contour.points)]
-        cv2.polylines(picture, [line], contour.closed, colour, 1, cv2.LINE_AA, _SUBPIXEL)
-    for x, y in fixed.tolist():
-        cv2.circle(picture, (x, y), 2 << _SUBPIXEL, colour, -1, cv2.LINE_AA, _SUBPIXEL)

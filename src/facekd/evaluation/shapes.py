@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facekd.drawing import polylines
 from facekd.files import atomic
 from facekd.markup import MarkUp
 from facekd.shape import Array, ShapeModel
@@ -29,12 +30,12 @@ def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **
         **line: further settings of matplotlib's lines; a `label` appears once.
     """
     label = line.pop("label", None)
-    for contour in markup.contours:
-        order = [*contour.points, contour.points[0]] if contour.closed else list(contour.points)
-        axes.plot(*points[order].T, color=colour, marker="." if len(order) == 1 else None, label=label, **line)
+    contours, loose = polylines(points, markup)
+    for contour, closed in contours:
+        whole = np.concatenate([contour, contour[:1]]) if closed else contour
+        axes.plot(*whole.T, color=colour, marker="." if len(whole) == 1 else None, label=label, **line)
         label = None
-    loose = sorted(set(range(markup.count)) - {i for contour in markup.contours for i in contour.points})
-    axes.plot(*points[loose].T, ".", color=colour, markersize=3, label=label)
+    axes.plot(*loose.T, ".", color=colour, markersize=3, label=label)
     axes.set_aspect("equal")
     axes.yaxis.set_inverted(True)
     axes.axis("off")
