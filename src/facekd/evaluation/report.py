@@ -42,7 +42,8 @@ def write(
         title: heading of the page.
         notes: sentences beneath it, such as what the data leave out.
         wall_times: seconds by stage.
-        curves: by model, columns of equal length: "epoch", and what to draw over it, such as "validation NME, %".
+        curves: by model, columns of equal length: "epoch", and what to draw over it, such as "validation NME, %". Empty
+            ones, of a run without validation faces, are left out.
 
     Returns:
         Its index.html.
@@ -60,7 +61,7 @@ def write(
         differences=differences(named),
         contours={name: _contours(result) for name, result in named.items() if result.boxes == results[0].boxes},
         wall_times=wall_times or {},
-        curves=curves or {},
+        curves={model: columns for model, columns in (curves or {}).items() if columns["epoch"]},
     )
     with _replacing(Path(folder)) as temporary:
         galleries = {
