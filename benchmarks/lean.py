@@ -61,7 +61,7 @@ def row(model: OnnxModel, faces: Pack, angle: float) -> dict[str, float]:
     crops = np.stack([warp(faces.image(i), matrix, size) for i, matrix in enumerate(matrices)])
     truth = apply(matrices, faces.points.astype(np.float64))
     distance = metrics.inter_ocular(truth, faces.markup)
-    once, twice = (metrics.nme(points, truth, distance) for points in (model.look(crops)[0], model(crops)[0]))
+    once, twice = (metrics.nme(points, truth, distance) for points in (model.predict(crops)[0], model(crops)[0]))
     gain = metrics.paired_difference(twice, once)
     return {
         "angle": angle,

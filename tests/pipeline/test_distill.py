@@ -20,7 +20,7 @@ from facekd.data.face import Face
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError, RecipeError, TrainingError
 from facekd.markup import FIVE, IBUG68, WFLW98
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
 from facekd.pipeline import run as run_module
 from facekd.pipeline.distill import distill
 from facekd.pipeline.run import Run
@@ -293,14 +293,14 @@ def test_what_no_training_can_mend_is_said_before_any(
 def test_settings_of_networks_that_were_not_begun_can_be_mended(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(net: Any, weights: str, setting: str) -> None:
+    def offline(backbone: Any, name: str, weights: str, setting: str) -> None:
         if setting == "student.weights":
             raise ModelError("no internet")
 
     values = {"name": "x", "precision": "32", "input": {"size": 32}, "evaluation": {"bootstrap": 100}}
     stages = {"baseline": STAGE | {"epochs": 1}, "student": STAGE | {"epochs": 1}}
     with monkeypatch.context() as patch, pytest.raises(ModelError, match="no internet"):
-        patch.setattr(networks, "load_backbone", offline)
+        patch.setattr(run_module, "load_backbone", offline)
         distill(recipe.parse(values | stages, "x"), tiny_pack, tmp_path, accelerator="cpu")
     trained = (tmp_path / "baseline" / "model.safetensors").read_bytes()
     with pytest.raises(RecipeError, match=r"baseline\.lr was 0\.001, is 0\.5"):

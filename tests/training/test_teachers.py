@@ -12,7 +12,8 @@ from facekd.data.pack import Pack
 from facekd.geometry import tight_box
 from facekd.losses.heatmap import heatmap_covariance
 from facekd.markup import FIVE
-from facekd.networks.network import Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.network import LandmarkNet
 from facekd.recipes.schema import Augment, Input
 from facekd.training import distributed as parallel
 from facekd.training.augment import Augmenter

@@ -23,7 +23,7 @@ from facekd.errors import InputError, ModelError, RecipeError
 from facekd.evaluation import report
 from facekd.files import write_text
 from facekd.losses.objective import Objective
-from facekd.networks import network as networks
+from facekd.networks.backbone import check_backbone
 from facekd.pipeline.run import Run
 from facekd.recipes import schema as recipes
 from facekd.recipes.schema import STAGES, Recipe, Stage
@@ -50,7 +50,7 @@ def distill(
     for name in recipe.stages:  # what can be said now is not said when others are trained
         stage = recipe.stage(name)
         Objective(stage)
-        networks.check_backbone(stage.backbone)
+        check_backbone(stage.backbone)
         if stage.weights not in ("none", "timm", *STAGES) and not Path(stage.weights).is_file():
             raise ModelError(f"there is no file {stage.weights}; mend its path: --set {name}.weights=FILE")
     fabric = parallel.fabric(recipe.precision, accelerator)

@@ -35,11 +35,15 @@ from facekd.evaluation.protocol import Result
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_matrix, invert, normalise, tight_box, warp
 from facekd.markup import convert, convertible
-from facekd.networks import network as networks
-from facekd.networks import refinement as refine
-from facekd.networks.network import About, Architecture, LandmarkNet, Prediction, TorchModel
+from facekd.networks import checkpoint as networks
+from facekd.networks.architecture import Architecture
+from facekd.networks.backbone import load_backbone
+from facekd.networks.checkpoint import ModelMetadata
+from facekd.networks.network import LandmarkNet, Prediction, cost
+from facekd.networks.predictor import TorchModel
 from facekd.pipeline.boxes import fit_detector
 from facekd.pipeline.calibration import calibrate
+from facekd.pipeline.shape_prior import fit_shape_prior
 from facekd.recipes.schema import STAGES, Recipe, Stage
 from facekd.runtime.card import sha256
 from facekd.runtime.detector import YuNet
@@ -58,7 +62,7 @@ from facekd.training.teachers import (
 )
 
 MODEL = "model.safetensors"
-_SHAPE_VIEWS = 8  # of each training face: what a refinement knows of shapes
+_SHAPE_VIEWS = 8  # of each training face: what a shape prior is fitted to
 _CONFIDENT = 0.05  # of the inter-ocular distance: within it a point counts as right
 
 
@@ -142,7 +146,7 @@ class Run:
         about = self._about(name)
         about = about if self.learn_val else self._tuned(held_out, about, name)
         if self.first:
-            summary["parameters"], summary["macs"] = networks.cost(net)
+            summary["parameters"], summary["macs"] = cost(net)
             write_text(self.home(name) / "summary.json", json.dumps(summary, indent=1))
             networks.save(net, about, self.model(name))
             (self.home(name) / CHECKPOINT).unlink(missing_ok=True)
@@ -294,7 +298,7 @@ class Run:
                 )
             net.load_state_dict(earlier.state_dict())
             return net
-        networks.load_backbone(net, stage.weights, f"{name}.weights")
+        load_backbone(net.backbone, stage.backbone, stage.weights, f"{name}.weights")
         if stage.mean_start:
             size = architecture.size
             net.start_at(torch.from_numpy(self._shapes(self.train(size), size)[0].mean(axis=0)).float())
@@ -337,15 +341,15 @@ class Run:
         }
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]
 
-    def _about(self, name: str) -> About:
+    def _about(self, name: str) -> ModelMetadata:
         """Return what is saved with a network."""
         more = [self.unlabelled] if self.unlabelled and self.recipe.stage(name).needs_no_labels else []
         packs = [self.pack, *more]
-        return About(
+        return ModelMetadata(
             markup=self.pack.markup,
             scale=self.recipe.input.scale,
             detector=self._detector(),
-            confident=self._confident(self.recipe.size(name)),
+            confidence_radius=self._confident(self.recipe.size(name)),
             data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
             recipe={"stage": name, **self.recipe.published()},
         )
@@ -359,8 +363,8 @@ class Run:
         )
         return float(_CONFIDENT * distance.mean())
 
-    def _tuned(self, net: LandmarkNet, about: About, name: str) -> About:
-        """Return what is saved with a network, its refinement and calibration fitted on the validation faces.
+    def _tuned(self, net: LandmarkNet, about: ModelMetadata, name: str) -> ModelMetadata:
+        """Return what is saved with a network, its shape prior and calibration fitted on the validation faces.
 
         They are cut and read as the runtime does: of training's frames the last tenth of a pixel may be another.
         """
@@ -372,7 +376,7 @@ class Run:
         truth = normalise(torch.from_numpy(apply(matrices, faces.points.astype(np.float64))).float(), size)
         frames = np.stack([warp(faces.image(row), matrix, size) for row, matrix in enumerate(matrices)])
         model = TorchModel(net, about, str(self.fabric.device))
-        parts = [model.predict(frames[i : i + stage.batch]) for i in range(0, len(frames), stage.batch)]
+        parts = [model.predict_raw(frames[i : i + stage.batch]) for i in range(0, len(frames), stage.batch)]
         said = torch.cat([part.landmarks.cpu() for part in parts])
         sigmas = [part.log_sigma.cpu() for part in parts if part.log_sigma is not None]
         log_sigma = torch.cat(sigmas) if sigmas else None
@@ -381,10 +385,10 @@ class Run:
             points, rows = torch.from_numpy(train.points), np.arange(len(train))
             shapes = torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
             error = partial(face_errors, markup=self.pack.markup, size=size)
-            about = replace(about, refinement=refine.fit(shapes, said, log_sigma, truth, self.mirror, error))
+            about = replace(about, shape_prior=fit_shape_prior(shapes, said, log_sigma, truth, self.mirror, error))
         if log_sigma is not None:
-            distance = (about.refined(Prediction(said, log_sigma)) - truth).norm(dim=-1)
-            about = replace(about, calibration=calibrate(log_sigma, distance, about.confident))
+            distance = (about.landmarks(Prediction(said, log_sigma)) - truth).norm(dim=-1)
+            about = replace(about, calibration=calibrate(log_sigma, distance, about.confidence_radius))
         return about
 
     def _detector(self) -> BoxTransform | None:

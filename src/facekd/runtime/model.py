@@ -164,9 +164,9 @@ class OnnxModel:
                 f"model '{self.card.name}' takes (B, {self.size}, {self.size}, 3) uint8, "
                 f"got {images.shape} {images.dtype}"
             )
-        return look_twice(self.look, images, self.markup, self.scale) if self.upright else self.look(images)
+        return look_twice(self.predict, images, self.markup, self.scale) if self.upright else self.predict(images)
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return what a call does, of every crop after one look, upright or not."""
         points = [np.zeros((0, self.markup.count, 2), np.float32)]
         confidence = [np.zeros((0, self.markup.count), np.float32)]
