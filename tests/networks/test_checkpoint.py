@@ -52,19 +52,20 @@ def test_files_that_are_no_network(tmp_path: Path, content: bytes | None) -> Non
 
 
 def test_a_file_from_before_the_names_changed_is_read(tmp_path: Path) -> None:
-    """Up to version 0.1 the radius was called `confident`, and the shape prior's tensors `refinement.*`."""
+    """Up to version 0.1: `confident`, `detector`, and the shape prior's tensors `refinement.*`."""
     one = torch.eye(136)
     prior = ShapePrior(torch.full((136,), 0.25), torch.zeros(136), 0 * one, torch.zeros(68), one, 2 * one)
     path, net = tmp_path / "a.safetensors", LandmarkNet(SMALL)
-    save(net, ModelMetadata(IBUG68, 1.2, confidence_radius=0.031, shape_prior=prior), path)
+    transform = BoxTransform(0.8, 0, 0.1)
+    save(net, ModelMetadata(IBUG68, 1.2, transform, 0.031, shape_prior=prior), path)
     with safe_open(str(path), framework="pt") as file:
         record = json.loads(file.metadata()["facekd"])
-    record["confident"] = record.pop("confidence_radius")
+    record["confident"], record["detector"] = record.pop("confidence_radius"), record.pop("box_transform")
     old = {key.replace("shape_prior.", "refinement."): value for key, value in load_file(path).items()}
     assert sum(key.startswith("refinement.") for key in old) == 6
     save_file(old, path, metadata={"facekd": json.dumps(record)})
     _, metadata = load(path)
-    assert metadata.confidence_radius == 0.031
+    assert metadata.confidence_radius == 0.031 and metadata.box_transform == transform
     assert metadata.shape_prior is not None
     for name, value in vars(prior).items():
         torch.testing.assert_close(getattr(metadata.shape_prior, name), value, rtol=0, atol=0)

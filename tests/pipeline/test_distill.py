@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from facekd.pipeline.run import Run
 from safetensors.torch import load_file
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError, RecipeError, TrainingError
 from facekd.markup import FIVE, IBUG68, WFLW98
 from facekd.networks import checkpoint as networks
 from facekd.pipeline import run as run_module
 from facekd.pipeline.distill import distill
-from facekd.pipeline.run import Run
 from facekd.recipes import schema as recipe
 from facekd.recipes.schema import STAGES, Augment
 from facekd.shape import ShapeModel
@@ -152,7 +152,7 @@ def more_faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     with PackWriter(path, FIVE, dataset="more", margin=2.0, size=96, jpeg_quality=95, terms="Found.") as writer:
         for i in range(10):
             image = np.full((96, 96, 3), 20 * i, np.uint8)
-            writer.add(Face(image=image, points=SHAPE + i, name=f"m{i}.jpg", quality="predicted"))
+            writer.add(LabelledFace(image=image, points=SHAPE + i, name=f"m{i}.jpg", quality="predicted"))
     return Pack.open(path)
 
 

@@ -20,7 +20,9 @@ from facekd.networks.network import LandmarkNet, Prediction, confidence
 from facekd.networks.shape_prior import ShapePrior
 
 _PRIOR = "shape_prior."  # before the names of its tensors in a file
-_FORMER_PRIOR, _FORMER_KEYS = "refinement.", {"confident": "confidence_radius"}  # in files up to version 0.1
+# In files up to version 0.1.
+_FORMER_PRIOR = "refinement."
+_FORMER_KEYS = {"confident": "confidence_radius", "detector": "box_transform"}
 
 
 @dataclass
@@ -30,7 +32,7 @@ class ModelMetadata:
     Attributes:
         markup: what its landmarks mean.
         scale: side of the square crop / larger side of the tight landmark box.
-        detector: how a face detector's box becomes that tight box; None: not known.
+        box_transform: how a face detector's box becomes that tight box; None: not known.
         confidence_radius: normalised distance that the confidence is about: a landmark nearer to the truth counts as
             right.
         calibration: slope and offset of log-sigma, as `pipeline.calibration.calibrate` fits them.
@@ -41,7 +43,7 @@ class ModelMetadata:
 
     markup: MarkUp
     scale: float
-    detector: BoxTransform | None = None
+    box_transform: BoxTransform | None = None
     confidence_radius: float = 0.02
     calibration: tuple[float, float] = (1.0, 0.0)
     data: list[dict[str, str]] = field(default_factory=list)
@@ -119,11 +121,11 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     }
     try:
         architecture = Architecture(**record.pop("architecture"))
-        detector, (slope, offset) = record.pop("detector"), record.pop("calibration", (1.0, 0.0))
+        box_transform, (slope, offset) = record.pop("box_transform"), record.pop("calibration", (1.0, 0.0))
         metadata = ModelMetadata(
             calibration=(slope, offset),
             markup=MarkUp.from_dict(record.pop("markup")),
-            detector=BoxTransform.from_dict(detector) if detector else None,
+            box_transform=BoxTransform.from_dict(box_transform) if box_transform else None,
             shape_prior=ShapePrior(**prior) if prior else None,
             **record,
         )

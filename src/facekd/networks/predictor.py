@@ -10,7 +10,7 @@ import torch
 from facekd.geometry import to_pixels
 from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, Prediction
-from facekd.runtime.roll import look_twice
+from facekd.runtime.roll import predict_with_rotation
 
 
 class TorchModel:
@@ -25,7 +25,7 @@ class TorchModel:
     def __init__(self, net: LandmarkNet, metadata: ModelMetadata, device: str = "cpu") -> None:
         self.net, self.metadata, self.device = net.eval().to(device), metadata, device
         self.size, self.scale = net.architecture.size, metadata.scale
-        self.markup, self.detector = metadata.markup, metadata.detector
+        self.markup, self.box_transform = metadata.markup, metadata.box_transform
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> TorchModel:
@@ -52,7 +52,7 @@ class TorchModel:
         Returns:
             Landmarks (B, N, 2) float32 in crop pixels, and confidence (B, N) float32 in [0, 1] or None.
         """
-        return look_twice(self.predict, images, self.markup, self.scale)
+        return predict_with_rotation(self.predict, images, self.markup, self.scale)
 
     @torch.inference_mode()
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

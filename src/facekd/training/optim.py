@@ -7,10 +7,10 @@ import math
 import torch
 from torch import nn
 
-from facekd.recipes.schema import Stage
+from facekd.recipes.schema import Optimisation
 
 
-def learning_rate(settings: Stage, step: int, steps: int) -> float:
+def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
     """Return the rate of a step: a linear rise, then a cosine to zero or the paper's lr / (1 + 1e-4 step)."""
     warmup = settings.warmup * steps
     if step < warmup:
@@ -20,7 +20,7 @@ def learning_rate(settings: Stage, step: int, steps: int) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def build_optimiser(settings: Stage, net: nn.Module) -> torch.optim.Optimizer:
+def build_optimiser(settings: Optimisation, net: nn.Module) -> torch.optim.Optimizer:
     """Return the stage's optimiser; biases and normalisation are not decayed."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     decayed = [p for p in net.parameters() if p.ndim > 1]
