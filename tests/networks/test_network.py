@@ -8,7 +8,8 @@ import torch
 
 from facekd.networks.architecture import Architecture
 from facekd.networks.network import LandmarkNet, confidence, cost
-from facekd.recipes import schema as recipe
+from facekd.recipes.load import load
+from facekd.recipes.resolve import TrainStage, resolve
 
 
 @pytest.mark.parametrize("sigma", [False, True])
@@ -46,9 +47,13 @@ def test_cost_by_hand() -> None:
     assert parameters == sum(p.numel() for p in net.parameters()) and net.training
     assert round(macs / 1e6) == 300  # MobileNetV2's paper: 300 M with its classifier; 136 outputs cost as little
     for name in ("facekd-68", "facekd-68-lite"):
-        r = recipe.load(name)
-        student = LandmarkNet(Architecture(r.student.backbone, r.student.head, 68, r.size("student"), sigma=True))
-        parameters, macs = cost(student)
+        recipe = load(name)
+        stage = resolve(recipe)[recipe.result]
+        settings = stage if isinstance(stage, TrainStage) else stage.members[0]
+        architecture = Architecture(
+            settings.network.backbone, settings.network.head, 68, settings.frame.size, sigma=True
+        )
+        parameters, macs = cost(LandmarkNet(architecture))
         assert parameters <= 4e6 and macs <= 0.4e9
 
 
