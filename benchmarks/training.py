@@ -23,8 +23,9 @@ import torch
 from facekd.geometry import tight_box
 from facekd.losses.objective import Objective
 from facekd.markup import IBUG68
+from facekd.networks.architecture import Architecture
 from facekd.networks.depthwise import accelerate
-from facekd.networks.network import Architecture, LandmarkNet
+from facekd.networks.network import LandmarkNet
 from facekd.recipes import schema as recipe
 from facekd.training import distributed as parallel
 from facekd.training import loop as train

@@ -17,7 +17,7 @@ from facekd.drawing import draw
 from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, invert, square, tight_box, warp
 from facekd.markup import MarkUp
-from facekd.networks.network import TorchModel
+from facekd.networks.predictor import TorchModel
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.shape import ShapeModel
 

@@ -21,7 +21,7 @@ from facekd.evaluation.shapes import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
 from facekd.geometry import apply, crop_matrix
 from facekd.losses.kd import KDLoss
 from facekd.markup import MarkUp
-from facekd.networks.network import TorchModel
+from facekd.networks.predictor import TorchModel
 from facekd.pipeline.run import MODEL
 from facekd.recipes.schema import STAGES
 from facekd.shape import ShapeModel

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from facekd.training import distributed as parallel
-from facekd.training.faces import Batch, Faces, sampling_weights
+from facekd.training.faces import Batch, Faces
 from facekd.training.loop import batches
 
 FACES = Faces(
@@ -18,7 +18,7 @@ FACES = Faces(
 )
 
 
-def steps(data: Faces, count: int, start: int = 0, views: int | None = None) -> list[Batch]:
+def steps(data: Faces, count: int, start: int = 0, views: int = 0) -> list[Batch]:
     return list(islice(batches(data, 4, 0, start, views, parallel.fabric("32", "cpu")), count))
 
 
@@ -46,14 +46,3 @@ def test_steps_go_on_where_a_run_was_broken() -> None:
     for whole, resumed in zip(steps(data, 8)[5:], steps(data, 3, start=5), strict=True):
         np.testing.assert_array_equal(whole.faces, resumed.faces)
         np.testing.assert_array_equal(whole.view, resumed.view)
-
-
-def test_unusual_shapes_come_more_often() -> None:
-    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
-    wider = np.array([[-0.01, 0], [0.01, 0], [0.01, 0], [-0.01, 0]])
-    points = np.array([square, 3 * square + 5, square, square, square + wider, square - wider, square, square])
-    np.testing.assert_allclose(sampling_weights(points, 1.0), [0, 0, 0, 0, 4, 4, 0, 0], atol=0.1)
-    np.testing.assert_allclose(
-        sampling_weights(points, 0.25), [0.75, 0.75, 0.75, 0.75, 1.75, 1.75, 0.75, 0.75], atol=0.03
-    )
-    np.testing.assert_array_equal(sampling_weights(points[:4], 0.5), [1, 1, 1, 1])

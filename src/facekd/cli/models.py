@@ -63,7 +63,7 @@ def load(file: Path, threads: int | None = None, providers: list[str] | None = N
         return OnnxModel(file, threads, providers)
     import torch
 
-    from facekd.networks.network import TorchModel
+    from facekd.networks.predictor import TorchModel
 
     available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     wanted = providers or available

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from facekd.errors import ModelError
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
-from facekd.networks.network import check_backbone
+from facekd.networks.backbone import check_backbone
 from facekd.recipes.schema import (
     Augment,
     AverageSettings,
