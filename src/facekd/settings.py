@@ -134,6 +134,8 @@ def _sentence(detail: Any, kind: type[BaseModel]) -> str:
         return f"unknown key '{where}'; {nearest(path[-1], _keys(group))}"
     if detail["type"] == "missing":
         return f"'{where}' is missing"
+    if detail["type"] == "union_tag_not_found":  # such as a loss with options and no name
+        return "'{}.{}' is missing".format(where, detail["ctx"]["discriminator"].strip("'"))
     if detail["type"] in ("literal_error", "union_tag_invalid"):
         context = detail["ctx"]
         given = context.get("tag", detail["input"])

@@ -28,10 +28,10 @@ Source: Fard & Mahoor, arXiv 2111.07047 (figures: preset `paper`) and its releas
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from torch import Tensor, nn
 
 from facekd.losses.base import LossTerms, absolute_error
@@ -50,6 +50,14 @@ _RELEASED = {
 }
 
 
+def _one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse what is neither with one sentence for both."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("it must be tolerant or a number") from None
+
+
 class KDSettings(Settings):
     """The numbers of KD-Loss; the module's docstring has the formula. The defaults are those of the preset `paper`."""
 
@@ -59,7 +67,7 @@ class KDSettings(Settings):
     )
     main_coefficient: Number = Field(2.5, ge=0, description="weight of the main term (paper: read off the plot)")
     main_slope: Number = Field(1.0, ge=0, description="slope of the main term below its break point")
-    main_break: Literal["tolerant"] | Number = Field(
+    main_break: Annotated[Literal["tolerant"] | Number, WrapValidator(_one_sentence)] = Field(
         0.5,
         description="where the main term turns into a parabola: a normalised distance, or tolerant, the tolerant "
         "teacher's error at the same coordinate (without that teacher there is no break)",
