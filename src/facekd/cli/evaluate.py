@@ -7,17 +7,10 @@ from pathlib import Path
 
 import typer
 
-from facekd.cli.models import load, resolve
-
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module to the application."""
     app.command()(evaluate)
-
-
-def _shown(path: Path) -> str:
-    """Return the name to show for a model: a run's or a stage's folder, a file, or the bundled name itself."""
-    return path.parent.name if path.name == "model.safetensors" else path.name
 
 
 def evaluate(
@@ -35,24 +28,15 @@ def evaluate(
     from rich.progress import Progress
     from rich.table import Table
 
-    from facekd.data.pack import Pack
-    from facekd.evaluation import protocol, tables
+    from facekd import api
+    from facekd.evaluation import tables
     from facekd.files import write_text
-    from facekd.runtime.detector import YuNet
 
-    faces = Pack.open(pack).select(split)
-    predictor = load(resolve(model))
-    detect = YuNet().detect if boxes == "detector" else None
+    faces = api.read_pack(pack).select(split)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))
-        result = protocol.evaluate(
-            predictor,
-            faces,
-            boxes,
-            detect,
-            model=_shown(Path(model).resolve()),
-            batch=batch,
-            progress=lambda count: bar.advance(task, count),
+        result = api.evaluate(
+            model, faces, boxes=boxes, split=None, batch=batch, progress=lambda count: bar.advance(task, count)
         )
     figures = result.to_json()
     title = f"{figures['model']} on {figures['dataset']}"

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import typer
 
-from facekd.errors import ModelError
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application."""
@@ -54,18 +52,14 @@ def export(
     int8: Path | None = typer.Option(None, help="Also write OUT-int8.onnx, calibrated on this pack's training faces."),
 ) -> None:
     """Write a network as ONNX, checked against torch, with a model card."""
-    from facekd.exporters.onnx import export as write
-    from facekd.runtime.card import ModelCard
+    from facekd import api
 
-    checkpoint = run / "student" / "model.safetensors" if run.is_dir() else run
-    if not checkpoint.is_file():
-        raise ModelError(f"no network at {checkpoint}; give a finished run's folder or a .safetensors file")
-    parity = write(checkpoint, out, name=name or None, figures=_figures(run))
+    written = api.export(run, out, name=name or None, int8_data=int8)
+    parity, card = written.parity, written.card
     typer.echo(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
-    card = ModelCard.load(out)
     if card.box_transform is None:
         typer.echo(
             "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
@@ -73,28 +67,8 @@ def export(
         )
     made = card.made_with
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
-    if int8:
-        from facekd.data.pack import Pack
-        from facekd.exporters.int8 import calibration_frames, quantise
-        from facekd.runtime.model import OnnxModel
-
-        small = out.with_name(f"{out.stem}-int8.onnx")
-        quantise(out, small, calibration_frames(Pack.open(int8).select("train"), OnnxModel(out)))
-        typer.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
-
-
-def _figures(run: Path) -> dict[str, object]:
-    """Return what a run measured of its student, for the card: NME in percent per subset, by data set and boxes."""
-    path = run / "evaluation.json"
-    if not path.is_file():
-        return {}
-    figures: dict[str, object] = {}
-    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
-        if result["model"] == "student":
-            name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
-            key = f"nme_{result['normaliser']}"
-            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
-    return figures
+    if written.int8:
+        typer.echo(f"{written.int8}: {written.int8.stat().st_size / 1e6:.1f} MB")
 
 
 def study(

@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError, RecipeError
 from facekd.evaluation import report
@@ -29,6 +28,7 @@ from facekd.recipes import schema as recipes
 from facekd.recipes.schema import STAGES, Recipe, Stage
 from facekd.training import distributed as parallel
 from facekd.training import logger as journal
+from facekd.version import __version__
 
 
 def distill(
