@@ -245,12 +245,12 @@ def export(
             does.
         InputError: `int8_data` has no training faces.
     """
-    from facekd.exporters import onnx as exporter
-
     run, out = Path(model), Path(out)
     checkpoint = result_model(run) if run.is_dir() else run
     if not checkpoint.is_file():
         raise ModelError(f"no network at {checkpoint}; give a finished run's folder or a .safetensors file")
+    from facekd.exporters import onnx as exporter
+
     faces = None if int8_data is None else _pack(int8_data).select("train")
     parity = exporter.export(checkpoint, out, name=name, figures=_figures(run))
     small = None

@@ -29,6 +29,7 @@ from facekd.files import atomic, write_text
 from facekd.images import photo_paths, read_image
 from facekd.markup import MarkUp, convert
 from facekd.pts import write_pts
+from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.runtime.results import RecordWriter, ResumeLog
 
@@ -93,7 +94,8 @@ class PhotoBatch:
         markup: what the points are converted to; default: the model's own.
         draw: draws the faces into a copy of each photo, such as `facekd.draw`; None: no drawings. Needs `out`.
         settings: what the results depend on, plain values; a folder with results of others is refused. Default: what
-            can be told of the landmarker. Give the network's identity if it is no OnnxModel.
+            can be told of the landmarker; say yourself what tells apart two detectors of your own, or two networks that
+            are no OnnxModel.
 
     Raises:
         InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds files that this
@@ -231,12 +233,11 @@ def detect_files(
 def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
     """Return what results depend on, as far as a landmarker tells."""
     model, detector = landmarker.model, landmarker.detector
-    public = {key: value for key, value in vars(detector).items() if not key.startswith("_")}
-    plain = {key: value for key, value in public.items() if isinstance(value, bool | int | float | str)}
+    own = ("threshold", "size", "small_faces") if isinstance(detector, YuNet) else ()
     card = getattr(model, "card", None)
     return {
         "markup": markup.name,
-        "detector": {"name": type(detector).__name__, **plain},
+        "detector": {"name": type(detector).__name__, **{key: getattr(detector, key) for key in own}},
         "box_transform": landmarker.box_transform.to_dict(),
         "network": card.sha256 if card else type(model).__name__,
     }
