@@ -8,8 +8,6 @@ from typing import Any
 
 import typer
 
-from facekd.cli.models import load, resolve
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the application.
@@ -18,11 +16,6 @@ def register(app: typer.Typer) -> None:
         app: the application.
     """
     app.command()(evaluate)
-
-
-def _shown(path: Path) -> str:
-    """Return the name to show for a model: a run's or a stage's folder, a file, or the bundled name itself."""
-    return path.parent.name if path.name == "model.safetensors" else path.name
 
 
 def evaluate(
@@ -38,24 +31,14 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from facekd.data.pack import Pack
-    from facekd.evaluation import protocol
+    from facekd import api
     from facekd.files import write_text
-    from facekd.runtime.detector import YuNet
 
-    faces = Pack.open(pack).select(split)
-    predictor = load(resolve(model))
-    detector = YuNet() if boxes == "detector" else None
+    faces = api.read_pack(pack).select(split)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))
-        result = protocol.evaluate(
-            predictor,
-            faces,
-            boxes,
-            detector,
-            model=_shown(Path(model).resolve()),
-            batch=batch,
-            progress=lambda count: bar.advance(task, count),
+        result = api.evaluate(
+            model, faces, boxes=boxes, split=None, batch=batch, progress=lambda count: bar.advance(task, count)
         )
     figures = result.to_json()
     title = f"{figures['model']} on {figures['dataset']}"

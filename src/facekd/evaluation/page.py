@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-import facekd
 from facekd.evaluation import plots, tables
 from facekd.evaluation.metrics import ContourError
 from facekd.evaluation.protocol import Result
+from facekd.version import __version__
 
 CED_LIMIT = 0.10
 Curves = Mapping[str, Mapping[str, Sequence[float]]]
@@ -77,7 +77,7 @@ def render(content: Content, galleries: Mapping[str, Mapping[str, list[dict[str,
         curves=_curve_plots(content.curves, styles),
         curve_models=list(content.curves),
         wall_times={stage: duration(seconds) for stage, seconds in content.wall_times.items()},
-        version=facekd.__version__,
+        version=__version__,
     )
 
 

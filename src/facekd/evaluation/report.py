@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-import facekd
 from facekd.errors import InputError
 from facekd.evaluation import faces, page
 from facekd.evaluation.metrics import ContourError, contour_errors, normalisers, paired_difference
 from facekd.evaluation.protocol import Result
 from facekd.evaluation.tables import BOX_NAMES
+from facekd.version import __version__
 
 _PAGE = {"index.html", "report.json"}  # with faces/ all of a report: a folder that holds more is not ours to replace
 
@@ -123,7 +123,7 @@ def _plain(content: page.Content) -> dict[str, Any]:
     return {
         "title": content.title,
         "notes": list(content.notes),
-        "facekd": facekd.__version__,
+        "facekd": __version__,
         "results": list(content.jsons.values()),
         "differences": content.differences,
         "contours": {
