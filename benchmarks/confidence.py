@@ -35,7 +35,7 @@ def main() -> None:
     faces = [face for face in w300.read(options.data) if isinstance(face, Annotation) and face.split == "test"]
     models = {}
     for model in options.models:
-        within = ModelCard.load(resolve(model)).within
+        within = ModelCard.load(resolve(model)).confidence_radius
         models[Path(model).stem] = measures(*look(Landmarker(model), faces), within)
     result = {"command": "python benchmarks/confidence.py 300W", "faces": len(faces), "models": models}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def look(landmarker: Landmarker, faces: list[Annotation]) -> tuple[np.ndarray, n
     errors, confidence = [], []
     for face in faces:
         box = tight_box(face.points)
-        found = landmarker.detect(face.load(), boxes=[box], tight=True)[0]
+        found = landmarker.detect(face.load(), boxes=[box], box_type="landmarks")[0]
         errors.append(point_errors(found.points, face.points) / (box[2:] - box[:2]).max())
         confidence.append(found.confidence)
     return np.array(errors), np.array(confidence)

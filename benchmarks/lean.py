@@ -19,7 +19,7 @@ from facekd.data.pack import Pack
 from facekd.evaluation import metrics
 from facekd.geometry import apply, crop_matrix, upright_box, warp
 from facekd.runtime.model import OnnxModel
-from facekd.runtime.roll import LEANS, lean
+from facekd.runtime.roll import MAX_ROLL, roll_angle
 
 ANGLES = (0, 10, 20, 30, 40, 50)
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 def leaning(faces: Pack) -> float:
     """Return the percentage of faces that lean, in the photo as it is, by more than what asks for a second look."""
-    return 100 * float(np.mean(np.abs(lean(faces.points, faces.markup)) > LEANS))
+    return 100 * float(np.mean(np.abs(roll_angle(faces.points, faces.markup)) > MAX_ROLL))
 
 
 def row(model: OnnxModel, faces: Pack, angle: float) -> dict[str, float]:
@@ -61,7 +61,7 @@ def row(model: OnnxModel, faces: Pack, angle: float) -> dict[str, float]:
     crops = np.stack([warp(faces.image(i), matrix, size) for i, matrix in enumerate(matrices)])
     truth = apply(matrices, faces.points.astype(np.float64))
     distance = metrics.inter_ocular(truth, faces.markup)
-    once, twice = (metrics.nme(points, truth, distance) for points in (model.look(crops)[0], model(crops)[0]))
+    once, twice = (metrics.nme(points, truth, distance) for points in (model.predict(crops)[0], model(crops)[0]))
     gain = metrics.paired_difference(twice, once)
     return {
         "angle": angle,
@@ -81,7 +81,7 @@ def page(result: dict[str, Any]) -> str:
         "",
         f"`{result['command']}`: {result['faces']} faces of the split {result['split']}, each turned and cut by the "
         "tight box of its turned landmarks.",
-        f"A face that seems to lean by more than {LEANS:.0f} degrees is looked at again, turned upright; the more "
+        f"A face that seems to lean by more than {MAX_ROLL:.0f} degrees is looked at again, turned upright; the more "
         "confident look counts.",
         f"As they are, {shares} lean so far.",
         "",
