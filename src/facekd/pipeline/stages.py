@@ -68,7 +68,7 @@ def evaluate_stage(context: Context, stage: Stage, settings: Evaluation) -> list
         A result for each kind of boxes; none for the detector's where their transform is not known.
     """
     model = TorchModel.load(context.model(stage), device=str(context.fabric.device))
-    kinds = [kind for kind in settings.boxes if kind == "truth" or model.detector]
+    kinds = [kind for kind in settings.boxes if kind == "truth" or model.box_transform]
     return [
         protocol.evaluate(
             model,
