@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test quick lint clean
 
 demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
 	rm -rf demo
@@ -18,6 +18,9 @@ demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what
 test: $(VENV)/.dev  ## lint, types, import contract and all tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+quick: $(VENV)/.dev  ## the tests that take little: under a minute in all
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
