@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, DOCS / "generate" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -21,11 +21,11 @@ def _script(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def figures() -> ModuleType:
-    """docs/figures.py."""
+    """docs/generate/figures.py."""
     return _script("figures")
 
 
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
-    """docs/results.py."""
+    """docs/generate/results.py."""
     return _script("results")

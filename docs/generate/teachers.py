@@ -1,4 +1,4 @@
-"""Draw what the teachers of a finished run get wrong (figures/teachers.png, .json): `python docs/teachers.py RUN PACK`.
+"""Draw what the teachers of a finished run get wrong (figures/teachers.png, .json): `python docs/generate/teachers.py RUN PACK`.
 
 Faces are the validation list's, which no network was trained on, and as many training faces, cut by their true boxes.
 """
@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw what the teachers of a finished run get wrong.")
     parser.add_argument("run", type=Path)
     parser.add_argument("pack", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "figures")
     arguments = parser.parse_args()
     pack, shape = Pack.open(arguments.pack), ShapeModel.load(arguments.run / "tolerant" / "shape.npz")
     recipe = json.loads((arguments.run / "evaluation.json").read_text())["recipe"]

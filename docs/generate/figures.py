@@ -1,7 +1,7 @@
-"""Draw the figures of method.md: `python docs/figures.py` (needs the `train` extra).
+"""Draw the figures of explanation/method.md: `python docs/generate/figures.py` (needs the `train` extra).
 
-    python docs/figures.py                              the losses, and soft-landmarks of synthetic faces
-    python docs/figures.py --pack 300w.parquet          also the shape model of a pack's training faces (+ soft.json)
+    python docs/generate/figures.py                       the losses, and soft-landmarks of synthetic faces
+    python docs/generate/figures.py --pack 300w.parquet   also the shape model of a pack's training faces (+ soft.json)
 
 What the teachers get wrong is drawn by teachers.py, which needs a finished run.
 """
@@ -217,7 +217,7 @@ def write_json(path: Path, values: object) -> None:
 def main() -> None:
     """Draw what the arguments allow for."""
     parser = argparse.ArgumentParser(description="Draw the figures of method.md.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "figures")
     parser.add_argument("--pack", type=Path, help="a pack that facekd prepare wrote")
     arguments = parser.parse_args()
     aloss(arguments.out / "aloss.svg")

@@ -1,7 +1,7 @@
 """Draw the README's pictures.
 
-python docs/pictures.py tour RUN PACK          # figures/tour.jpg: test faces of a run: hard, soft, student
-python docs/pictures.py portraits MODEL FOLDER # figures/portraits.jpg: what a model finds on photos
+python docs/generate/pictures.py tour RUN PACK          # figures/tour.jpg: test faces of a run: hard, soft, student
+python docs/generate/pictures.py portraits MODEL FOLDER # figures/portraits.jpg: what a model finds on photos
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from facekd.networks.network import TorchModel
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.shape import ShapeModel
 
-FIGURES = Path(__file__).parent / "figures"
+FIGURES = Path(__file__).parents[1] / "figures"
 CELL, COLUMNS, GAP = 200, 6, 6
 
 
 def tour(run: Path, pack: Path) -> np.ndarray:
-    """Return rows of test faces: hard-landmarks, soft-landmarks, and what the student says."""
+    """Return rows of test faces: hard-landmarks, soft-landmarks, and the student's landmarks."""
     faces = Pack.open(pack).select("test")
     shape = ShapeModel.load(run / "tolerant" / "shape.npz")
     student = TorchModel.load(run / "student" / "model.safetensors")

@@ -1,9 +1,9 @@
 """Write a page on a study, and its plots, from text and records in docs/results/<study>/.
 
-python docs/results.py kd-loss                           # the page, from the records
-python docs/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
+python docs/generate/results.py kd-loss                           # the page, from the records
+python docs/generate/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
 
-python docs/results.py bundled                           # the page on the bundled networks
+python docs/generate/results.py bundled                           # the page on the bundled networks
 
 The records of the last are what `facekd evaluate facekd-68 300w.parquet --boxes truth --json FILE` writes, FILE being
 docs/results/bundled/facekd-68-truth.json, and so on for each network and kind of boxes.
@@ -29,8 +29,9 @@ from facekd.runtime.model import bundled
 from facekd.study import config as plan
 from facekd.study import table as comparison
 
-DOCS = Path(__file__).parent
-PAGES = {"kd-loss": "results.md", "spatial": "ablation.md", "bundled": "models.md"}
+DOCS = Path(__file__).parents[1]
+PAGES = {"kd-loss": "results/kd-loss.md", "spatial": "explanation/ablation.md", "bundled": "results/models.md"}
+PLOTS = {"kd-loss": "kd-loss/", "spatial": "../results/spatial/"}  # from the page
 SHOWN = {"kd-loss": "KD-Loss, as released", "spatial": "+ sigma"}  # the row whose faces are drawn
 
 
@@ -97,7 +98,7 @@ def page(name: str) -> str:
         full.setdefault(line.table, []).append(line.nme["full"])
     text = (folder_of(name) / "text.md").read_text()
     return text.format(
-        tables=comparison.sections(lines, done, study.reference, plots=f"results/{name}/"),
+        tables=comparison.sections(lines, done, study.reference, plots=PLOTS[name]),
         runs=len(done),
         networks=len({record["id"] for record in done}),
         hours=minutes / 60,

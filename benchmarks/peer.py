@@ -1,8 +1,8 @@
 """One landmark library on the faces of a JSON file, in a process and an environment of its own.
 
-    PYTHON benchmarks/contestant.py NAME faces.json out.json --threads 1 [--model MODEL]
+    PYTHON benchmarks/peer.py NAME faces.json out.json --threads 1 [--model MODEL]
 
-`runtime.py` starts it. It needs numpy, OpenCV and the library itself, and imports facekd for that contestant alone.
+`runtime.py` starts it. It needs numpy, OpenCV and the library itself, and imports facekd for that library alone.
 Every library gets the same face boxes, mapped to the boxes that its own detector would draw (by a scale and a shift,
 the medians over the "fit" photos), since that is what it was trained on.
 """
@@ -36,7 +36,7 @@ _MESH = [
 ]
 
 
-class Contestant(ABC):
+class Peer(ABC):
     """A library: landmarks within a box, and photos from file to points with the library's own face detector."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Contestant(ABC):
         """Yield how many faces each photo has, as the library's users would find them: read, detect, landmarks."""
 
 
-class Boxed(Contestant):
+class Boxed(Peer):
     """A library whose detector gives boxes and whose landmarks take them: given boxes are mapped to its own."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Boxed(Contestant):
             yield sum(self.landmarks(image, box) is not None for box in self.detect(image))
 
 
-class Facekd(Contestant):
+class Facekd(Peer):
     """This package; the model card holds the transform of the boxes."""
 
     def __init__(self, threads: int, model: str) -> None:
@@ -117,7 +117,7 @@ class OpenCV(Boxed):
         return np.asarray(shapes[0][0], float) if found else None
 
 
-class MediaPipe(Contestant):
+class MediaPipe(Peer):
     """MediaPipe's face mesh: it takes no boxes, so it gets a crop of twice the box and finds the face in it again."""
 
     def __init__(self, threads: int, model: str) -> None:
@@ -145,7 +145,7 @@ class MediaPipe(Contestant):
             yield len(self.several.process(read(path)).multi_face_landmarks or ())
 
 
-CONTESTANTS = {"facekd": Facekd, "dlib": Dlib, "opencv-lbf": OpenCV, "mediapipe": MediaPipe}
+PEERS = {"facekd": Facekd, "dlib": Dlib, "opencv-lbf": OpenCV, "mediapipe": MediaPipe}
 
 
 def package(name: str) -> Path:
@@ -170,13 +170,13 @@ def read(path: str) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
 
 
-def to_own_box(contestant: Boxed, photos: list[dict[str, Any]]) -> np.ndarray:
-    """Return scale, shift x and shift y (in larger sides) that make given boxes into the contestant's own."""
+def to_own_box(peer: Boxed, photos: list[dict[str, Any]]) -> np.ndarray:
+    """Return scale, shift x and shift y (in larger sides) that make given boxes into the peer's own."""
     rows = []
     for photo in photos:
         given = np.array(photo["box"])
         centre, side = (given[:2] + given[2:]) / 2, (given[2:] - given[:2]).max()
-        for own in contestant.detect(read(photo["photo"])):
+        for own in peer.detect(read(photo["photo"])):
             own_centre, own_side = (own[:2] + own[2:]) / 2, (own[2:] - own[:2]).max()
             if np.abs(own_centre - centre).max() < 0.3 * side and 0.4 < own_side / side < 2.5:
                 rows.append([own_side / side, *((own_centre - centre) / side)])
@@ -193,7 +193,7 @@ def mapped(box: np.ndarray, transform: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=CONTESTANTS)
+    parser.add_argument("name", choices=PEERS)
     parser.add_argument("faces", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
@@ -204,20 +204,20 @@ def main() -> None:
     cv2.setNumThreads(options.threads)
 
     work = json.loads(options.faces.read_text())
-    contestant = CONTESTANTS[options.name](options.threads, options.model)
-    transform = to_own_box(contestant, work["fit"]) if isinstance(contestant, Boxed) else None
+    peer = PEERS[options.name](options.threads, options.model)
+    transform = to_own_box(peer, work["fit"]) if isinstance(peer, Boxed) else None
     points, milliseconds = [], []
     for index in [*range(min(_WARM_UP, len(work["faces"]))), *range(len(work["faces"]))]:
         face = work["faces"][index]
         image, box = read(face["photo"]), np.array(face["box"])
         start = time.perf_counter()
-        found = contestant.landmarks(image, box if transform is None else mapped(box, transform))
+        found = peer.landmarks(image, box if transform is None else mapped(box, transform))
         milliseconds.append((time.perf_counter() - start) * 1e3)
         points.append(None if found is None else np.round(found, 3).tolist())
     points, milliseconds = points[-len(work["faces"]) :], milliseconds[-len(work["faces"]) :]
     memory = peak_memory()
     start = time.perf_counter()
-    faces = sum(contestant.stream(face["photo"] for face in work["faces"]))
+    faces = sum(peer.stream(face["photo"] for face in work["faces"]))
     seconds = time.perf_counter() - start
     result = {
         "points": points,
