@@ -29,6 +29,8 @@ from facekd.recipes import schema as recipe
 from facekd.training import distributed as parallel
 from facekd.training import loop as train
 from facekd.training.augment import Augmenter
+from facekd.training.ema import ExponentialMovingAverage
+from facekd.training.faces import Faces
 
 BATCH, WARM_UP, STEPS = 32, 3, 6
 CASES = [
@@ -54,12 +56,12 @@ class Clock:
         return result
 
 
-def make_faces(size: int) -> train.Faces:
+def make_faces(size: int) -> Faces:
     """Frames of the size that a run at this input size stores (margin 2, scale 1.2)."""
     px = 8 * round(size * 2 / 1.2 / 8)
     rng = np.random.default_rng(0)
     points = rng.uniform(0.25 * px, 0.75 * px, (8 * BATCH, 68, 2)).astype(np.float32)
-    return train.Faces(rng.integers(0, 256, (8 * BATCH, px, px, 3), np.uint8), points, tight_box(points))
+    return Faces(rng.integers(0, 256, (8 * BATCH, px, px, 3), np.uint8), points, tight_box(points))
 
 
 def steps(net: LandmarkNet, size: int, count: int) -> tuple[float, float]:
@@ -70,7 +72,7 @@ def steps(net: LandmarkNet, size: int, count: int) -> tuple[float, float]:
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
     augmenter = Augmenter(recipe.Augment(), recipe.Input(size=size), IBUG68, device=fabric.device)
-    average, source = train.Average(net, 0.999), train.batches(faces, BATCH, 0, 0, None, fabric)
+    average, source = ExponentialMovingAverage(net, 0.999), train.batches(faces, BATCH, 0, 0, None, fabric)
     clock, began = Clock(), 0.0
     for step in range(WARM_UP + count):
         if step == WARM_UP:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.geometry import BoxTransform, apply, crop_matrix
 from facekd.markup import Contour, MarkUp
@@ -28,7 +29,7 @@ def write_pack(path: Path, markup: MarkUp, points: np.ndarray, visible: np.ndarr
     with PackWriter(path, markup, dataset="tiny", margin=3.0, size=96, jpeg_quality=95, terms="Made up.") as writer:
         for i in range(4):
             writer.add(
-                Face(
+                LabelledFace(
                     image=np.full((96, 96, 3), 40 + 40 * i, np.uint8),
                     points=points,
                     name=f"face{i}.jpg",
@@ -64,3 +65,13 @@ class Oracle:
             points.append(apply(matrix, self.pack.points[i] + [self.pixels[i], 0.0]))
         confidence = np.full((len(images), self.markup.count), 0.5, np.float32) if self.confident else None
         return np.array(points, np.float32), confidence
+
+
+@dataclass
+class Detects:
+    """A face detector that answers as it is told: boxes (k, 4) and scores (k,) of an image."""
+
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.answer(image)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import yaml
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.markup import FIVE
 
@@ -54,7 +54,7 @@ def write_pack(path: Path) -> Pack:
                 cv2.circle(image, (round(x), round(y)), 3, (250, 250, 250), -1)
             split = "train" if i < 24 else "val" if i < 30 else "test"
             subsets = ("full", "common" if i % 2 else "challenge") if split == "test" else ()
-            writer.add(Face(image=image, points=points, name=f"{i}.jpg", split=split, subsets=subsets))
+            writer.add(LabelledFace(image=image, points=points, name=f"{i}.jpg", split=split, subsets=subsets))
     return Pack.open(path)
 
 

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facekd.data.pack import Pack
+from facekd.data.synthetic import faces as synthetic_faces
 from facekd.evaluation import shapes as pictures
 from facekd.evaluation.metrics import inter_ocular
 from facekd.evaluation.shapes import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
@@ -29,7 +30,6 @@ from facekd.losses.distance import build
 from facekd.losses.kd import PRESETS, KDLoss, assistive_loss
 from facekd.markup import IBUG68, MarkUp
 from facekd.shape import ShapeModel
-from facekd.synthetic import faces as synthetic_faces
 
 TOUGH, TOLERANT = 0.01, 0.03  # teachers' errors in the examples: 2.2 and 6.7 px of a 224 px input
 SCALE = 1.2  # side of the crop, in units of the tight landmark box's larger side: the recipes'

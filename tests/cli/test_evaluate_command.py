@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from facekd.cli import evaluate as command
 from facekd.cli import main
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
 from facekd.markup import FIVE
@@ -22,7 +22,7 @@ def pack(tmp_path: Path) -> Path:
     points = np.array([[20.0, 24.0], [44.0, 24.0], [32.0, 34.0], [24.0, 44.0], [40.0, 44.0]])
     with PackWriter(path, FIVE, dataset="five", margin=2.0, size=64, jpeg_quality=90, terms="Made up.") as writer:
         for i in range(3):
-            writer.add(Face(np.full((64, 64, 3), 90, np.uint8), points, f"{i}.jpg", "test", ("full",)))
+            writer.add(LabelledFace(np.full((64, 64, 3), 90, np.uint8), points, f"{i}.jpg", "test", ("full",)))
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from facekd.data import inspect
 from facekd.data.inspect import asymmetric_points, findings, statistics
-from facekd.data.pack import Face, Pack, PackWriter
+from facekd.data.pack import LabelledFace, Pack, PackWriter
 from facekd.data.sheet import draw_labels, label_sheet, save, soft_sheet
 from facekd.markup import FIVE, IBUG68
 from layouts import photo, shape
@@ -17,10 +17,10 @@ from layouts import photo, shape
 COUNT = 60
 
 
-def faces() -> list[Face]:
+def faces() -> list[LabelledFace]:
     """Return clean faces: 100 px crops, faces of 50 px, each with its own photo."""
     return [
-        Face(
+        LabelledFace(
             photo(i, 100, 100),
             shape(seed=i, side=50, centre=(49.5, 49.5)),
             f"{i}.jpg",
@@ -30,7 +30,7 @@ def faces() -> list[Face]:
     ]
 
 
-def packed(path: Path, items: list[Face]) -> Pack:
+def packed(path: Path, items: list[LabelledFace]) -> Pack:
     about = {"dataset": "made up", "margin": 2.0, "size": 100, "jpeg_quality": 92, "terms": "None."}
     with PackWriter(path / "a.parquet", IBUG68, **about) as writer:
         for item in items:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from facekd.data.face import decode
-from facekd.data.pack import Face, Pack, PackWriter
+from facekd.data.pack import LabelledFace, Pack, PackWriter
 from facekd.errors import InputError
 from facekd.markup import FIVE, IBUG68
 from layouts import photo, shape
@@ -20,7 +20,7 @@ def writer(path: Path, **changes: object) -> PackWriter:
     return PackWriter(path, IBUG68, **about)
 
 
-def face(i: int, **changes: object) -> Face:
+def face(i: int, **changes: object) -> LabelledFace:
     side = 80 - i % 3
     test = i % 5 == 4
     values: dict = {
@@ -32,7 +32,7 @@ def face(i: int, **changes: object) -> Face:
         "photo_box": np.array([1.0, 2, 3, 4]) if i % 2 else None,
         "to_photo": np.array([[2, 0, i], [0, 2, -i]]),
     }
-    return Face(**values | changes)
+    return LabelledFace(**values | changes)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_frames_are_the_crops_resized_and_points_go_with_them(tmp_path: Path) ->
     image = np.zeros((80, 80, 3), np.uint8)
     image[15:25, 35:45] = 255
     with PackWriter(tmp_path / "f.parquet", FIVE, dataset="", margin=2, size=80, jpeg_quality=100, terms="") as pack:
-        pack.add(Face(image, np.array([[39.5, 19.5], [0, 0], [79, 79], [5, 5], [6, 6]]), "a"))
+        pack.add(LabelledFace(image, np.array([[39.5, 19.5], [0, 0], [79, 79], [5, 5], [6, 6]]), "a"))
     opened = Pack.open(tmp_path / "f.parquet")
     for px in (32, 80, 112):
         frames, points = opened.frames(tmp_path / f"{px}.npy", px)

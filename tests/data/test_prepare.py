@@ -232,7 +232,7 @@ def test_a_dead_worker_is_one_sentence(tmp_path: Path) -> None:
 def test_killed_in_the_middle_leaves_no_pack(tmp_path: Path) -> None:
     script = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
 from test_prepare import annotation, run
 def items():
     for i in range(200):

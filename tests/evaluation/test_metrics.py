@@ -6,7 +6,7 @@ import pytest
 
 from facekd.errors import InputError
 from facekd.evaluation import metrics
-from facekd.markup import FIVE, IBUG68, Contour, MarkUp
+from facekd.markup import FIVE, IBUG68, Contour, MarkUp, Pair
 
 # A face that fits in the head: eye corners (0, 0) and (8, 0), chin (4, 6). Inter-ocular 8, box 8 x 6, diagonal 10.
 TRIANGLE = MarkUp(
@@ -29,6 +29,22 @@ def test_normalisers_by_hand() -> None:
     assert list(found) == ["inter_ocular", "box_diagonal"]  # no pupils in this mark-up
     assert found["inter_ocular"].tolist() == [8.0]
     assert found["box_diagonal"].tolist() == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("eyes", "pupils", "name", "length"),
+    [
+        (((0,), (1,)), ((0,), (2,)), "inter_ocular", 8.0),
+        (None, ((0,), (1,)), "inter_pupil", 8.0),
+        (None, None, "box_diagonal", 10.0),
+    ],
+)
+def test_the_primary_normaliser_is_the_first_that_the_mark_up_has(
+    eyes: Pair | None, pupils: Pair | None, name: str, length: float
+) -> None:
+    markup = MarkUp("any", 3, (1, 0, 2), inter_ocular=eyes, inter_pupil=pupils)
+    assert metrics.primary_normaliser_name(markup) == name == metrics.normaliser_names(markup)[0]
+    assert metrics.primary_normaliser(FACE, markup).tolist() == [length]
 
 
 def test_ibug_normalisers_use_the_points_of_the_300w_protocol() -> None:

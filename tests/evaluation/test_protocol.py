@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError
 from facekd.evaluation.protocol import evaluate
 from facekd.geometry import BoxTransform, square, tight_box
 from facekd.markup import FIVE, IBUG68, WFLW98, MarkUp
-from tiny_faces import POINTS, TRIANGLE, Oracle, write_pack
+from tiny_faces import POINTS, TRIANGLE, Detects, Oracle, write_pack
 
 # 0.32 px of an inter-ocular distance of 32 px is 1 %: errors of 1, 2, 3 and 9 %.
 PIXELS = (0.32, 0.64, 0.96, 2.88)
@@ -50,7 +50,7 @@ def test_points_and_errors_stay_for_the_report(pack: Pack) -> None:
 
 def test_json_is_plain_and_holds_no_nan(pack: Pack) -> None:
     result = evaluate(
-        Oracle(pack, detector=BoxTransform()), pack, "detector", lambda image: detections(), model="blind"
+        Oracle(pack, detector=BoxTransform()), pack, "detector", Detects(lambda image: detections()), model="blind"
     )
     written = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert written["model"] == "blind"
@@ -66,7 +66,7 @@ def test_full_is_there_even_when_the_pack_names_no_subset(tmp_path: Path) -> Non
     with PackWriter(
         tmp_path / "p.parquet", TRIANGLE, dataset="tiny", margin=3.0, size=96, jpeg_quality=95, terms="Made up."
     ) as writer:
-        writer.add(Face(np.full((96, 96, 3), 40, np.uint8), POINTS, "a.jpg", split="val"))
+        writer.add(LabelledFace(np.full((96, 96, 3), 40, np.uint8), POINTS, "a.jpg", split="val"))
     pack = Pack.open(tmp_path / "p.parquet")
     assert list(evaluate(Oracle(pack), pack).subsets) == ["full"]
 
@@ -86,14 +86,14 @@ def test_the_detector_box_goes_through_the_models_transform(pack: Pack) -> None:
     # The detector's box is twice as large and 8 px (1/8 of its side) higher than the tight square.
     detected = square(TRUE_BOX, 2.0) - [0, 8, 0, 8]
     oracle = Oracle(pack, PIXELS, detector=BoxTransform(scale=0.5, shift_y=0.125))
-    result = evaluate(oracle, pack, "detector", lambda image: detections(detected))
+    result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(detected)))
     assert result.subsets["full"]["missed"] == 0
     assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
 
 
 def test_of_two_faces_the_one_on_the_truth_counts(pack: Pack) -> None:
     oracle = Oracle(pack, PIXELS, detector=BoxTransform())
-    result = evaluate(oracle, pack, "detector", lambda image: detections(FAR_BOX, TRUE_BOX))
+    result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(FAR_BOX, TRUE_BOX)))
     assert result.subsets["full"]["missed"] == 0
     assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
 
@@ -105,7 +105,7 @@ def test_a_missed_face_fails_but_stays_out_of_the_mean(
     def detect(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return found_on_last if image[0, 0, 0] > 140 else detections(TRUE_BOX)
 
-    result = evaluate(Oracle(pack, PIXELS, detector=BoxTransform()), pack, "detector", detect)
+    result = evaluate(Oracle(pack, PIXELS, detector=BoxTransform()), pack, "detector", Detects(detect))
     full = result.subsets["full"]
     assert (full["count"], full["missed"]) == (4, 1)
     assert full["nme_inter_ocular"] == pytest.approx(2.0, abs=2e-3)
@@ -119,7 +119,7 @@ def test_overlap_decides_at_three_tenths(pack: Pack) -> None:
     for shift, missed in ((17, 0), (18, 4)):
         box = np.add(TRUE_BOX, [shift, 0, shift, 0])
         oracle = Oracle(pack, detector=BoxTransform())
-        result = evaluate(oracle, pack, "detector", lambda image, box=box: detections(box))
+        result = evaluate(oracle, pack, "detector", Detects(lambda image, box=box: detections(box)))
         assert result.subsets["full"]["missed"] == missed
 
 
@@ -144,10 +144,10 @@ def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) 
     with PackWriter(
         tmp_path / "p.parquet", TRIANGLE, dataset="spots", margin=3.0, size=96, jpeg_quality=100, terms="Made up."
     ) as writer:
-        writer.add(Face(image, POINTS, "spots.jpg", split="test"))
+        writer.add(LabelledFace(image, POINTS, "spots.jpg", split="test"))
     pack = Pack.open(tmp_path / "p.parquet")
     shifted = np.add(TRUE_BOX, [5, -3, 5, -3])
-    result = evaluate(Blobs(), pack, boxes, lambda image: detections(shifted))
+    result = evaluate(Blobs(), pack, boxes, Detects(lambda image: detections(shifted)))
     np.testing.assert_allclose(result.predicted[0], POINTS, atol=0.2)  # JPEG smears colour; half a pixel would show
 
 
@@ -193,7 +193,7 @@ def test_bad_arguments_are_refused(pack: Pack) -> None:
     with pytest.raises(InputError, match="needs a detector"):
         evaluate(Oracle(pack, detector=BoxTransform()), pack, "detector")
     with pytest.raises(ModelError, match="no transform for detector boxes"):
-        evaluate(Oracle(pack), pack, "detector", lambda image: detections())
+        evaluate(Oracle(pack), pack, "detector", Detects(lambda image: detections()))
     with pytest.raises(InputError, match="no face"):
         evaluate(Oracle(pack), pack.select("train"))
 

@@ -12,7 +12,7 @@ from facekd.errors import InputError
 from facekd.evaluation import page, report
 from facekd.evaluation.protocol import Result, evaluate
 from facekd.geometry import BoxTransform
-from tiny_faces import POINTS, TRIANGLE, Oracle, write_pack
+from tiny_faces import POINTS, TRIANGLE, Detects, Oracle, write_pack
 
 PIXELS = (0.32, 0.64, 0.96, 2.88)  # errors of 1, 2, 3 and 9 %
 
@@ -123,7 +123,7 @@ def test_both_kinds_of_boxes_and_missed_faces(pack: Pack, tmp_path: Path) -> Non
         return boxes, np.ones(len(boxes))
 
     oracle = Oracle(pack, PIXELS, detector=BoxTransform())
-    both = [evaluate(oracle, pack, model="net"), evaluate(oracle, pack, "detector", detect, model="net")]
+    both = [evaluate(oracle, pack, model="net"), evaluate(oracle, pack, "detector", Detects(detect), model="net")]
     text = report.write(tmp_path / "r", both).read_text()
     seen = Page(text)
     assert "net (ground truth)" in seen.cells and "net (detector)" in seen.cells
@@ -133,7 +133,9 @@ def test_both_kinds_of_boxes_and_missed_faces(pack: Pack, tmp_path: Path) -> Non
 
 def test_a_model_that_found_nothing_is_still_reported(pack: Pack, tmp_path: Path) -> None:
     nothing = np.zeros((0, 4)), np.zeros(0)
-    blind = evaluate(Oracle(pack, detector=BoxTransform()), pack, "detector", lambda image: nothing, model="blind")
+    blind = evaluate(
+        Oracle(pack, detector=BoxTransform()), pack, "detector", Detects(lambda image: nothing), model="blind"
+    )
     index = report.write(tmp_path / "r", [blind])
     assert "–" in Page(index.read_text()).cells
     assert json.loads((index.parent / "report.json").read_text())["contours"] == {"blind": {}}

@@ -6,7 +6,7 @@ from facekd.errors import InputError
 from facekd.evaluation import tables
 from facekd.evaluation.protocol import evaluate
 from facekd.geometry import BoxTransform
-from tiny_faces import Oracle
+from tiny_faces import Detects, Oracle
 
 # Errors of 1, 1, 1 and 9 % of the inter-ocular distance; common is the first three.
 PIXELS = (0.32, 0.32, 0.32, 2.88)
@@ -39,7 +39,7 @@ def test_markdown_has_a_row_per_model_and_the_counts(pack: Pack) -> None:
     oracle = Oracle(pack, PIXELS, detector=BoxTransform())
     results = [
         evaluate(oracle, pack, model="student").to_json(),
-        evaluate(oracle, pack, "detector", found, model="student").to_json(),
+        evaluate(oracle, pack, "detector", Detects(found), model="student").to_json(),
     ]
     lines = tables.markdown_table(results, ["common", "challenge"]).splitlines()
     assert lines[0] == "| model | boxes | common (3) | challenge (1) | FR@8 | AUC@8 |"

@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError, RecipeError, TrainingError
 from facekd.markup import FIVE, IBUG68, WFLW98
@@ -29,7 +29,7 @@ from facekd.recipes.schema import STAGES, Augment
 from facekd.shape import ShapeModel
 from facekd.training import distributed as parallel
 from facekd.training import logger as journal
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 from tiny_run import RECIPE, SHAPE, STAGE
 
 SCRIPT = str(Path(__file__).parents[1] / "run_tiny.py")
@@ -152,7 +152,7 @@ def more_faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     with PackWriter(path, FIVE, dataset="more", margin=2.0, size=96, jpeg_quality=95, terms="Found.") as writer:
         for i in range(10):
             image = np.full((96, 96, 3), 20 * i, np.uint8)
-            writer.add(Face(image=image, points=SHAPE + i, name=f"m{i}.jpg", quality="predicted"))
+            writer.add(LabelledFace(image=image, points=SHAPE + i, name=f"m{i}.jpg", quality="predicted"))
     return Pack.open(path)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekd.markup import IBUG68
+from facekd.runtime.pose import head_pose
 from facekd.synthetic.camera import Camera, landmarks, sample_camera
 from facekd.synthetic.head import EXPRESSION, IDENTITY, JAW, MEAN, Head, sample_head
 
@@ -57,12 +58,20 @@ def test_project_by_hand() -> None:
 def test_signs_of_the_pose() -> None:
     nose = np.array([[0.0, 0.5, 1.6]])
     turned = Camera(yaw=30, pitch=0, roll=0, distance=8.0).project(nose)[0][0]
-    nodded = Camera(yaw=0, pitch=20, roll=0, distance=8.0).project(nose)[0][0]
+    raised = Camera(yaw=0, pitch=20, roll=0, distance=8.0).project(nose)[0][0]
     rolled = Camera(yaw=0, pitch=0, roll=90, distance=1e9).project(np.array([[0.0, -0.5, 0.1]]))[0][0]
     assert turned[0] > 0.5
     assert turned[1] == pytest.approx(0)
-    assert nodded[1] > 0.4
+    assert raised[1] < -0.4  # up, where y is smaller
     assert rolled == pytest.approx([1, 0])  # clockwise: what was up is at the right
+
+
+@pytest.mark.parametrize("pose", [(20, 0, 0), (0, 15, 0), (0, -15, 0), (0, 0, 10), (-20, 12, -8)])
+def test_the_runtime_reads_the_pose_that_the_camera_has(pose: tuple[float, float, float]) -> None:
+    camera = Camera(*pose, distance=8.0)
+    read = head_pose(camera.project(landmarks(MEAN_HEAD, camera))[0], IBUG68)
+    assert read is not None
+    assert (read.yaw, read.pitch, read.roll) == pytest.approx(pose, abs=6)
 
 
 def test_framed_and_cropped() -> None:

@@ -8,7 +8,8 @@ from itertools import islice
 import numpy as np
 
 from facekd.training import distributed as parallel
-from facekd.training.loop import Batch, Faces, batches, often
+from facekd.training.faces import Batch, Faces, sampling_weights
+from facekd.training.loop import batches
 
 FACES = Faces(
     np.arange(12, dtype=np.uint8)[:, None, None, None] + np.zeros((12, 2, 2, 3), np.uint8),
@@ -30,18 +31,18 @@ def test_an_epoch_has_each_face_once_in_its_own_view() -> None:
 
 
 def test_a_frequent_face_comes_in_a_view_of_its_own_each_time() -> None:
-    often = np.array([4.0] + [8 / 11] * 11)
-    taken = steps(replace(FACES, often=often), 12)
+    weights = np.array([4.0] + [8 / 11] * 11)
+    taken = steps(replace(FACES, sampling_weights=weights), 12)
     seen = [(int(face), int(view)) for batch in taken for face, view in zip(batch.faces, batch.view, strict=True)]
     assert sum(face == 0 for face, _ in seen) == 16  # four times in each of four epochs
     assert len(set(seen)) == len(seen) == 48
     assert {view for _, view in seen if view < 4} == {0, 1, 2, 3}
-    fixed = steps(replace(FACES, often=often), 3, views=2)
+    fixed = steps(replace(FACES, sampling_weights=weights), 3, views=2)
     assert {int(view) for batch in fixed for view in batch.view} == {0, 1}
 
 
 def test_steps_go_on_where_a_run_was_broken() -> None:
-    data = replace(FACES, often=np.array([4.0] + [8 / 11] * 11))
+    data = replace(FACES, sampling_weights=np.array([4.0] + [8 / 11] * 11))
     for whole, resumed in zip(steps(data, 8)[5:], steps(data, 3, start=5), strict=True):
         np.testing.assert_array_equal(whole.faces, resumed.faces)
         np.testing.assert_array_equal(whole.view, resumed.view)
@@ -51,6 +52,8 @@ def test_unusual_shapes_come_more_often() -> None:
     square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
     wider = np.array([[-0.01, 0], [0.01, 0], [0.01, 0], [-0.01, 0]])
     points = np.array([square, 3 * square + 5, square, square, square + wider, square - wider, square, square])
-    np.testing.assert_allclose(often(points, 1.0), [0, 0, 0, 0, 4, 4, 0, 0], atol=0.1)
-    np.testing.assert_allclose(often(points, 0.25), [0.75, 0.75, 0.75, 0.75, 1.75, 1.75, 0.75, 0.75], atol=0.03)
-    np.testing.assert_array_equal(often(points[:4], 0.5), [1, 1, 1, 1])
+    np.testing.assert_allclose(sampling_weights(points, 1.0), [0, 0, 0, 0, 4, 4, 0, 0], atol=0.1)
+    np.testing.assert_allclose(
+        sampling_weights(points, 0.25), [0.75, 0.75, 0.75, 0.75, 1.75, 1.75, 0.75, 0.75], atol=0.03
+    )
+    np.testing.assert_array_equal(sampling_weights(points[:4], 0.5), [1, 1, 1, 1])

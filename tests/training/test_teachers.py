@@ -10,13 +10,13 @@ import torch
 
 from facekd.data.pack import Pack
 from facekd.geometry import tight_box
-from facekd.losses.objective import spread
+from facekd.losses.heatmap import heatmap_covariance
 from facekd.markup import FIVE
 from facekd.networks.network import Architecture, LandmarkNet
 from facekd.recipes.schema import Augment, Input
 from facekd.training import distributed as parallel
 from facekd.training.augment import Augmenter
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 from facekd.training.teachers import MovedTeachers, OnlineTeachers, ViewedTeachers, expert_says, landmarks_of, look
 
 MIRROR = torch.tensor(FIVE.mirror)
@@ -32,7 +32,7 @@ def test_an_expert_says_landmarks_and_the_spread_of_its_heatmaps(net: LandmarkNe
     images = torch.rand(2, 3, 32, 32)
     said, prediction = expert_says(net)(images), net(images)
     torch.testing.assert_close(said[..., :2], prediction.landmarks)
-    torch.testing.assert_close(said[..., 2:], spread(prediction.heatmaps))
+    torch.testing.assert_close(said[..., 2:], heatmap_covariance(prediction.heatmaps))
 
 
 def test_of_the_mirrored_view_an_expert_says_the_mirror_image(net: LandmarkNet) -> None:

@@ -42,14 +42,14 @@ def evaluate(
 
     faces = Pack.open(pack).select(split)
     predictor = load(resolve(model))
-    detect = YuNet().detect if boxes == "detector" else None
+    detector = YuNet() if boxes == "detector" else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))
         result = protocol.evaluate(
             predictor,
             faces,
             boxes,
-            detect,
+            detector,
             model=_shown(Path(model).resolve()),
             batch=batch,
             progress=lambda count: bar.advance(task, count),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facekd.data.dataset import Annotation, Item, Problem
-from facekd.data.face import Face
+from facekd.data.face import LabelledFace
 from facekd.errors import FacekdError
 from facekd.geometry import apply, centre_and_side, crop_matrix, invert, tight_box, warp
 
@@ -21,7 +21,7 @@ SMALLEST_SIDE = 4.0  # pixels of the tight landmark box; below, the points are o
 class Cropped:
     """A face ready for the pack, and how many of its points lie outside its photo."""
 
-    face: Face
+    face: LabelledFace
     outside: int
 
 
@@ -69,11 +69,11 @@ class Cropper:
             return f"all points lie within {SMALLEST_SIDE:.0f} px"
         return None
 
-    def _cut(self, item: Annotation, photo: np.ndarray) -> Face:
+    def _cut(self, item: Annotation, photo: np.ndarray) -> LabelledFace:
         box = tight_box(item.points)
         stored = min(self.size, int(centre_and_side(box)[1] * self.margin))
         matrix = crop_matrix(box, stored, self.margin)
-        face = Face(
+        face = LabelledFace(
             image=warp(photo, matrix, stored),
             points=apply(matrix, item.points),
             name=item.name,

@@ -28,7 +28,7 @@ class Annotation:
         points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
         split: "train", "val" or "test".
         subsets: test subsets, such as ("full", "common").
-        quality: "exact", "derived" or "predicted", as in `Face`.
+        quality: "exact", "derived" or "predicted", as in `LabelledFace`.
         visible: (N,) bool, or None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
     """

@@ -13,7 +13,7 @@ IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
 
 @dataclass
-class Face:
+class LabelledFace:
     """One labelled face as a pack holds it.
 
     Args:
@@ -45,7 +45,7 @@ class Face:
         if isinstance(self.image, np.ndarray):
             self.size = int(self.image.shape[0])
 
-    def encoded(self, quality: int) -> Face:
+    def encoded(self, quality: int) -> LabelledFace:
         """Return the face with its image as JPEG of this quality (1 to 100); bytes stay as they are."""
         if isinstance(self.image, bytes):
             return self

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facekd.data.face import Face, decode
+from facekd.data.face import LabelledFace, decode
 from facekd.data.writer import ROW_GROUP, VERSION, PackWriter
 from facekd.errors import InputError
 from facekd.files import atomic, write_text
 from facekd.markup import MarkUp
 
-__all__ = ["Face", "Pack", "PackWriter"]
+__all__ = ["LabelledFace", "Pack", "PackWriter"]
 
 
 class _Jpegs:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from facekd import synthetic
-from facekd.data import cofw, folder, w300, wflw
+from facekd.data import cofw, folder, synthetic, w300, wflw
 from facekd.data.dataset import Dataset
 from facekd.errors import InputError, nearest
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facekd.data.face import QUALITIES, SPLITS, Face
+from facekd.data.face import QUALITIES, SPLITS, LabelledFace
 from facekd.errors import InputError
 from facekd.files import atomic
 from facekd.geometry import tight_box
@@ -100,7 +100,7 @@ class PackWriter:
             self._parquet.add_key_value_metadata({"facekd": json.dumps(about)})
         self._stack.__exit__(kind, error, trace)
 
-    def add(self, face: Face) -> None:
+    def add(self, face: LabelledFace) -> None:
         """Append one face. Raises InputError when it does not fit the mark-up or the table."""
         points = np.asarray(face.points, np.float32)
         if points.shape != (self.markup.count, 2) or not np.isfinite(points).all():

@@ -15,12 +15,22 @@ from facekd.errors import InputError
 from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
+NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")  # the first that a mark-up has is its primary one
+
 Statistic = Callable[..., np.ndarray]  # like np.mean: statistic(values (..., n), axis=-1) -> (...)
 _DRAWN = 2**18  # values drawn at once for the bootstrap; it bounds the memory, and they fit in the cache
 
 
 def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distance of each predicted point to its true point: two of (n, N, 2) -> (n, N), pixels."""
+    """Return the Euclidean distance of each predicted point to its true point.
+
+    Args:
+        predicted: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels.
+
+    Returns:
+        (n, N), pixels.
+    """
     difference = np.asarray(predicted, np.float64) - truth
     return np.hypot(difference[..., 0], difference[..., 1])
 
@@ -31,65 +41,200 @@ def _distance_between(truth: np.ndarray, pair: tuple[tuple[int, ...], tuple[int,
 
 
 def inter_ocular(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
-    """Return the distance between the outer eye corners: (n, N, 2) -> (n,), pixels; InputError if there are none."""
+    """Return the distance between the outer eye corners (300W, WFLW).
+
+    Args:
+        truth: (n, N, 2) true points.
+        markup: what the points are.
+
+    Returns:
+        (n,) in the unit of the points.
+
+    Raises:
+        InputError: the mark-up has no outer eye corners.
+    """
     if markup.inter_ocular is None:
         raise InputError(f"mark-up '{markup.name}' has no outer eye corners, so it has no inter-ocular distance")
     return _distance_between(truth, markup.inter_ocular)
 
 
 def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
-    """Return the distance between the eye centres: (n, N, 2) -> (n,), pixels; InputError if there are none."""
+    """Return the distance between the eye centres (COFW).
+
+    Args:
+        truth: (n, N, 2) true points.
+        markup: what the points are.
+
+    Returns:
+        (n,) in the unit of the points.
+
+    Raises:
+        InputError: the mark-up has no eye centres.
+    """
     if markup.inter_pupil is None:
         raise InputError(f"mark-up '{markup.name}' has no eye centres, so it has no inter-pupil distance")
     return _distance_between(truth, markup.inter_pupil)
 
 
 def box_diagonal(truth: np.ndarray) -> np.ndarray:
-    """Return the diagonal of the tight box around the true points: (n, N, 2) -> (n,), pixels."""
+    """Return the diagonal of the tight box around the true points.
+
+    Args:
+        truth: (n, N, 2) true points.
+
+    Returns:
+        (n,) in the unit of the points.
+    """
     box = tight_box(np.asarray(truth, np.float64))
     return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
 
+def normaliser_names(markup: MarkUp) -> tuple[str, ...]:
+    """Return the names of the normalisers that a mark-up allows, the primary one first.
+
+    The primary one is what 300W and WFLW report where the mark-up has it: the inter-ocular distance. Without outer eye
+    corners it is the inter-pupil distance, and without eyes the diagonal of the landmark box.
+
+    Args:
+        markup: what the points are.
+
+    Returns:
+        Those of `NORMALISERS` that the mark-up allows, in this order.
+    """
+    has = {"inter_ocular": markup.inter_ocular is not None, "inter_pupil": markup.inter_pupil is not None}
+    return tuple(name for name in NORMALISERS if has.get(name, True))
+
+
+def normaliser(name: str, truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+    """Return a normaliser by its name.
+
+    Args:
+        name: one of `normaliser_names`.
+        truth: (n, N, 2) true points.
+        markup: what the points are.
+
+    Returns:
+        (n,) in the unit of the points.
+
+    Raises:
+        InputError: the mark-up has no such normaliser.
+    """
+    if name == "box_diagonal":
+        return box_diagonal(truth)
+    return {"inter_ocular": inter_ocular, "inter_pupil": inter_pupil}[name](truth, markup)
+
+
 def normalisers(truth: np.ndarray, markup: MarkUp) -> dict[str, np.ndarray]:
-    """Return every normaliser the mark-up allows by name, the one to report first (inter-ocular) first."""
-    found = {"box_diagonal": box_diagonal(truth)}
-    if markup.inter_pupil is not None:
-        found = {"inter_pupil": inter_pupil(truth, markup), **found}
-    if markup.inter_ocular is not None:
-        found = {"inter_ocular": inter_ocular(truth, markup), **found}
-    return found
+    """Return every normaliser the mark-up allows.
+
+    Args:
+        truth: (n, N, 2) true points.
+        markup: what the points are.
+
+    Returns:
+        (n,) by name, in the unit of the points; the primary one first.
+    """
+    return {name: normaliser(name, truth, markup) for name in normaliser_names(markup)}
+
+
+def primary_normaliser_name(markup: MarkUp) -> str:
+    """Return the name of the normaliser that training, confidence, FR, AUC and CED use; see `normaliser_names`.
+
+    Args:
+        markup: what the points are.
+
+    Returns:
+        "inter_ocular", "inter_pupil" or "box_diagonal".
+    """
+    return normaliser_names(markup)[0]
+
+
+def primary_normaliser(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+    """Return the distance that a mark-up's errors are normalised by, wherever one figure is given.
+
+    Args:
+        truth: (n, N, 2) true points.
+        markup: what the points are.
+
+    Returns:
+        (n,) in the unit of the points.
+    """
+    return normaliser(primary_normaliser_name(markup), truth, markup)
 
 
 def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.ndarray:
-    """Return each face's normalised mean error: mean point error / normaliser (n,) -> (n,); a set's NME is its mean."""
+    """Return each face's normalised mean error, its mean point error / its normaliser; a set's NME is their mean.
+
+    Args:
+        predicted: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels.
+        normaliser: (n,), pixels.
+
+    Returns:
+        (n,) as fractions.
+    """
     return point_errors(predicted, truth).mean(axis=-1) / normaliser
 
 
 def failure_rate(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
-    """Return the share of faces whose error is above the threshold (FR@threshold), in [0, 1]."""
+    """Return the failure rate, the share of faces whose error is above the threshold (FR@threshold).
+
+    Args:
+        errors: (..., n) fractions, infinite where a face was missed.
+        threshold: a fraction, such as 0.08.
+        axis: along which the faces are.
+
+    Returns:
+        The errors' other axes, in [0, 1].
+    """
     return np.mean(np.asarray(errors) > threshold, axis=axis)
 
 
 def auc(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
-    """Return the area under the cumulative error curve up to the threshold, divided by it, in [0, 1].
+    """Return the area under the cumulative error curve up to the threshold, divided by the threshold.
 
     Exact: the curve is a step of 1/n at each error, so a face adds what of [0, threshold] lies right of its error.
+
+    Args:
+        errors: (..., n) fractions, infinite where a face was missed.
+        threshold: a fraction, such as 0.08.
+        axis: along which the faces are.
+
+    Returns:
+        The errors' other axes, in [0, 1].
     """
     return np.mean(np.clip(1.0 - np.asarray(errors) / threshold, 0.0, 1.0), axis=axis)
 
 
 def ced(errors: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the cumulative error distribution: the share of faces with an error of at most each value of `at`."""
+    """Return the cumulative error distribution (CED).
+
+    Args:
+        errors: (n,) fractions, infinite where a face was missed.
+        at: (k,) errors to read the curve at.
+
+    Returns:
+        (k,) share of faces with at most each of these errors, in [0, 1].
+    """
     return np.searchsorted(np.sort(errors), at, side="right") / len(errors)
 
 
 def bootstrap_interval(
     values: np.ndarray, statistic: Statistic = np.mean, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a statistic of the values (n,), n >= 1.
+    """Return the percentile bootstrap interval of a statistic (Efron and Tibshirani, 1993).
 
-    Draws `samples` sets of n values with replacement; the interval holds the central `level` of their statistics. The
-    same seed and n draw the same sets, so figures of one test set are resampled together.
+    The same seed and n draw the same sets, so figures of one test set are resampled together.
+
+    Args:
+        values: (n,), n >= 1.
+        statistic: what is computed of each drawn set: statistic(values (..., n), axis=-1) -> (...).
+        samples: how many sets of n values are drawn with replacement.
+        seed: of the draws.
+        level: share of the sets' statistics that the interval holds, the central ones.
+
+    Returns:
+        Its low and its high end.
     """
     values = np.asarray(values, np.float64)
     rng, rows, figures = np.random.default_rng(seed), max(1, _DRAWN // len(values)), []
@@ -102,7 +247,14 @@ def bootstrap_interval(
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of (first - second) over the faces both models found, its bootstrap interval and the count of faces."""
+    """The mean difference of two models' errors over the faces that both found.
+
+    Attributes:
+        mean: of (first - second), a fraction.
+        low: lower end of its bootstrap interval.
+        high: upper end.
+        count: faces that both found.
+    """
 
     mean: float
     low: float
@@ -116,7 +268,20 @@ def paired_difference(
     """Compare two models by their errors (n,) on the same faces in the same order: `first` is better below zero.
 
     Resamples faces, not models, so what makes a face hard cancels out: the interval is far narrower than the
-    models' own. InputError if the two have different lengths or no face that both found.
+    models' own.
+
+    Args:
+        first: (n,) fractions, infinite where the face was missed.
+        second: (n,), likewise.
+        samples: resampled sets behind the interval.
+        seed: of the resampling.
+        level: share of the sets that the interval holds.
+
+    Returns:
+        The mean difference with its interval.
+
+    Raises:
+        InputError: the two have different lengths, or no face that both found.
     """
     if len(first) != len(second):
         raise InputError(f"cannot pair {len(first)} errors with {len(second)}: evaluate both models on the same faces")
@@ -130,7 +295,12 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class ContourError:
-    """A contour's error: mean distance of its points, and how far they lie outwards (+) or inwards (-), normalised."""
+    """A contour's error as fractions of the normaliser.
+
+    Attributes:
+        distance: mean distance of its points from the truth.
+        outwards: mean shift of its points outwards (+) or inwards (-).
+    """
 
     distance: float
     outwards: float
@@ -139,10 +309,19 @@ class ContourError:
 def contour_errors(
     predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray, markup: MarkUp
 ) -> dict[str, ContourError]:
-    """Return the mean error of each contour of the mark-up over all faces (n, N, 2), with its sign.
+    """Return the mean error of each contour of the mark-up over all faces, with its sign.
 
     Outwards is away from the centre of a closed contour (an eye seen too wide, lips too thick) and, for an open one,
     away from the centre of the face (a jaw too low, brows too high).
+
+    Args:
+        predicted: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels.
+        normaliser: (n,), pixels.
+        markup: what the points are.
+
+    Returns:
+        The errors by the contour's name.
     """
     truth = np.asarray(truth, np.float64)
     offset = (predicted - truth) / normaliser[:, None, None]

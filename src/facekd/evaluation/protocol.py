@@ -17,16 +17,15 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError, nearest
 from facekd.evaluation import metrics
-from facekd.geometry import apply, crop_matrix, invert, iou, square, warp
+from facekd.geometry import Crops, crop_faces, iou, square
 from facekd.markup import convert, convertible
+from facekd.runtime.detector import Detector
 from facekd.runtime.model import Predictor
 
 BOXES = ("truth", "detector")
-NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")
 THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
 FOUND = 0.3  # IoU with the true box above which a detection is this face
 
-Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # RGB (h, w, 3) -> boxes (k, 4), scores (k,)
 FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
 
 
@@ -59,7 +58,11 @@ class Result:
     pack: Pack
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures in percent as plain values without NaN, ready for `json.dump` and `tables`."""
+        """Return the figures in percent as plain values without NaN.
+
+        Returns:
+            What `json.dump` writes and `evaluation.tables` shows: names, boxes, normaliser, subsets and occlusion.
+        """
         return {
             "model": self.model,
             "dataset": self.pack.meta["dataset"],
@@ -91,53 +94,38 @@ def evaluate(
         predictor: the model. If its mark-up is not the pack's, its points are converted (98 -> 68 -> 5).
         pack: the faces, already selected (`pack.select("test")`).
         boxes: "truth" or "detector".
-        detector: finds faces in a stored crop (RGB); needed for boxes="detector".
+        detector: finds faces in the stored crops; needed for boxes="detector".
         model: name to show.
         batch: faces per call of the predictor.
         bootstrap: resampled test sets behind each 95 % interval.
         seed: of the resampling.
         progress: called after each batch with the number of its faces.
 
+    Returns:
+        The figures, and the errors and points that they were computed from.
+
     Raises:
         InputError: no faces, an unknown `boxes`, a missing detector, mark-ups that cannot be converted, or true
             points that leave a normaliser zero.
         ModelError: the model has no box transform for the detector, or gives points of another shape or NaN.
     """
-    if not len(pack):
-        raise InputError(f"{pack.path.name} has no faces to evaluate on")
-    same = predictor.markup.name == pack.markup.name
-    if predictor.markup.count != pack.markup.count if same else not convertible(predictor.markup, pack.markup):
-        raise InputError(
-            f"model '{model}' gives {predictor.markup.count} points ({predictor.markup.name}), {pack.path.name} has "
-            f"{pack.markup.count} ({pack.markup.name}): evaluate it on a pack of its own mark-up"
-        )
+    _check(predictor, pack, model)
     find = _finder(predictor, pack, boxes, detector, model)
     predicted, confidence = _predict(predictor, pack, find, model, batch, progress)
-
-    distances = _distances(pack)
-    normaliser = next(iter(distances))
+    normalisers = _normalisers(pack)
+    primary = metrics.primary_normaliser_name(pack.markup)
     missed = np.isnan(predicted[:, 0, 0])
     points = metrics.point_errors(predicted, pack.points)
-    errors = {name: np.where(missed, np.inf, points.mean(axis=1) / distances[name]) for name in distances}
-
-    figures = partial(summarise, bootstrap=bootstrap, seed=seed)
-    subsets = {"full": figures(errors)}
-    for subset in dict.fromkeys(name for names in pack.subsets for name in names if name != "full"):
-        rows = np.array([subset in names for names in pack.subsets])
-        subsets[subset] = figures({name: values[rows] for name, values in errors.items()})
-    occlusion = None
-    if pack.visible is not None:
-        found = points[~missed] / distances[normaliser][~missed, None]
-        masks = {"visible": pack.visible[~missed], "occluded": ~pack.visible[~missed]}
-        occlusion = {name: _over_points(found, mask, normaliser, bootstrap, seed) for name, mask in masks.items()}
+    errors = {name: np.where(missed, np.inf, points.mean(axis=1) / value) for name, value in normalisers.items()}
+    same = predictor.markup.name == pack.markup.name
     return Result(
         model=model,
         boxes=boxes,
-        normaliser=normaliser,
+        normaliser=primary,
         converted_from=None if same else predictor.markup.name,
-        subsets=subsets,
-        occlusion=occlusion,
-        errors=errors[normaliser],
+        subsets=_subsets(pack, errors, bootstrap, seed),
+        occlusion=_occlusion(pack, points / normalisers[primary][:, None], ~missed, bootstrap, seed),
+        errors=errors[primary],
         predicted=predicted,
         confidence=confidence,
         pack=pack,
@@ -148,7 +136,9 @@ def summarise(errors: dict[str, np.ndarray], bootstrap: int = 1000, seed: int = 
     """Return the figures of a set of faces in percent, each with its 95 % interval under `<key>_interval`.
 
     Args:
-        errors: by normaliser, the first being the one for FR and AUC: (n,) fractions, infinite where missed.
+        errors: by normaliser, the primary one, for FR and AUC, first: (n,) fractions, infinite where missed.
+        bootstrap: resampled sets behind each interval.
+        seed: of the resampling.
 
     Returns:
         count, missed, nme_inter_ocular, nme_inter_pupil, nme_box_diagonal, fr_8, auc_8, fr_10, auc_10; a figure is None
@@ -157,7 +147,7 @@ def summarise(errors: dict[str, np.ndarray], bootstrap: int = 1000, seed: int = 
     first = next(iter(errors.values()))
     figure = partial(_percent, bootstrap=bootstrap, seed=seed)
     figures: dict[str, Any] = {"count": len(first), "missed": int(np.isinf(first).sum())}
-    for name in NORMALISERS:
+    for name in metrics.NORMALISERS:
         values = errors.get(name, np.empty(0))
         figures |= figure(f"nme_{name}", values[np.isfinite(values)], np.mean)
     for threshold in THRESHOLDS:
@@ -167,14 +157,46 @@ def summarise(errors: dict[str, np.ndarray], bootstrap: int = 1000, seed: int = 
     return figures
 
 
-def _distances(pack: Pack) -> dict[str, np.ndarray]:
+def _check(predictor: Predictor, pack: Pack, model: str) -> None:
+    """Raise InputError where a model's points cannot be compared with a pack's."""
+    if not len(pack):
+        raise InputError(f"{pack.path.name} has no faces to evaluate on")
+    same = predictor.markup.name == pack.markup.name
+    if predictor.markup.count != pack.markup.count if same else not convertible(predictor.markup, pack.markup):
+        raise InputError(
+            f"model '{model}' gives {predictor.markup.count} points ({predictor.markup.name}), {pack.path.name} has "
+            f"{pack.markup.count} ({pack.markup.name}): evaluate it on a pack of its own mark-up"
+        )
+
+
+def _normalisers(pack: Pack) -> dict[str, np.ndarray]:
     """Return the pack's normalisers; InputError with the face's name where one is zero."""
-    distances = metrics.normalisers(pack.points, pack.markup)
-    for name, distance in distances.items():
-        if not (distance > 0).all():
-            face = pack.names[int(np.argmin(distance))]
-            raise InputError(f"{face}: its true points make the normaliser {name} zero; mend the label")
-    return distances
+    normalisers = metrics.normalisers(pack.points, pack.markup)
+    for name, value in normalisers.items():
+        if not (value > 0).all():
+            face = pack.names[int(np.argmin(value))]
+            raise InputError(f"{face}: its true points make the normaliser {name} zero; fix the label")
+    return normalisers
+
+
+def _subsets(pack: Pack, errors: dict[str, np.ndarray], bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of all faces ("full") and of each subset that the pack names."""
+    subsets = {"full": summarise(errors, bootstrap, seed)}
+    for subset in dict.fromkeys(name for names in pack.subsets for name in names if name != "full"):
+        rows = np.array([subset in names for names in pack.subsets])
+        subsets[subset] = summarise({name: values[rows] for name, values in errors.items()}, bootstrap, seed)
+    return subsets
+
+
+def _occlusion(
+    pack: Pack, errors: np.ndarray, found: np.ndarray, bootstrap: int, seed: int
+) -> dict[str, dict[str, Any]] | None:
+    """Return the NME of visible and of occluded points, from normalised point errors (n, N) of the found faces (n,)."""
+    if pack.visible is None:
+        return None
+    visible, name = pack.visible[found], metrics.primary_normaliser_name(pack.markup)
+    masks = {"visible": visible, "occluded": ~visible}
+    return {kind: _over_points(errors[found], mask, name, bootstrap, seed) for kind, mask in masks.items()}
 
 
 def _percent(
@@ -206,13 +228,13 @@ def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | N
     if boxes == "truth":
         return lambda row, _: pack.boxes[row]
     if detector is None:
-        raise InputError("boxes='detector' needs a detector: pass facekd.runtime.detector.YuNet().detect or your own")
+        raise InputError("boxes='detector' needs a detector: pass facekd.YuNet() or your own")
     transform = predictor.detector
     if transform is None:
         raise ModelError(f"model '{model}' has no transform for detector boxes: evaluate it with boxes='truth'")
 
     def find(row: int, image: np.ndarray) -> np.ndarray | None:
-        detected, _ = detector(image)
+        detected, _ = detector.detect(image)
         if not len(detected):
             return None
         candidates = transform.apply(detected)
@@ -232,7 +254,6 @@ def _predict(
     progress: Callable[[int], object] | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return points (n, N, 2) in stored-crop pixels, NaN where no box was found, and confidence (n, N) or None."""
-    size, markup = predictor.size, predictor.markup
     predicted = np.full(pack.points.shape, np.nan)
     confidences = np.full(pack.points.shape[:2], np.nan)
     start = 0
@@ -240,18 +261,24 @@ def _predict(
         boxes = {row: box for row, image in enumerate(images, start) if (box := find(row, image)) is not None}
         if boxes:
             rows = list(boxes)
-            matrices = crop_matrix(np.stack(list(boxes.values())), size, predictor.scale)
-            frames = [warp(images[row - start], matrix, size) for row, matrix in zip(rows, matrices, strict=True)]
-            points, confidence = predictor(np.stack(frames))
-            if points.shape != (len(rows), markup.count, 2):
-                raise ModelError(f"model '{model}' gave points {points.shape} for {len(rows)} faces of {markup.name}")
-            wrong = ~np.isfinite(points).all(axis=(1, 2))
-            if wrong.any():
-                raise ModelError(f"model '{model}' gave points that are not numbers for {pack.names[rows][wrong][0]}")
-            predicted[rows] = apply(invert(matrices), convert(points, markup, pack.markup))
-            if confidence is not None and markup.name == pack.markup.name:
+            cut = [crop_faces(images[row - start], box, predictor.size, predictor.scale) for row, box in boxes.items()]
+            crops = Crops(np.concatenate([c.images for c in cut]), np.concatenate([c.matrices for c in cut]))
+            points, confidence = predictor(crops.images)
+            _check_points(points, predictor, pack.names[rows], model)
+            predicted[rows] = crops.to_photo(convert(points, predictor.markup, pack.markup))
+            if confidence is not None and predictor.markup.name == pack.markup.name:
                 confidences[rows] = confidence
         start += len(images)
         if progress:
             progress(len(images))
     return predicted, None if np.isnan(confidences).all() else confidences
+
+
+def _check_points(points: np.ndarray, predictor: Predictor, names: np.ndarray, model: str) -> None:
+    """Raise ModelError, with the face's name, where a model's points are not (n, N, 2) finite numbers."""
+    markup = predictor.markup
+    if points.shape != (len(names), markup.count, 2):
+        raise ModelError(f"model '{model}' gave points {points.shape} for {len(names)} faces of {markup.name}")
+    wrong = ~np.isfinite(points).all(axis=(1, 2))
+    if wrong.any():
+        raise ModelError(f"model '{model}' gave points that are not numbers for {names[wrong][0]}")

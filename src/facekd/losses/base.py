@@ -1,4 +1,4 @@
-"""What all losses between landmarks share: how they are called, what they return, how they refuse a setting.
+"""What all losses between landmarks share: how they are called, what they return.
 
 A loss is called as `loss(pred, target, tough=None, tolerant=None)`, with tensors of shape (B, N, 2) in normalised
 coordinates (centred, divided by the input size: [-0.5, 0.5] is the input's frame), and returns `LossTerms`. Losses that
@@ -8,14 +8,12 @@ coordinates.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from facekd.errors import InputError, RecipeError, nearest
+from facekd.errors import InputError
 
 
 class LossTerms(NamedTuple):
@@ -52,21 +50,3 @@ def absolute_error(points: Tensor, target: Tensor) -> Tensor:
         )
     dtype = torch.promote_types(points.dtype, torch.float32)
     return (points.to(dtype) - target.detach().to(dtype)).abs()
-
-
-def is_number(value: object) -> bool:
-    """Return whether a setting is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise RecipeError with what is allowed unless the condition on a setting holds."""
-    if not condition:
-        raise RecipeError(f"{name} = {value!r} cannot be used in this loss: it must be {allowed}")
-
-
-def check_name(what: str, name: str, allowed: Iterable[str]) -> None:
-    """Raise RecipeError with the nearest match unless the name is among the allowed ones."""
-    names = list(allowed)
-    if name not in names:
-        raise RecipeError(f"unknown {what} '{name}': {nearest(name, names)}")

@@ -1,82 +1,133 @@
-"""Every loss by name, and the baselines that KD-Loss has to beat.
+"""Losses that see the ground truth only: what KD-Loss has to beat.
 
-How losses are called: `landmark_loss`. A new loss is one file (or a class here) and one line in `LOSSES`.
+How losses are called: `facekd.losses.base`. A loss and its settings stand side by side; `facekd.losses.registry` lists
+the settings.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from facekd.losses.base import DistanceLoss, LossTerms, check, check_name, is_number
-from facekd.losses.kd import KDLoss
-
-__all__ = ["L1", "L2", "LOSSES", "KDLoss", "LossTerms", "SmoothL1", "Wing", "build"]
+from facekd.losses.base import DistanceLoss
+from facekd.settings import Number, Settings
 
 
 class L1(DistanceLoss):
     """Mean absolute error per coordinate."""
 
 
+class L1Settings(Settings):
+    """Mean absolute error per coordinate."""
+
+    name: Literal["l1"] = "l1"
+    needs_teachers: ClassVar[bool] = False
+
+    def build(self) -> nn.Module:
+        """Return the loss."""
+        return L1()
+
+
 class L2(DistanceLoss):
-    """Mean squared error per coordinate: what both teachers are trained with."""
+    """Mean squared error per coordinate: what both teachers of the paper are trained with."""
 
     def distance(self, error: Tensor) -> Tensor:
-        """Square the error."""
+        """Return the square of the error.
+
+        Args:
+            error: absolute error per coordinate, any shape.
+        Returns:
+            The loss per coordinate, same shape.
+        """
         return error.square()
 
 
-class SmoothL1(DistanceLoss):
-    """A parabola up to `width`, L1 (minus width / 2) beyond. width: in units of the input size, above 0.
+class L2Settings(Settings):
+    """Mean squared error per coordinate."""
 
-    The default is one pixel of a 224 px input. Source: Girshick, Fast R-CNN, arXiv 1504.08083, eq. 3, in pixels.
+    name: Literal["l2"] = "l2"
+    needs_teachers: ClassVar[bool] = False
+
+    def build(self) -> nn.Module:
+        """Return the loss."""
+        return L2()
+
+
+class SmoothL1(DistanceLoss):
+    """A parabola up to `width`, L1 (minus width / 2) beyond.
+
+    Source: Girshick, Fast R-CNN, arXiv 1504.08083, eq. 3, in pixels.
+
+    Args:
+        width: in units of the input size, above 0; the default is one pixel of a 224 px input.
     """
 
     def __init__(self, width: float = 1 / 224) -> None:
         super().__init__()
-        check(is_number(width) and width > 0, "width", width, "a number above 0")
         self.width = width
 
     def distance(self, error: Tensor) -> Tensor:
-        """Apply the definition above."""
+        """Return the loss of an error.
+
+        Args:
+            error: absolute error per coordinate, any shape.
+        Returns:
+            The loss per coordinate, same shape.
+        """
         return torch.where(error < self.width, error.square() / (2 * self.width), error - self.width / 2)
+
+
+class SmoothL1Settings(Settings):
+    """A parabola near the ground truth, L1 beyond (Huber)."""
+
+    name: Literal["smooth_l1"] = "smooth_l1"
+    width: Number = Field(1 / 224, gt=0, description="where the parabola ends, in units of the input size")
+    needs_teachers: ClassVar[bool] = False
+
+    def build(self) -> nn.Module:
+        """Return the loss."""
+        return SmoothL1(self.width)
 
 
 class Wing(DistanceLoss):
     """Wing loss: width * ln(1 + e / curvature) up to `width`, L1 minus the constant that makes it continuous beyond.
 
-    width (w), curvature (eps): in units of the input size, above 0. Defaults: that paper's w = 10 px and eps = 2 px at
-    its 256 px input. Source: Feng et al., Wing Loss, CVPR 2018, arXiv 1711.06753, eq. 5.
+    Source: Feng et al., Wing Loss, CVPR 2018, arXiv 1711.06753, eq. 5. The defaults are that paper's w = 10 px and
+    eps = 2 px at its 256 px input.
+
+    Args:
+        width: w, in units of the input size, above 0.
+        curvature: eps, in units of the input size, above 0.
     """
 
     def __init__(self, width: float = 10 / 256, curvature: float = 2 / 256) -> None:
         super().__init__()
-        check(is_number(width) and width > 0, "width", width, "a number above 0")
-        check(is_number(curvature) and curvature > 0, "curvature", curvature, "a number above 0")
         self.width, self.curvature = width, curvature
 
     def distance(self, error: Tensor) -> Tensor:
-        """Apply the definition above."""
+        """Return the loss of an error.
+
+        Args:
+            error: absolute error per coordinate, any shape.
+        Returns:
+            The loss per coordinate, same shape.
+        """
         step = self.width - self.width * math.log1p(self.width / self.curvature)
         return torch.where(error < self.width, self.width * torch.log1p(error / self.curvature), error - step)
 
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {"kd": KDLoss, "l1": L1, "l2": L2, "smooth_l1": SmoothL1, "wing": Wing}
+class WingSettings(Settings):
+    """Wing loss: small errors count more than with L1."""
 
+    name: Literal["wing"] = "wing"
+    width: Number = Field(10 / 256, gt=0, description="w: where the logarithm ends, in units of the input size")
+    curvature: Number = Field(2 / 256, gt=0, description="eps: how sharply it bends, in units of the input size")
+    needs_teachers: ClassVar[bool] = False
 
-def build(name: str, **options: Any) -> nn.Module:
-    """Return the loss of that name with its options, ready to call.
-
-    name: "kd", "l1", "l2", "smooth_l1" or "wing". Raises RecipeError for an unknown name or option, or a bad value.
-    """
-    check_name("loss", name, LOSSES)
-    parameters = inspect.signature(LOSSES[name]).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for option in options:
-            check_name(f"option of loss '{name}'", option, parameters)
-    return LOSSES[name](**options)
+    def build(self) -> nn.Module:
+        """Return the loss."""
+        return Wing(self.width, self.curvature)

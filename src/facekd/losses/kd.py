@@ -28,82 +28,74 @@ Source: Fard & Mahoor, arXiv 2111.07047 (figures: preset `paper`) and its releas
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facekd.losses.base import LossTerms, absolute_error, check, check_name, is_number
+from facekd.losses.base import LossTerms, absolute_error
+from facekd.settings import Number, Settings, checked
 
-
-@dataclass(frozen=True)
-class KDSettings:
-    """The numbers of KD-Loss; the module's docstring says what each one does.
-
-    `main_break` (k) is a distance in normalised coordinates, or "tolerant": the tolerant teacher's error at the same
-    coordinate. Then, without that teacher, there is no break and the main term stays linear. `assistance` scales all
-    four ALoss weights at once. Raises RecipeError when a value is outside its range.
-    """
-
-    main_coefficient: float
-    main_slope: float
-    main_break: float | Literal["tolerant"]
-    tough_positive: float
-    tough_negative: float
-    tolerant_positive: float
-    tolerant_negative: float
-    beta: float
-    low_influence: Literal["ramp", "zero"]
-    assistance: float = 1.0  # one figure of the paper is drawn with 0.9
-
-    def __post_init__(self) -> None:
-        """Refuse what would train towards something else than the ground truth."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "low_influence":
-                check(value in ("ramp", "zero"), field.name, value, "'ramp' or 'zero'")
-            elif field.name == "main_break" and isinstance(value, str):
-                check(value == "tolerant", field.name, value, "'tolerant' or a number")
-            else:
-                check(is_number(value), field.name, value, "a number")
-        check(0 < self.beta < 1, "beta", self.beta, "between 0 and 1")
-        for name in ("main_coefficient", "main_slope", "tough_positive", "tolerant_positive", "assistance"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("tough_negative", "tolerant_negative"):
-            check(getattr(self, name) <= 0, name, getattr(self, name), "0 or less")
-
-
-PRESETS: dict[str, KDSettings] = {
-    "paper": KDSettings(
-        main_coefficient=2.5,  # read off the plot of KD-Loss
-        main_slope=1.0,
-        main_break=0.5,
-        tough_positive=1.0,
-        tough_negative=-0.5,
-        tolerant_positive=1.0,
-        tolerant_negative=-0.5,
-        beta=0.4,
-        low_influence="ramp",
-    ),
-    "released": KDSettings(
-        main_coefficient=2.0,
-        main_slope=3.0,
-        main_break="tolerant",
-        tough_positive=1.9,
-        tough_negative=-0.45,
-        tolerant_positive=1.8,
-        tolerant_negative=-0.40,
-        beta=0.15,
-        low_influence="zero",
-    ),
+_RELEASED = {
+    "main_coefficient": 2.0,
+    "main_slope": 3.0,
+    "main_break": "tolerant",
+    "tough_positive": 1.9,
+    "tough_negative": -0.45,
+    "tolerant_positive": 1.8,
+    "tolerant_negative": -0.40,
+    "beta": 0.15,
+    "low_influence": "zero",
 }
+
+
+class KDSettings(Settings):
+    """The numbers of KD-Loss; the module's docstring has the formula. The defaults are those of the preset `paper`."""
+
+    name: Literal["kd"] = "kd"
+    preset: Literal["paper", "released"] = Field(
+        "paper", description="where the numbers below come from: the paper's figures, or the authors' code"
+    )
+    main_coefficient: Number = Field(2.5, ge=0, description="weight of the main term (paper: read off the plot)")
+    main_slope: Number = Field(1.0, ge=0, description="slope of the main term below its break point")
+    main_break: Literal["tolerant"] | Number = Field(
+        0.5,
+        description="where the main term turns into a parabola: a normalised distance, or tolerant, the tolerant "
+        "teacher's error at the same coordinate (without that teacher there is no break)",
+    )
+    tough_positive: Number = Field(1.0, ge=0, description="tough teacher, student behind it: weight")
+    tough_negative: Number = Field(-0.5, le=0, description="tough teacher, student ahead of it: weight")
+    tolerant_positive: Number = Field(1.0, ge=0, description="tolerant teacher, student behind it: weight")
+    tolerant_negative: Number = Field(-0.5, le=0, description="tolerant teacher, student ahead of it: weight")
+    beta: Number = Field(0.4, gt=0, lt=1, description="share of a teacher's error below which its influence is low")
+    low_influence: Literal["ramp", "zero"] = Field("ramp", description="ALoss below that: a ramp, or nothing")
+    assistance: Number = Field(1.0, ge=0, description="scales all four ALoss weights (one figure is drawn with 0.9)")
+
+    needs_teachers: ClassVar[bool] = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return _RELEASED | values if isinstance(values, dict) and values.get("preset") == "released" else values
+
+    def build(self) -> KDLoss:
+        """Return the loss."""
+        return KDLoss(**self.model_dump(exclude={"name"}))
+
+
+PRESETS: dict[str, KDSettings] = {"paper": KDSettings(), "released": KDSettings(preset="released")}
 
 
 def main_loss(error: Tensor, slope: float, breakpoint: float | Tensor) -> Tensor:
     """Loss_Main per coordinate: `slope * error` up to the break point, then a parabola that continues it.
 
-    error: any shape, 0 or more; breakpoint: a number (infinity: no parabola) or a tensor of that shape.
+    Args:
+        error: absolute error per coordinate, any shape.
+        slope: of the linear part.
+        breakpoint: a number (infinity: no parabola) or a tensor of that shape.
+    Returns:
+        The loss per coordinate, same shape.
     """
     parabola = error.square() + (slope - breakpoint) * breakpoint
     return torch.where(error <= breakpoint, slope * error, parabola)
@@ -114,7 +106,15 @@ def assistive_loss(
 ) -> Tensor:
     """ALoss per coordinate; the formula is in the module's docstring.
 
-    error, teacher_error: one shape, 0 or more, normalised coordinates. Gradient flows into `error` only.
+    Args:
+        error: absolute error of the student per coordinate, normalised; gradient flows into it alone.
+        teacher_error: the same of the teacher, same shape.
+        positive: weight where the student is behind the teacher, 0 or more.
+        negative: weight where it is ahead, 0 or less.
+        beta: share of the teacher's error below which its influence is low, in (0, 1).
+        ramp: whether the influence there falls to 0 with the error, or is 0.
+    Returns:
+        The loss per coordinate, same shape.
     """
     teacher_error = teacher_error.detach()
     low = beta * teacher_error
@@ -128,27 +128,36 @@ def assistive_loss(
 class KDLoss(nn.Module):
     """KD-Loss: the ground truth leads, and two frozen teachers set how hard it pulls at each coordinate.
 
-    preset: "paper" (the figures) or "released" (the authors' code); overrides: any field of `KDSettings`.
-    Raises RecipeError for an unknown preset or name, or a value outside its range.
     Source: Fard & Mahoor, arXiv 2111.07047.
 
         loss = KDLoss("released", beta=0.2)
         total, main, tough, tolerant = loss(pred, target, tough_prediction, tolerant_prediction)
+
+    Args:
+        preset: "paper" (the figures) or "released" (the authors' code).
+        overrides: any field of `KDSettings`.
+    Raises:
+        RecipeError: an unknown preset or name, or a value outside its range.
     """
 
     def __init__(self, preset: str = "paper", **overrides: Any) -> None:
         super().__init__()
-        check_name("KD-Loss preset", preset, PRESETS)
-        for name in overrides:
-            check_name("setting of KD-Loss", name, (field.name for field in fields(KDSettings)))
-        self.settings = replace(PRESETS[preset], **overrides)
+        self.settings = checked(KDSettings, {"preset": preset, **overrides}, "KD-Loss")
 
     def forward(
         self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
     ) -> LossTerms:
-        """Return the loss of `pred` (B, N, 2) and its parts (`main` with its coefficient); no teacher, no part.
+        """Return the loss and its parts; a teacher that is not given has no part.
 
-        target, tough, tolerant: (B, N, 2); no gradient flows into them. Raises InputError when shapes differ.
+        Args:
+            pred: (B, N, 2) the student's landmarks, normalised.
+            target: (B, N, 2) the ground truth, normalised.
+            tough: (B, N, 2) the tough teacher's landmarks, or None; no gradient flows into them.
+            tolerant: (B, N, 2) the tolerant teacher's, or None.
+        Returns:
+            total, main (with its coefficient), tough, tolerant: scalars, means over the coordinates.
+        Raises:
+            InputError: shapes differ.
         """
         s = self.settings
         error = absolute_error(pred, target)

@@ -1,12 +1,7 @@
-"""The paper's chain: two teachers, student, baseline, evaluation, report.
+"""A recipe from beginning to end: every stage trained, measured and reported.
 
-Each stage ends with a file that says it is done, so the same command goes on where it stopped:
-
-    RUN/recipe.yaml  pack.json      what the run is made of
-    RUN/detector.json               the face detector's boxes against ours
-    RUN/<network>/                  tough, tolerant, baseline, expert, student: what `facekd.pipeline.run` leaves there
-    RUN/evaluation.json  report/    figures of its networks on the test set
-    RUN/cache/                      decoded frames, the teachers' views; may be deleted at any time
+Each stage ends with a file that says it is done, so the same command goes on where it stopped; `facekd.run_folder` says
+what lies where.
 """
 
 from __future__ import annotations
@@ -19,49 +14,51 @@ import yaml
 
 from facekd import __version__
 from facekd.data.pack import Pack
-from facekd.errors import InputError, ModelError, RecipeError
+from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
 from facekd.files import write_text
-from facekd.losses.objective import Objective
-from facekd.networks import network as networks
-from facekd.pipeline.run import Run
-from facekd.recipes import schema as recipes
-from facekd.recipes.schema import STAGES, Recipe, Stage
-from facekd.training import distributed as parallel
-from facekd.training import logger as journal
+from facekd.pipeline.context import Context
+from facekd.pipeline.stages import evaluate_stage, train_stage
+from facekd.recipes.load import load
+from facekd.recipes.resolve import Stage, resolve
+from facekd.recipes.schema import Recipe
+from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, SUMMARY
+from facekd.training import distributed, logger
 
 
 def distill(
     recipe: Recipe, pack: Pack, folder: str | Path, accelerator: str = "auto", unlabelled: Pack | None = None
 ) -> Path:
-    """Train every network of a recipe on a pack, or what is left to train, and evaluate them; return the folder.
+    """Train every stage of a recipe on a pack, or what is left to train, and evaluate them.
 
     Without faces in the pack's test split there is nothing to evaluate on, and neither figures nor a report.
 
-    unlabelled: more faces for a student with an expert, as `facekd prepare unlabelled` packs them.
-
+    Args:
+        recipe: as `facekd.recipes.load.load` reads it.
+        pack: the faces.
+        folder: of the run.
+        accelerator: "auto", "cpu" or "cuda".
+        unlabelled: more faces for stages that learn from such, as `facekd prepare unlabelled` packs them.
+    Returns:
+        The folder.
     Raises:
-        RecipeError: a loss does not know an option; or the folder holds a run of another recipe.
+        RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, or is not the one that the run began with.
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
-    folder = Path(folder)
-    for name in recipe.stages:  # what can be said now is not said when others are trained
-        stage = recipe.stage(name)
-        Objective(stage)
-        networks.check_backbone(stage.backbone)
-        if stage.weights not in ("none", "timm", *STAGES) and not Path(stage.weights).is_file():
-            raise ModelError(f"there is no file {stage.weights}; mend its path: --set {name}.weights=FILE")
-    fabric = parallel.fabric(recipe.precision, accelerator)
+    folder, stages = Path(folder), resolve(recipe)
+    fabric = distributed.fabric(recipe.precision, accelerator)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
-    run = Run(recipe, pack, folder, fabric, home=folder.joinpath, unlabelled=unlabelled)
-    for name in recipe.stages:
-        run.network(name)
-    if run.first and (pack.splits == "test").any():
-        _evaluate(run)
+    context = Context(
+        pack, folder, fabric, lambda stage: folder / stage.name, unlabelled=unlabelled, recipe=recipe.published()
+    )
+    for stage in stages.values():
+        train_stage(context, stage)
+    if context.is_global_zero and (pack.splits == "test").any():
+        _evaluate(context, recipe, stages)
     fabric.barrier()
     return folder
 
@@ -69,12 +66,12 @@ def distill(
 def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
     """Write down what the run is made of, or check that it is what the folder was made of.
 
-    Settings of networks that were not begun may change: what was wrong with them can be mended.
+    Settings of stages that were not begun may change: what was wrong with them can be fixed.
     """
     made_of = {"sha256": pack.meta["sha256"]}
     if unlabelled:
         made_of["unlabelled"] = unlabelled.meta["sha256"]
-    mine = {"recipe.yaml": recipe.to_yaml(), "pack.json": json.dumps(made_of)}
+    mine = {RECIPE: recipe.to_yaml(), PACK: json.dumps(made_of)}
     for name, text in mine.items():
         path = folder / name
         if not path.is_file():
@@ -82,7 +79,7 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
             continue
         if path.read_text(encoding="utf-8") == text:
             continue
-        if name == "pack.json":
+        if name == PACK:
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
         if _still_holds(path, recipe):
             write_text(path, text)
@@ -98,14 +95,14 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
 
 def _still_holds(path: Path, recipe: Recipe) -> bool:
     """Return whether all that a run's folder holds so far is what another recipe would have made, too."""
-    if (path.parent / "evaluation.json").is_file():
+    if (path.parent / EVALUATION).is_file():
         return False
-    before = recipes.load(path)
-    begun = [name for name in STAGES if (path.parent / name).exists()]
-    return all(
-        name in before.stages and name in recipe.stages and before.identity(name) == recipe.identity(name)
-        for name in begun
-    )
+    try:
+        before, now = resolve(load(path)), resolve(recipe)
+    except FacekdError:  # a file of weights is gone, or the recipe is of another version
+        return False
+    begun = [name for name in before | now if (path.parent / name).exists()]
+    return all(name in before and name in now and before[name].identity() == now[name].identity() for name in begun)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -115,45 +112,37 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _evaluate(run: Run) -> None:
-    """Measure all networks on the test set, and write evaluation.json and the report."""
-    path = run.folder / "evaluation.json"
-    if path.is_file() and (run.folder / "report" / "index.html").is_file():
+def _evaluate(context: Context, recipe: Recipe, stages: dict[str, Stage]) -> None:
+    """Measure the networks on the test set, and write evaluation.json and the report."""
+    path = context.folder / EVALUATION
+    if path.is_file() and (context.folder / REPORT / "index.html").is_file():
         return
-    by_network = [run.evaluate(name) for name in run.recipe.stages]
-    results = [result for of_kind in zip(*by_network, strict=True) for result in of_kind]  # all of one kind of boxes
-    stages = {
-        name: json.loads((run.home(name) / "summary.json").read_text(encoding="utf-8")) for name in run.recipe.stages
-    }
+    measured = [stages[name] for name in recipe.evaluation.stages or stages]
+    by_stage = [evaluate_stage(context, stage, recipe.evaluation) for stage in measured]
+    results = [result for of_kind in zip(*by_stage, strict=True) for result in of_kind]  # all of one kind of boxes
+    folders = {name: context.stage_dir(stage) for name, stage in stages.items()}
+    summaries = {name: json.loads((home / SUMMARY).read_text(encoding="utf-8")) for name, home in folders.items()}
     record = {
-        "recipe": run.recipe.published(),
+        "recipe": recipe.published(),
         "facekd": __version__,
-        "stages": stages,
+        "stages": summaries,
         "results": [result.to_json() for result in results],
     }
     write_text(path, json.dumps(record, indent=1))
     report.write(
-        run.folder / "report",
+        context.folder / REPORT,
         results,
-        title=f"facekd distill: {run.recipe.name}",
-        notes=[_about_the_run(run, run.test)],
-        wall_times={name: stage["seconds"] for name, stage in stages.items()},
-        curves={name: journal.curve(run.home(name) / "log.jsonl") for name in run.recipe.stages},
+        title=f"facekd distill: {recipe.name}",
+        notes=[_about_the_run(context, recipe, stages)],
+        wall_times={name: summary["seconds"] for name, summary in summaries.items()},
+        curves={name: logger.curve(home / LOG) for name, home in folders.items() if (home / LOG).is_file()},
     )
 
 
-def _about_the_run(run: Run, test: Pack) -> str:
-    r = run.recipe
-    networks = [f"{name} {_about_the_network(r.stage(name), r.size(name))}" for name in r.stages]
-    faces = {split: int((run.pack.splits == split).sum()) for split in ("train", "val")}
-    more = f" and {(run.unlabelled.splits == 'train').sum()} without labels" if run.unlabelled else ""
+def _about_the_run(context: Context, recipe: Recipe, stages: dict[str, Stage]) -> str:
+    faces = {split: int((context.pack.splits == split).sum()) for split in ("train", "val", "test")}
+    more = f" and {(context.unlabelled.splits == 'train').sum()} without labels" if context.unlabelled else ""
     return (
-        f"{faces['train']} training faces{more}, {faces['val']} for validation, {len(test)} for the test; "
-        f"{'; '.join(networks)}; seed {r.seed}."
+        f"{faces['train']} training faces{more}, {faces['val']} for validation, {faces['test']} for the test; "
+        f"{'; '.join(stage.describe() for stage in stages.values())}; seed {recipe.seed}."
     )
-
-
-def _about_the_network(stage: Stage, size: int) -> str:
-    options = " ".join([stage.loss, *(f"{key} {value}" for key, value in stage.loss_options.items())])
-    copies = f", the mean of {len(stage.copies)}" if stage.copies else ""
-    return f"({stage.backbone}, {stage.head}, {options}, {size} px, {stage.length} epochs{copies})"

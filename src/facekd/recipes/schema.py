@@ -1,312 +1,378 @@
-"""A recipe: every setting of a run, typed and checked; one YAML file per run that is known to work.
+"""The settings of a recipe, typed and checked: an ordered mapping of stages, and what they share.
 
-`facekd.recipes` holds those that come with the package. A run keeps its own, in full, as RUN/recipe.yaml.
+A stage trains one network (`TrainSettings`) or averages the weights of several (`AverageSettings`). It may start from
+any earlier stage and learn from any earlier one; `facekd.recipes.resolve` turns the names into stages.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
-from facekd.errors import RecipeError, nearest
+from facekd.errors import nearest
+from facekd.losses.distance import L1Settings
+from facekd.losses.registry import LossSettings
+from facekd.settings import Number, Settings
 
-STAGES = ("tough", "tolerant", "baseline", "expert", "student")  # in the order they are trained
-TEACHERS = ("tough", "tolerant", "expert")
-Checked = TypeVar("Checked", bound="Settings")
-# Copies of a network, whose weights are averaged, differ in how they train, not in what they are or who teaches them.
-_OF_A_COPY = (
-    "seed", "learn_val", "augment", "rare", "sigma", "heatmap", "epochs", "stop", "lr", "weight_decay", "clip", "ema",
-)  # fmt: skip
-
-
-class Settings(BaseModel):
-    """A group of settings that refuses names it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RESERVED = ("cache", "report", "networks", "runs")  # names of other things beside the stages' folders
 
 
 class Input(Settings):
     """What a network sees: a square frame around the face."""
 
     size: int = Field(128, ge=32, le=1024, description="side of the frame in pixels")
-    scale: float = Field(1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box")
+    scale: Number = Field(
+        1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box"
+    )
 
 
 class Shape(Settings):
     """The active shape model behind the soft-landmarks (paper: soft-landmarks)."""
 
-    variance: float = Field(90, gt=0, le=100, description="percent of the variance that soft-landmarks keep")
-    clip: float = Field(3, gt=0, description="each coefficient is clipped to +- this many standard deviations")
+    variance: Number = Field(90, gt=0, le=100, description="percent of the variance that soft-landmarks keep")
+    clip: Number = Field(3, gt=0, description="each coefficient is clipped to +- this many standard deviations")
     procrustes: bool = Field(False, description="align shapes before the components are found (released code: no)")
 
 
 class Augment(Settings):
-    """Random views of a training face: one similarity warp, then colour, blur, noise and cut-out."""
+    """Random views of a training face: one similarity warp, then colour jitter, blur, noise and cut-out."""
 
-    rotation: float = Field(30, ge=0, le=180, description="degrees, uniform in +-")
-    scale: float = Field(0.15, ge=0, lt=1, description="log of the size, uniform in +-")
-    shift: float = Field(0.05, ge=0, le=1, description="share of the crop's side, uniform in +-, x and y")
+    rotation: Number = Field(30, ge=0, le=180, description="degrees, uniform in +-")
+    scale: Number = Field(0.15, ge=0, lt=1, description="log of the size, uniform in +-")
+    shift: Number = Field(0.05, ge=0, le=1, description="share of the crop's side, uniform in +-, x and y")
     mirror: bool = Field(True, description="half of the views are mirrored")
-    brightness: float = Field(0.2, ge=0, le=1, description="added to pixels in [0, 1], uniform in +-")
-    contrast: float = Field(0.3, ge=0, lt=1, description="log of the gain, uniform in +-")
-    saturation: float = Field(0.4, ge=0, le=1, description="most that a colour moves to or from grey")
-    tint: float = Field(0.1, ge=0, lt=1, description="log of a gain per colour channel, uniform in +-")
-    blur: float = Field(0.2, ge=0, le=1, description="share of views that are blurred")
-    noise: float = Field(0.03, ge=0, le=1, description="largest standard deviation of pixel noise; half of the views")
-    cutout: float = Field(0.3, ge=0, le=1, description="share of views with a rectangle painted over")
+    brightness: Number = Field(0.2, ge=0, le=1, description="added to pixels in [0, 1], uniform in +-")
+    contrast: Number = Field(0.3, ge=0, lt=1, description="log of the gain, uniform in +-")
+    saturation: Number = Field(0.4, ge=0, le=1, description="largest share by which a colour moves to or from grey")
+    tint: Number = Field(0.1, ge=0, lt=1, description="log of a gain per colour channel, uniform in +-")
+    blur: Number = Field(0.2, ge=0, le=1, description="share of views that are blurred")
+    noise: Number = Field(0.03, ge=0, le=1, description="largest standard deviation of pixel noise; half of the views")
+    cutout: Number = Field(0.3, ge=0, le=1, description="share of views with a rectangle painted over")
 
 
-class Stage(Settings):
-    """One network and how it is trained."""
+class Network(Settings):
+    """A backbone of timm under a landmark head."""
 
     backbone: str = Field(description="a model name of timm")
-    weights: str = Field("timm", description="none, timm (its hub), a .safetensors file, or an earlier stage: tough")
-    size: int | None = Field(None, ge=32, le=1024, description="side of its frame in pixels; none: input.size")
-    head: Literal["coordinate", "spatial"] = "coordinate"
+    head: Literal["coordinate", "spatial"] = Field(
+        "coordinate", description="coordinate: the paper's regression of 2N numbers; spatial: heatmaps and offsets"
+    )
     stride: Literal[4, 8, 16] = Field(8, description="spatial head: input pixels per cell of its heatmaps")
-    dropout: float = Field(0, ge=0, lt=1, description="before the coordinate head")
-    mean_start: bool = Field(True, description="the head starts at the mean training shape")
+    dropout: Number = Field(0, ge=0, lt=1, description="before the coordinate head")
+    mean_start: bool = Field(True, description="an untrained coordinate head starts at the mean training shape")
     standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
-    augment: Augment | None = Field(None, description="how its views vary; none: as the recipe's augment says")
-    rare: float = Field(
-        0, ge=0, le=1, description="share of the views that go to faces as their shapes are far from the mean one"
-    )
-    seed: int = Field(0, ge=0, description="added to the recipe's: this network's start, order, dropout; views stay")
-    loss: str = Field("l1", description="l2, l1, smooth_l1, wing or kd")
-    loss_options: dict[str, Any] = Field(default_factory=dict, description="for kd: preset and its overrides")
-    teachers: tuple[Literal["tough", "tolerant"], ...] = Field(
-        ("tough", "tolerant"), description="kd: whose landmarks it sees"
-    )
-    sigma: float = Field(0, ge=0, description="weight of the likelihood of each point's spread; 0: no confidence")
-    heatmap: float = Field(0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian")
-    expert: float = Field(0, ge=0, description="weight of the L1 distance to the expert's landmarks")
-    expert_heatmap: float = Field(0, ge=0, description="spatial head: weight of the divergence from its heatmaps")
-    unlabelled: bool = Field(True, description="with an expert: also learns from faces without labels, where given")
-    epochs: int = Field(30, ge=1)
-    stop: int | None = Field(
-        None, ge=1, description="epochs after which it ends early; the rates are those of `epochs`"
-    )
+
+
+class Optimisation(Settings):
+    """How a network is optimised."""
+
+    epochs: int = Field(30, ge=1, description="length of the learning rate's schedule")
+    stop_epoch: int | None = Field(None, ge=1, description="training ends after this epoch; default: after the last")
     batch: int = Field(32, ge=1, description="faces per step, over all devices")
-    optimiser: Literal["adam", "adamw"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["cosine", "paper"] = Field("cosine", description="paper: lr / (1 + 1e-4 step)")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
-    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
-    refine: bool = Field(
-        False, description="its landmarks are drawn towards likely shapes, as far as helps on validation faces"
+    optimiser: Literal["adam", "adamw"] = Field("adamw", description="betas 0.9 and 0.999")
+    lr: Number = Field(1e-3, gt=0, description="learning rate at the start of the schedule")
+    weight_decay: Number = Field(0.01, ge=0, description="of weights; biases and normalisation are not decayed")
+    schedule: Literal["cosine", "paper"] = Field("cosine", description="cosine to zero; paper: lr / (1 + 1e-4 step)")
+    warmup: Number = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
+    clip_grad: Number = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
+    ema: Number = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+
+    @property
+    def num_epochs(self) -> int:
+        """Return how many epochs are trained."""
+        return self.stop_epoch or self.epochs
+
+
+class Teacher(Settings):
+    """An earlier stage whose predictions a network learns from."""
+
+    stage: str = Field(description="an earlier stage")
+    how: Literal["kd", "landmarks", "heatmaps"] = Field(
+        "kd",
+        description="kd: KD-Loss listens to its landmarks; landmarks: the L1 distance to them counts; heatmaps: the "
+        "cross-entropy with a Gaussian of its heatmaps' mean and covariance does (spatial heads). The last two also "
+        "teach faces without labels",
     )
-    copies: tuple[dict[str, Any], ...] = Field(
-        (),
-        description="trained once for each, with these settings changed, from another seed; the mean is kept. "
-        "learn_val: true: that one learns from the validation faces too",
+    role: Literal["tough", "tolerant"] | None = Field(
+        None, description="kd: which teacher of the paper it is; default: tolerant if its targets are soft, else tough"
     )
+    weight: Number = Field(1.0, ge=0, description="landmarks, heatmaps: of the term beside the loss")
+
+
+def _teacher(value: Any) -> Any:
+    """Let a teacher be given by its stage alone."""
+    return {"stage": value} if isinstance(value, str) else value
+
+
+class TrainSettings(Network, Optimisation):
+    """A stage that trains one network."""
+
+    kind: Literal["train"] = "train"
+    init: str = Field("timm", description="start: none, timm (its hub), a .safetensors file, or an earlier stage")
+    targets: Literal["hard", "soft"] = Field(
+        "hard", description="what it learns: the labels (paper: hard-landmarks), or their soft-landmarks (see shape)"
+    )
+    size: int | None = Field(None, ge=32, le=1024, description="side of its frame in pixels; default: input.size")
+    augment: Augment | None = Field(None, description="how its views vary; default: the recipe's augment")
+    views: int = Field(
+        0, ge=0, le=1000, description="fixed views per face (the paper's offline augmentation); 0: new ones each epoch"
+    )
+    train_on: tuple[Literal["train", "val"], ...] = Field(
+        ("train",), description="splits it learns from; with val, nothing of it is measured or fitted on those faces"
+    )
+    use_unlabelled: bool = Field(
+        True, description="with a teacher of landmarks or heatmaps: also learns from faces without labels, where given"
+    )
+    rare_shape_fraction: Number = Field(
+        0, ge=0, le=1, description="share of the views drawn by how far a face's shape is from the mean shape"
+    )
+    seed: int = Field(0, ge=0, description="added to the recipe's: initialisation, order and dropout; views stay")
+    view_seed: int = Field(0, ge=0, description="added to the recipe's: the views")
+    loss: LossSettings = Field(
+        L1Settings(), description="l1, l2, smooth_l1, wing or kd; with options: {name: kd, preset: released}"
+    )
+    teachers: tuple[Annotated[Teacher, BeforeValidator(_teacher)], ...] = Field(
+        (), description="earlier stages it learns from: a name (KD-Loss), or {stage:, how:, weight:}"
+    )
+    teacher_view: Literal["same", "plain"] = Field(
+        "same",
+        description="same: teachers see the very view; plain: they see the plain crop once, and their predictions are "
+        "warped with each view",
+    )
+    teacher_mirror: bool = Field(
+        True, description="teachers of landmarks and heatmaps also see the mirrored view, and the mean counts"
+    )
+    nll_weight: Number = Field(
+        0, ge=0, description="weight of the negative log-likelihood of each point's sigma; 0: no confidence per point"
+    )
+    heatmap_weight: Number = Field(
+        0, ge=0, description="spatial head: weight of the cross-entropy with a Gaussian at the label"
+    )
+    shape_prior: bool = Field(
+        False, description="its landmarks become the posterior mean under a shape prior, where validation gains by it"
+    )
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "weights": "init",
+        "loss_options": "loss: {name: NAME, OPTION: VALUE}",
+        "rare": "rare_shape_fraction",
+        "sigma": "nll_weight",
+        "heatmap": "heatmap_weight",
+        "expert": "teachers: [{stage: NAME, how: landmarks, weight: NUMBER}]",
+        "expert_heatmap": "teachers: [{stage: NAME, how: heatmaps, weight: NUMBER}]",
+        "unlabelled": "use_unlabelled",
+        "stop": "stop_epoch",
+        "clip": "clip_grad",
+        "refine": "shape_prior",
+        "copies": "a stage of its own: {kind: weight_average, of: [STAGE, STAGE]}",
+        "learn_val": "train_on: [train, val]",
+    }
 
     @model_validator(mode="after")
-    def _check(self) -> Stage:
-        for term in ("heatmap", "expert_heatmap"):
-            if getattr(self, term) and self.head != "spatial":
-                raise ValueError(f"{term} is a term of head: spatial; set head or drop {term}")
-        if self.stop is not None and self.stop > self.epochs:
-            raise ValueError(f"stop = {self.stop} lies beyond epochs = {self.epochs}; lower it or leave it out")
-        if self.loss == "kd" and (not self.teachers or len(set(self.teachers)) < len(self.teachers)):
-            raise ValueError("kd needs teachers: [tough, tolerant], or one of them")
-        copies = [self.copy_of(copy) for copy in range(len(self.copies))]
-        if copies and all(copy.learn_val for copy in copies):
-            raise ValueError("all copies have learn_val; one must not, for what is fitted on the validation faces")
-        if copies and self.weights not in STAGES:
+    def _check(self) -> TrainSettings:
+        if self.heatmap_weight and self.head != "spatial":
+            raise ValueError("heatmap_weight is a term of head: spatial; set head to spatial or heatmap_weight to 0")
+        if self.stop_epoch is not None and self.stop_epoch > self.epochs:
             raise ValueError(
-                f"copies need a trained network to start from, or their mean is none; weights is {self.weights}, "
-                f"set it to an earlier stage"
+                f"stop_epoch = {self.stop_epoch} lies beyond epochs = {self.epochs}; lower it or leave it out"
             )
-        if any(bool(copy.stage.sigma) != bool(self.sigma) for copy in copies):
-            raise ValueError("sigma must be 0 for all copies and the stage itself, or for none")
+        if "train" not in self.train_on or len(set(self.train_on)) < len(self.train_on):
+            raise ValueError("train_on must be [train] or [train, val]")
+        pairs = [(teacher.stage, teacher.how) for teacher in self.teachers]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError(f"teachers name a stage twice for one purpose ({', '.join(dict(pairs))}); leave one out")
+        has_kd = any(teacher.how == "kd" for teacher in self.teachers)
+        if self.loss.needs_teachers and not has_kd:
+            raise ValueError("loss kd needs teachers, such as teachers: [tough, tolerant]")
+        if has_kd and not self.loss.needs_teachers:
+            raise ValueError(
+                f"loss {self.loss.name} does not listen to the teachers of how: kd; set loss to kd, leave them out, or "
+                "give each a how of landmarks or heatmaps"
+            )
+        if self.head != "spatial" and any(teacher.how == "heatmaps" for teacher in self.teachers):
+            raise ValueError("a teacher of how: heatmaps needs head: spatial in its student too")
         return self
 
-    def copy_of(self, copy: int) -> Copy:
-        """Return one of the copies. Raises ValueError: it changes what all copies share."""
-        changes = dict(self.copies[copy])
-        for key in changes:
-            if key not in _OF_A_COPY:
-                raise ValueError(f"copies cannot differ in {key}, only in {', '.join(_OF_A_COPY)}")
-        own = {"seed": copy} | {key: changes.pop(key) for key in ("seed", "learn_val") if key in changes}
-        return Copy.model_validate(own | {"stage": self.model_dump(exclude={"copies", "refine"}) | changes})
+    @property
+    def uses(self) -> list[str]:
+        """Return the names of the stages it learns from, and of what it starts from."""
+        return [self.init, *(teacher.stage for teacher in self.teachers)]
+
+
+class AverageSettings(Settings):
+    """A stage that keeps the mean of the weights of earlier stages (model soup), which start from one network."""
+
+    kind: Literal["weight_average"]
+    of: tuple[str, ...] = Field(
+        min_length=2, description="earlier stages of one architecture, started from the same earlier stage"
+    )
+    shape_prior: bool = Field(False, description="as for a trained stage; fitted to the mean of those without val")
 
     @property
-    def length(self) -> int:
-        """Return how many epochs it is trained for."""
-        return self.stop or self.epochs
-
-    @property
-    def teachings(self) -> tuple[str, ...]:
-        """Return the names of the networks whose predictions it is trained with."""
-        expert = ("expert",) if self.expert or self.expert_heatmap else ()
-        return (*expert, *(self.teachers if self.loss == "kd" else ()))
-
-    @property
-    def needs_no_labels(self) -> bool:
-        """Return whether faces without labels, if there are any, are among those it learns from."""
-        return "expert" in self.teachings and self.unlabelled
+    def uses(self) -> list[str]:
+        """Return the names of the stages it averages."""
+        return list(self.of)
 
 
-class Copy(Settings):
-    """One of a stage's copies.
-
-    What is fitted on the validation faces when training is done, is fitted to the mean of the copies without learn_val.
-    """
-
-    stage: Stage
-    seed: int = Field(ge=0, description="added to the recipe's; its number by default")
-    learn_val: bool = Field(
-        False, description="learns from the validation faces too, once nothing is left to choose by them"
-    )
+def _kind(value: Any) -> Any:
+    """Let a stage without a kind be one that trains."""
+    return {"kind": "train"} | value if isinstance(value, dict) else value
 
 
-class Teaching(Settings):
-    """How the teachers' predictions reach the student: of the view it sees, or moved there from the plain crop."""
-
-    mode: Literal["online", "views", "moved"] = Field(
-        "views",
-        description="views: predicted once on fixed views per face; moved: once per face, and moved with each view",
-    )
-    views: int = Field(
-        8, ge=1, le=1000, description="number of fixed views per face (the paper's offline augmentation)"
-    )
-    mirror: bool = Field(True, description="the expert also looks at the mirrored view, and says the mean")
+StageSettings = Annotated[Annotated[TrainSettings | AverageSettings, Discriminator("kind")], BeforeValidator(_kind)]
 
 
 class Evaluation(Settings):
     """What is measured at the end of a run."""
 
-    boxes: tuple[Literal["truth", "detector"], ...] = ("truth",)
+    boxes: tuple[Literal["truth", "detector"], ...] = Field(
+        ("truth",), min_length=1, description="how test faces are cut out: by their labels, by the face detector"
+    )
     bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
+    stages: tuple[str, ...] = Field((), description="stages that are measured on the test set; default: all")
 
 
 class Recipe(Settings):
-    """Every setting of a run: the student, and what of the other networks is wanted.
+    """Every setting of a run."""
 
-    The paper's are the two teachers and, to compare, the baseline: the student without teachers. The expert is ours: a
-    strong network whose landmarks and heatmaps the student imitates, also on faces without labels. A network may start
-    from an earlier one of its kind, also of another size: with the baseline at 128 px as the expert's start at 224,
-    most epochs cost a third.
-    """
-
-    name: str
-    seed: int = Field(0, ge=0)
+    name: str = Field(description="for titles and model cards")
+    seed: int = Field(0, ge=0, description="of all randomness")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
-    input: Input = Input()
-    shape: Shape = Shape()
-    augment: Augment = Augment()
-    expert: Stage | None = None
-    tough: Stage | None = None
-    tolerant: Stage | None = None
-    student: Stage
-    baseline: Stage | None = None
-    teaching: Teaching = Teaching()
-    evaluation: Evaluation = Evaluation()
+    input: Input = Field(Input(), description="what networks see")
+    shape: Shape = Field(Shape(), description="the shape model behind soft-landmarks")
+    augment: Augment = Field(Augment(), description="how training views vary")
+    stages: dict[str, StageSettings] = Field(
+        min_length=1, description="what is trained, in this order; the names are yours"
+    )
+    result: str = Field("", description="the stage that is exported and used; default: the last")
+    evaluation: Evaluation = Field(Evaluation(), description="what is measured at the end")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        **{name: f"stages: {{{name}: ...}}" for name in ("tough", "tolerant", "baseline", "expert", "student")},
+        "teaching": "a stage's own: views, teacher_view and teacher_mirror",
+    }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Let a stage set to null be none, and the last stage be the result."""
+        if not isinstance(values, dict) or not isinstance(values.get("stages"), dict):
+            return values
+        stages = {str(name): stage for name, stage in values["stages"].items() if stage is not None}
+        result = values.get("result") or next(reversed(stages), "")
+        return values | {"stages": stages, "result": result}
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        for name in (*TEACHERS, "baseline"):
-            if name in self.stages and self.stage(name).teachings:
+        known: list[str] = []
+        for name, stage in self.stages.items():
+            if not _NAME.fullmatch(name) or name.lower() in (*RESERVED, *(other.lower() for other in known)):
                 raise ValueError(
-                    f"{name} has loss kd or an expert, which needs teachers: only the student can have them"
+                    f"a stage cannot be called '{name}': a name has letters, digits, - and _, is not there twice, and "
+                    f"is none of {', '.join(RESERVED)}"
                 )
-        for index, name in enumerate(STAGES):
-            if name not in self.stages:
-                continue
-            stage, size = self.stage(name), self.size(name)
-            if stage.head == "spatial" and size % stage.stride:
-                raise ValueError(
-                    f"{name} reads heatmaps of a {size} px frame; set size to a multiple of {stage.stride}"
-                )
-            for other in self.needs(name):
-                if other in STAGES[index:]:
-                    raise ValueError(
-                        f"{name}.weights is {other}: a network starts from an earlier one, not from {other}"
-                    )
-                if other not in self.stages:
-                    raise ValueError(f"{name} needs the network {other}, which the recipe does not have")
-        if self.student.expert_heatmap and self.stage("expert").head != "spatial":
-            raise ValueError("student.expert_heatmap needs heatmaps; set expert.head to spatial")
+            self._check_names(name, stage, known)
+            if isinstance(stage, AverageSettings):
+                self._check_average(name, stage)
+            else:
+                self._check_stage(name, stage)
+            known.append(name)
+        for key, names in (("result", [self.result]), ("evaluation.stages", self.evaluation.stages)):
+            for name in names:
+                if name not in self.stages:
+                    raise ValueError(f"{key}: no stage '{name}'; {nearest(name, self.stages)}")
         return self
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Return the names of the networks that the recipe has, in the order they are trained."""
-        return tuple(name for name in STAGES if getattr(self, name) is not None)
+    def _check_names(self, name: str, stage: TrainSettings | AverageSettings, known: list[str]) -> None:
+        """Refuse a stage that uses what is not there before it."""
+        for other in stage.uses:
+            if isinstance(stage, TrainSettings) and other == stage.init and _is_weights(other, self.stages):
+                continue
+            if other in self.stages and other not in known:
+                what = "itself" if other == name else f"'{other}', which comes after it"
+                raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
+            if other not in known:
+                allowed = [*known, *(("none", "timm") if other in stage.uses[:1] and stage.kind == "train" else ())]
+                raise ValueError(
+                    f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}"
+                    + (", or a .safetensors file" if "none" in allowed else "")
+                )
 
-    def stage(self, name: str) -> Stage:
-        """Return a network's settings. Raises RecipeError when the recipe does not have it."""
-        stage = getattr(self, name)
-        if not isinstance(stage, Stage):
-            raise RecipeError(f"recipe {self.name} has no network {name}; it has {', '.join(self.stages)}")
-        return stage
+    def _check_stage(self, name: str, stage: TrainSettings) -> None:
+        size = stage.size or self.input.size
+        if stage.head == "spatial" and size % stage.stride:
+            raise ValueError(f"{name} reads heatmaps of a {size} px frame; set size to a multiple of {stage.stride}")
+        roles = [self.role_of(teacher) for teacher in stage.teachers if teacher.how == "kd"]
+        if len(set(roles)) < len(roles):
+            raise ValueError(
+                f"{name} has two {roles[0]} teachers; KD-Loss takes one tough (targets: hard) and one tolerant "
+                "(targets: soft): leave one out, or give it a role"
+            )
+        for teacher in stage.teachers:
+            if teacher.how == "heatmaps" and self.trained(teacher.stage).head != "spatial":
+                raise ValueError(
+                    f"{name} learns the heatmaps of {teacher.stage}, which has none; set its head to spatial"
+                )
 
-    def size(self, name: str) -> int:
-        """Return the side of a network's frame in pixels."""
-        return self.stage(name).size or self.input.size
+    def _check_average(self, name: str, stage: AverageSettings) -> None:
+        members = [self.stages[other] for other in stage.of]
+        if len(set(stage.of)) < len(stage.of):
+            raise ValueError(f"{name} names a stage twice: {', '.join(stage.of)}")
+        if not all(isinstance(member, TrainSettings) for member in members):
+            raise ValueError(f"{name} averages trained stages only, not other averages")
+        trained = [self.trained(other) for other in stage.of]
+        if len({one.init for one in trained}) > 1 or trained[0].init not in self.stages:
+            raise ValueError(
+                f"{name}: the mean of networks is none unless they start from one trained network; set init of "
+                f"{', '.join(stage.of)} to the same earlier stage"
+            )
+        kinds = {
+            (one.backbone, one.head, one.stride, one.standardise, one.size, bool(one.nll_weight)) for one in trained
+        }
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{name}: {', '.join(stage.of)} must be one network: backbone, head, stride, standardise and size "
+                "alike, and nll_weight 0 for all or none"
+            )
+        if all("val" in one.train_on for one in trained):
+            raise ValueError(
+                f"{name}: one of {', '.join(stage.of)} must not have val in train_on, for what is fitted on those faces"
+            )
 
-    def augmentation(self, name: str) -> Augment:
-        """Return how the views that a network is trained on vary."""
-        return self.stage(name).augment or self.augment
+    def trained(self, name: str) -> TrainSettings:
+        """Return the settings of a stage's network: of an average those of its first member.
 
-    def needs(self, name: str) -> list[str]:
-        """Return the networks that have to be there before one can be trained: its start and its teachers."""
-        stage = self.stage(name)
-        start = [stage.weights] if stage.weights in STAGES else []
-        return list(dict.fromkeys([*start, *stage.teachings]))
-
-    def fixed_views(self, name: str) -> int | None:
-        """Return how many fixed views a network is trained on; None: each epoch draws new ones."""
-        fixed = self.teaching.mode == "views" and name not in TEACHERS
-        return min(self.teaching.views, self.stage(name).length) if fixed else None
-
-    def identity(self, name: str) -> dict[str, Any]:
-        """Return every setting that decides what a network becomes: two of one identity, on one pack, are the same.
-
-        Settings at their defaults are left out, so that an option that is added later changes no identity. What faces
-        there are is for the caller to add: the pack and, where the stage `needs_no_labels`, those without.
+        Args:
+            name: of a stage of this recipe.
+        Returns:
+            The settings it was trained with.
         """
-        stage = self.stage(name)
-        frame = self.input.model_copy(update={"size": self.size(name)})
-        groups: dict[str, Settings] = {"input": frame, "augment": self.augmentation(name), "stage": stage}
-        if name == "tolerant":
-            groups["shape"] = self.shape
-        identity: dict[str, Any] = {
-            key: group.model_dump(mode="json", exclude_defaults=True) for key, group in groups.items()
-        }
-        identity["stage"]["weights"] = _weights(stage.weights)
-        for decided_elsewhere in ("size", "augment", "unlabelled"):
-            identity["stage"].pop(decided_elsewhere, None)
-        if stage.loss != "kd":
-            identity["stage"].pop("teachers", None)
-        if "expert" in stage.teachings:
-            identity["mirror"] = self.teaching.mirror
-        if stage.teachings and self.teaching.mode == "moved":
-            identity["moved"] = True
-        needed = {other: self.identity(other) for other in self.needs(name)}
-        return identity | {
-            "soft": name == "tolerant",
-            "seed": self.seed,
-            "precision": self.precision,
-            "views": self.fixed_views(name),
-            "needs": needed,
-        }
+        stage = self.stages[name]
+        return self.trained(stage.of[0]) if isinstance(stage, AverageSettings) else stage
+
+    def role_of(self, teacher: Teacher) -> Literal["tough", "tolerant"]:
+        """Return which of the paper's teachers a teacher of KD-Loss is.
+
+        Args:
+            teacher: of a stage of this recipe.
+        Returns:
+            Its role, or, if it has none, what its targets say.
+        """
+        soft = self.trained(teacher.stage).targets == "soft"
+        return teacher.role or ("tolerant" if soft else "tough")
 
     def published(self) -> dict[str, Any]:
         """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
         values = self.model_dump(mode="json")
-        for stage in self.stages:
-            values[stage]["weights"] = Path(values[stage]["weights"]).name
+        for stage in values["stages"].values():
+            if "init" in stage and stage["init"] not in self.stages:
+                stage["init"] = Path(stage["init"]).name
         return values
 
     def to_yaml(self) -> str:
@@ -314,116 +380,6 @@ class Recipe(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-@functools.cache
-def _weights(start: str) -> str:
-    """Return what tells weights to start from apart: a name as it is, a file by its content."""
-    path = Path(start)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else path.name
-
-
-def bundled() -> list[str]:
-    """Return the names of the recipes that come with the package."""
-    return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
-
-
-def load(name: str | Path, changes: Iterable[str] | Mapping[str, Any] = ()) -> Recipe:
-    """Read a recipe and change settings in it.
-
-    Args:
-        name: a bundled recipe (`quick` or `quick.yaml`) or a YAML file.
-        changes: "student.epochs=20" and so on, values being read as YAML; or {"student.epochs": 20}.
-    Raises:
-        RecipeError: no such recipe, not YAML, an unknown key or a bad value; with the names or values allowed.
-    """
-    values = _read(name)
-    for key, value in (dict(changes) if isinstance(changes, Mapping) else pairs(changes)).items():
-        values = _with(values, key, value)
-    return parse(values, str(name))
-
-
-def parse(values: dict[str, Any], where: str) -> Recipe:
-    """Check plain values; `where` names them in errors. Raises RecipeError."""
-    return checked(Recipe, values, f"recipe {where}")
-
-
-def checked(kind: type[Checked], values: dict[str, Any], where: str) -> Checked:
-    """Return plain values as settings of a kind. Raises RecipeError: which key is wrong, why, and what is allowed."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        sentences = [_sentence(detail, kind) for detail in error.errors(include_url=False)]
-        raise RecipeError(f"{where}: " + "; ".join(sentences)) from None
-
-
-def read_yaml(text: str, where: str) -> dict[str, Any]:
-    """Return the keys and values of a YAML text; `where` names it in errors. Raises RecipeError."""
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"{where} must hold keys and values (name, student, tough, ...)")
-    return values
-
-
-def _read(name: str | Path) -> dict[str, Any]:
-    path = Path(name)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif path.name == str(name) and path.name.removesuffix(".yaml") in bundled():
-        text = resources.files("facekd.recipes").joinpath(path.name.removesuffix(".yaml") + ".yaml").read_text("utf-8")
-    else:
-        raise RecipeError(f"no recipe '{name}'; {nearest(path.name, bundled())}, or a YAML file of your own")
-    return read_yaml(text, f"recipe {name}")
-
-
-def pairs(changes: Iterable[str]) -> dict[str, Any]:
-    """Return "a.b=value" texts as {"a.b": value}, values being read as YAML. Raises RecipeError."""
-    found = {}
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not path:
-            raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
-        try:
-            found[path] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise RecipeError(f"--set {change}: the value is not YAML") from None
-    return found
-
-
-def _with(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return nested values with another one at "a.b"; those given stay: YAML's aliases may share them."""
-    *groups, last = path.split(".")
-    changed = here = dict(values)
-    for group in groups:
-        inner = here.get(group, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"{path}: {group} is a value, it has no setting '{last}'")
-        here[group] = dict(inner)
-        here = here[group]
-    here[last] = value
-    return changed
-
-
-def _sentence(detail: Any, kind: type[BaseModel]) -> str:
-    """Turn one pydantic error into words: which key, what is wrong, what is allowed."""
-    path = [str(part) for part in detail["loc"]]
-    where = ".".join(path) or kind.__name__.lower()
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{where}'; {nearest(path[-1], _allowed(path[:-1], kind))}"
-    if detail["type"] == "missing":
-        return f"'{where}' is missing"
-    if detail["type"] == "literal_error":
-        allowed = [word.strip("' ") for word in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{where} = {detail['input']!r}; {nearest(str(detail['input']), allowed)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where} = {detail['input']!r}: {message}" if path and detail["type"] != "value_error" else message
-
-
-def _allowed(path: list[str], group: type[BaseModel]) -> list[str]:
-    """Return the keys of the group of settings at `path`; places in a list are passed over."""
-    for part in path:
-        field = group.model_fields.get(part)
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        group = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), group)
-    return list(group.model_fields)
+def _is_weights(init: str, stages: Iterable[str]) -> bool:
+    """Return whether a start is none of the stages but weights from elsewhere."""
+    return init not in stages and (init in ("none", "timm") or init.endswith(".safetensors"))

@@ -12,12 +12,19 @@ from facekd.synthetic.head import BASE, BRIDGE, JAW, Head
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
-    """Draw a pose: mostly near frontal, yaw within 45 degrees, pitch and roll within 25."""
+    """Draw a pose: mostly near frontal, yaw within 45 degrees, pitch and roll within 25.
+
+    Args:
+        rng: source of the randomness.
+
+    Returns:
+        A camera of one pixel per head unit; `Camera.framed` sets where in an image the head is.
+    """
     pose = rng.normal(0.0, (20.0, 10.0, 9.0))
     strength = np.hypot(pose[0] / 45, pose[1] / 25)  # both at their ends would hide half of the landmarks
     pose[:2] /= max(1.0, float(strength))
-    yaw, pitch, roll = np.clip(pose, (-45, -25, -25), (45, 25, 25))
-    return Camera(float(yaw), float(pitch), float(roll), distance=float(rng.uniform(6.0, 14.0)))
+    yaw, down, roll = np.clip(pose, (-45, -25, -25), (45, 25, 25))
+    return Camera(float(yaw), -float(down), float(roll), distance=float(rng.uniform(6.0, 14.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +32,9 @@ class Camera:
     """A pinhole camera before a turned head.
 
     Attributes:
-        yaw, pitch, roll: degrees; positive turns the nose to the image's right, down, and the head clockwise.
+        yaw: degrees, positive when the head looks towards the image's right.
+        pitch: degrees, positive when it looks up.
+        roll: degrees, positive when it leans clockwise as seen in the image.
         distance: from the head's centre, in head units.
         unit: pixels per head unit at the head's centre.
         centre: (2,) where the head's centre is in the image, pixels.
@@ -45,7 +54,7 @@ class Camera:
         """(3, 3) head frame -> camera frame."""
         (ca, cb, cc), (sa, sb, sc) = (f(np.radians((self.yaw, self.pitch, self.roll))) for f in (np.cos, np.sin))
         yaw = np.array([[ca, 0, sa], [0, 1, 0], [-sa, 0, ca]])
-        pitch = np.array([[1, 0, 0], [0, cb, sb], [0, -sb, cb]])
+        pitch = np.array([[1, 0, 0], [0, cb, -sb], [0, sb, cb]])
         roll = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
         return roll @ pitch @ yaw
 

@@ -78,7 +78,7 @@ def surface(head: Head, camera: Camera, light: Light, shape: tuple[int, int]) ->
 
     across, down = (_DENSE * np.ptp(pixels, axis=(0, 1))).astype(int)
     samples = cv2.resize(values, (across, down), interpolation=cv2.INTER_LINEAR)
-    samples = samples[:: 1 if camera.pitch < 0 else -1, :: 1 if camera.yaw < 0 else -1].reshape(-1, values.shape[-1])
+    samples = samples[:: 1 if camera.pitch > 0 else -1, :: 1 if camera.yaw < 0 else -1].reshape(-1, values.shape[-1])
     column, row = np.rint(samples[:, :2].T).astype(np.intp)
     height, width = shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,125 +22,63 @@ from facekd.errors import TrainingError
 from facekd.evaluation import metrics
 from facekd.files import atomic
 from facekd.geometry import to_pixels
-from facekd.losses.objective import Objective
+from facekd.losses.objective import Objective, TeacherKey
 from facekd.markup import MarkUp
 from facekd.networks.depthwise import accelerate
 from facekd.networks.network import LandmarkNet
-from facekd.recipes.schema import Stage
-from facekd.shape import distances
+from facekd.recipes.resolve import TrainStage
+from facekd.run_folder import CHECKPOINT
 from facekd.training.augment import Augmenter
 from facekd.training.distributed import labelled_weight, share_batch_norm, share_of
+from facekd.training.ema import ExponentialMovingAverage
+from facekd.training.faces import Batch, Faces
 from facekd.training.logger import Journal
+from facekd.training.optim import build_optimiser, learning_rate
 from facekd.training.sampling import draw, permutation
 
-CHECKPOINT = "checkpoint.pt"
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
+# The teachers' predictions for views (B, 3, S, S), which are views (B,) of faces (B,): `facekd.training.teachers`.
+TeacherPredictions = Callable[[Tensor, np.ndarray, np.ndarray], dict[TeacherKey, Tensor]]
+
+
 @dataclass(frozen=True)
-class Faces:
-    """Decoded faces to train on.
+class TrainingData:
+    """What a network is trained on.
 
     Attributes:
-        frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
-        points: (n, N, 2) float32, frame pixels: what the network learns.
-        boxes: (n, 4), frame pixels: what the crop is cut by.
-        labelled: (n,) bool, whose points are labels; those of the others say where the face is, and teach nothing.
-        often: (n,) how many times each comes up in an epoch, in the mean; None: each once.
+        train: the faces it learns from.
+        val: the faces it is validated on after each epoch; there may be none.
+        augmenter: makes the views for training.
+        plain: makes the crops for validation.
+        markup: what the points are.
     """
 
-    frames: np.ndarray | Joined
-    points: np.ndarray
-    boxes: np.ndarray
-    labelled: np.ndarray | None = None
-    often: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.points)
+    train: Faces
+    val: Faces
+    augmenter: Augmenter
+    plain: Augmenter
+    markup: MarkUp
 
 
-class Joined:
-    """Frames of several sources as one, without copying them together: memory maps stay memory maps."""
+def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: Fabric) -> Iterator[Batch]:
+    """Yield this process's share of each step's batch, from a step on, for ever.
 
-    def __init__(self, *sources: np.ndarray) -> None:
-        self.sources = sources
-        self.starts = np.cumsum([0, *(len(source) for source in sources)])
+    Every epoch is a new order of all faces, or a new draw of as many, less what does not fill a batch.
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the frames at rows (B,), which count through one source after the other."""
-        frames = np.empty((len(rows), *self.sources[0].shape[1:]), self.sources[0].dtype)
-        for source, start in zip(self.sources, self.starts, strict=False):
-            own = (rows >= start) & (rows < start + len(source))
-            frames[own] = source[rows[own] - start]
-        return frames
-
-
-def often(points: np.ndarray, rare: float) -> np.ndarray:
-    """Return how many times each of n faces comes up in an epoch of which the share `rare` goes to unusual shapes.
-
-    Of that share a face gets as the square of its shape's distance from the mean one: most go to turned heads and wide
-    mouths, of which there are few and on which networks err most. points: (n, N, 2), in any frames.
-
-    After: Feng et al., "Wing Loss" (pose-based data balancing), CVPR 2018, where faces are copied by a histogram.
-    """
-    far = np.square(distances(points))
-    if far.mean() < 1e-12:  # all are of one shape
-        return np.ones(len(points))
-    return 1 - rare + rare * far / far.mean()
-
-
-class Batch(NamedTuple):
-    """Some faces of one step: frames and labels as in `Faces`, and which faces and views they are."""
-
-    frames: Tensor
-    points: np.ndarray
-    boxes: np.ndarray
-    faces: np.ndarray
-    view: np.ndarray
-    labelled: np.ndarray | None
-
-
-# What each teacher says, by name, of views (B, 3, S, S), which are views (B,) of faces (B,).
-Guidance = Callable[[Tensor, np.ndarray, np.ndarray], dict[str, Tensor]]
-
-
-class Average:
-    """An exponential moving average of a network's weights and statistics (EMA); it follows quickly at first."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {key: value.detach().clone() for key, value in net.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = [], []
-        for key, value in net.state_dict().items():
-            if value.dtype.is_floating_point:
-                own.append(self.state[key])
-                new.append(value.detach())
-            else:
-                self.state[key].copy_(value)
-        torch._foreach_lerp_(own, new, 1 - decay)
-
-    @contextmanager
-    def in_place_of(self, net: nn.Module) -> Iterator[None]:
-        """Lend the averaged state to the network for a while."""
-        training = {key: value.clone() for key, value in net.state_dict().items()}
-        net.load_state_dict(self.state)
-        try:
-            yield
-        finally:
-            net.load_state_dict(training)
-
-
-def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, fabric: Fabric) -> Iterator[Batch]:
-    """Yield this process's share of each step's batch, from step `start` on, for ever.
-
-    Every epoch is a new order of all faces, or a new draw of as many, less what does not fill a batch. views: how many
-    fixed views there are, which epochs take in turn; None: each epoch has views of its own.
+    Args:
+        data: the faces.
+        batch: faces per step, over all processes.
+        seed: of the order.
+        start: the first step, 0 or more.
+        views: how many fixed views there are, which epochs take in turn; 0: each epoch has views of its own.
+        fabric: its processes share a batch.
+    Yields:
+        One batch per step.
+    Raises:
+        TrainingError: the batch does not divide among the processes.
     """
     batch = min(batch, len(data))
     share = share_of(batch, fabric)
@@ -150,95 +87,77 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int | None, f
     while True:
         epoch, k = divmod(step, per_epoch)
         if epoch != current:
-            if data.often is None:
+            if data.sampling_weights is None:
                 order, again = permutation(seed, epoch, len(data)), np.zeros(len(data), int)
             else:
-                order, again = draw(seed, epoch, data.often)
+                order, again = draw(seed, epoch, data.sampling_weights)
             current = epoch
         here = slice(k * batch + fabric.global_rank * share, k * batch + (fabric.global_rank + 1) * share)
         rows = order[here]
         frames = torch.from_numpy(data.frames[rows])
         # A face that comes twice is seen as no epoch will see it.
-        view = epoch + _REPEATED * again[here] if views is None else (epoch + again[here]) % views
+        view = epoch + _REPEATED * again[here] if not views else (epoch + again[here]) % views
         labelled = None if data.labelled is None else data.labelled[rows]
         yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled)
         step += 1
 
 
-def learning_rate(stage: Stage, step: int, steps: int) -> float:
-    """Return the rate of a step: a linear rise, then a cosine to zero or the paper's lr / (1 + 1e-4 step)."""
-    warmup = stage.warmup * steps
-    if step < warmup:
-        return stage.lr * (step + 1) / (warmup + 1)
-    if stage.schedule == "paper":
-        return stage.lr / (1 + 1e-4 * step)  # 1e-4: released code's decay
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
 def fit(
     fabric: Fabric,
     net: LandmarkNet,
-    stage: Stage,
-    train: Faces,
-    val: Faces,
-    augmenter: Augmenter,
-    plain: Augmenter,
-    markup: MarkUp,
+    stage: TrainStage,
+    data: TrainingData,
     folder: Path,
-    guidance: Guidance | None = None,
-    views: int | None = None,
-    *,
-    title: str,
-    seed: int,
+    teachers: TeacherPredictions | None = None,
 ) -> dict[str, Any]:
-    """Train `net` in place, ending with the averaged weights; go on from the folder's checkpoint if there is one.
+    """Train a network in place, ending with the averaged weights; go on from the folder's checkpoint if there is one.
+
+    The loop is longer than other functions, so that it is read in one sitting.
 
     Args:
         fabric: launched; device, precision and processes are its.
-        net: starts the stage with its weights.
-        stage: loss, schedule and so on.
-        train, val: faces; val is only looked at.
-        augmenter, plain: make the views for training and for validation.
-        markup: for the normaliser of the validation error.
-        folder: the network's; checkpoint.pt, log.jsonl and tensorboard/ go there.
-        guidance: the teachers' landmarks of a batch, for losses that want them.
-        views: how many fixed views there are; None: endless.
-        title: the network's name, for messages.
-        seed: of the faces' order and of dropout; the views are the augmenter's.
+        net: starts with its weights.
+        stage: how it is trained.
+        data: what it is trained on.
+        folder: the stage's; checkpoint.pt, log.jsonl and tensorboard/ go there.
+        teachers: their predictions for the views of a batch, for stages that have any.
     Returns:
         epochs, seconds, images_per_second and the last record's values.
     Raises:
         TrainingError: the loss is not a number, or the batch does not divide among the processes.
     """
+    settings, seed, train = stage.optimisation, stage.seed, data.train
     torch.manual_seed(seed)
-    objective = Objective(stage)
-    optimiser = _optimiser(stage, share_batch_norm(accelerate(net), fabric))
+    terms_of = [teacher.term for teacher in stage.teachers]
+    objective = Objective(stage.loss.build(), stage.nll_weight, stage.heatmap_weight, terms_of)
+    optimiser = build_optimiser(settings, share_batch_norm(accelerate(net), fabric))
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
-    average = Average(net, stage.ema)
-    per_epoch = max(1, len(train) // min(stage.batch, len(train)))
-    steps, last = stage.epochs * per_epoch, stage.length * per_epoch
+    average = ExponentialMovingAverage(net, settings.ema)
+    per_epoch = max(1, len(train) // min(settings.batch, len(train)))
+    steps, last = settings.epochs * per_epoch, settings.num_epochs * per_epoch
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
-    source = batches(train, stage.batch, seed, start, views, fabric)
+    source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    with Journal(folder, title, last, start, quiet=not first) as journal:
+    with Journal(folder, stage.name, last, start, quiet=not first) as journal:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
             batch = next(source)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(stage, step, steps)
+                group["lr"] = learning_rate(settings, step, steps)
             torch.manual_seed(hash((seed, step, fabric.global_rank)) % 2**63)  # for dropout
             net.train()
-            images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
-            teachers = guidance(images, batch.faces, batch.view) if guidance else {}
+            images, target = data.augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
+            predictions = teachers(images, batch.faces, batch.view) if teachers else None
+            labelled = weight = None
             if batch.labelled is not None:
                 labelled = torch.from_numpy(batch.labelled).to(images.device)
-                teachers |= {"labelled": labelled, "weight": labelled_weight(labelled, fabric)}
-            terms = objective(model(images), target, **teachers)
+                weight = labelled_weight(labelled, fabric)
+            terms = objective(model(images), target, predictions, labelled, weight)
             optimiser.zero_grad()
             fabric.backward(terms["total"])
-            if stage.clip:
-                fabric.clip_gradients(model, optimiser, max_norm=stage.clip, error_if_nonfinite=False)
+            if settings.clip_grad:
+                fabric.clip_gradients(model, optimiser, max_norm=settings.clip_grad, error_if_nonfinite=False)
             optimiser.step()
             average.update(net, step)
             sums = {key: sums.get(key, 0) + value.detach() for key, value in terms.items()}
@@ -250,13 +169,13 @@ def fit(
             sums = {}
             if not math.isfinite(means["total"]):
                 raise TrainingError(
-                    f"{title}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
-                    f"{folder}, lower {title}.lr (now {stage.lr:g}) and start the run anew in another folder"
+                    f"{stage.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
+                    f"{folder}, lower {stage.name}.lr (now {settings.lr:g}) and start the run anew in another folder"
                 )
-            if first and len(val):
+            if first and len(data.val):
                 with average.in_place_of(net):
-                    means["val_nme"] = validate(fabric, net, val, plain, markup, stage.batch)
-            journal.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(stage, step, steps))
+                    means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
+            journal.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
                 _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
                 saved = time.monotonic()
@@ -264,42 +183,64 @@ def fit(
     net.load_state_dict(average.state)
     net.eval()
     record = journal.records[-1] if journal.records else {}
-    return record | {"epochs": stage.length, "seconds": round(journal.seconds, 1)}
+    return record | {"epochs": settings.num_epochs, "seconds": round(journal.seconds, 1)}
 
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
-    """Return the mean inter-ocular error in percent (of the box's diagonal where a mark-up has no eyes) on `val`."""
+    """Measure a network on validation faces.
+
+    Args:
+        fabric: its device and precision are used.
+        net: is left in evaluation mode.
+        val: at least one face.
+        plain: makes the crops.
+        markup: for the normaliser.
+        batch: faces per call of the network.
+    Returns:
+        The NME in percent, by the mark-up's primary normaliser (`facekd.evaluation.metrics`).
+    """
     net.eval()
-    landmarks, _, wanted = predict(fabric, net, val, plain, batch)
-    return 100 * float(face_errors(landmarks, wanted, markup, plain.frame.size).mean())
+    landmarks, truth = predict(fabric, net, val, plain, batch)
+    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size).mean())
 
 
 def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> Tensor:
-    """Return the inter-ocular error (n,) (of the box's diagonal without eyes) of normalised landmarks (n, N, 2)."""
+    """Return the error of each face by the mark-up's primary normaliser.
+
+    Args:
+        landmarks: (n, N, 2), normalised.
+        truth: (n, N, 2), normalised.
+        markup: what the points are.
+        size: side of the frame in pixels.
+    Returns:
+        (n,) fractions.
+    """
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
-    normaliser = metrics.inter_ocular(right, markup) if markup.inter_ocular else metrics.box_diagonal(right)
-    return torch.from_numpy(metrics.nme(points, right, normaliser))
+    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup)))
 
 
 @torch.no_grad()
-def predict(
-    fabric: Fabric, net: LandmarkNet, faces: Faces, plain: Augmenter, batch: int
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return what a network says of faces, and the truth: landmarks (n, N, 2), log-sigma (n, N) or None, and labels.
+def predict(fabric: Fabric, net: LandmarkNet, faces: Faces, plain: Augmenter, batch: int) -> tuple[Tensor, Tensor]:
+    """Return a network's landmarks of faces, and their labels.
 
-    All are normalised and on the CPU; the network is to be in evaluation mode, and there is at least one face.
+    Args:
+        fabric: its device and precision are used.
+        net: in evaluation mode.
+        faces: at least one.
+        plain: makes their crops.
+        batch: faces per call of the network.
+    Returns:
+        Landmarks and labels, both (n, N, 2), normalised, float32 on the CPU.
     """
-    landmarks, log_sigma, wanted = [], [], []
+    landmarks, labels = [], []
     for start in range(0, len(faces), batch):
         rows = np.arange(start, min(start + batch, len(faces)))
         views = plain(torch.from_numpy(faces.frames[rows]), faces.points[rows], faces.boxes[rows], rows)
         with fabric.autocast():
             prediction = net(views.images)
         landmarks.append(prediction.landmarks.float().cpu())
-        wanted.append(views.landmarks.cpu())
-        if prediction.log_sigma is not None:
-            log_sigma.append(prediction.log_sigma.float().cpu())
-    return torch.cat(landmarks), torch.cat(log_sigma) if log_sigma else None, torch.cat(wanted)
+        labels.append(views.landmarks.cpu())
+    return torch.cat(landmarks), torch.cat(labels)
 
 
 def _mean(fabric: Fabric, value: Tensor) -> float:
@@ -309,22 +250,13 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
     return float(mean)
 
 
-def _optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
-    """Return the stage's optimiser; biases and normalisation are not decayed."""
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return kinds[stage.optimiser](groups, lr=stage.lr, betas=(0.9, 0.999), fused=True)
-
-
-def _save(path: Path, step: int, net: nn.Module, average: Average, optimiser: Any) -> None:
+def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> None:
     state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, fabric: Fabric, net: nn.Module, average: Average, optimiser: Any) -> int:
+def _resume(path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> int:
     """Load a checkpoint if there is one, and return the step to go on from."""
     if not path.is_file():
         return 0

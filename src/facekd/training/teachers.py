@@ -1,6 +1,7 @@
-"""What frozen teachers say of the student's view.
+"""What frozen teachers predict for the student's views.
 
-They are asked online; or once for a fixed number of views per face; or once per face, and what was said is moved.
+They are asked online; or once for a fixed number of views per face; or once per face, and their predictions are warped
+with each view.
 """
 
 from __future__ import annotations
@@ -17,19 +18,26 @@ from torch.nn import functional as F
 
 from facekd.files import atomic
 from facekd.geometry import crop_matrix, invert, to_pixels
-from facekd.losses.objective import spread
+from facekd.losses.heatmap import heatmap_covariance
+from facekd.losses.objective import TeacherKey
 from facekd.networks.network import LandmarkNet
 from facekd.training.augment import Augmenter
-from facekd.training.loop import Faces
+from facekd.training.faces import Faces
 
 _BATCH = 64
 
 
-Says = Callable[[Tensor], Tensor]  # views (B, 3, S, S) -> what a teacher says of them, (B, N, ...)
+TeacherFn = Callable[[Tensor], Tensor]  # views (B, 3, S, S) -> a teacher's predictions (B, N, ...)
 
 
-def landmarks_of(net: LandmarkNet) -> Says:
-    """Return how a teacher of the paper is asked: its normalised landmarks (B, N, 2)."""
+def predict_landmarks(net: LandmarkNet) -> TeacherFn:
+    """Return how a teacher of the paper is asked.
+
+    Args:
+        net: the frozen teacher.
+    Returns:
+        A function of views (B, 3, S, S) that gives normalised landmarks (B, N, 2).
+    """
     return lambda images: net(_at(images, net)).landmarks
 
 
@@ -41,86 +49,101 @@ def _at(images: Tensor, net: LandmarkNet) -> Tensor:
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
-def expert_says(net: LandmarkNet, mirror: Tensor | None = None) -> Says:
-    """Return how an expert is asked: landmarks and the covariance of its heatmaps, (B, N, 5): x, y, xx, xy, yy.
+def predict_moments(net: LandmarkNet, mirror: Tensor | None = None) -> TeacherFn:
+    """Return how a teacher is asked for landmarks and the covariance of its heatmaps.
 
-    Of a heatmap its first two moments are kept: they are small enough to write down, and hold for a student whose grid
-    is another. A network without heatmaps has no spread.
+    Of a heatmap its first two moments are kept: they are small enough to be stored, and hold for a student whose grid
+    is another. A network without heatmaps has covariance 0.
 
-    mirror: (N,) what each point is in the mirrored face; the expert then looks at both, and says the mean.
+    Args:
+        net: the frozen teacher.
+        mirror: (N,) what each point is in the mirrored face; the teacher then predicts both, and the mean counts.
+            None: the view alone.
+    Returns:
+        A function of views (B, 3, S, S) that gives (B, N, 5): x, y, xx, xy, yy, normalised.
     """
 
-    def say(images: Tensor) -> Tensor:
+    def predict(images: Tensor) -> Tensor:
         landmarks, _, heatmaps = net(_at(images, net))
-        covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else spread(heatmaps)
+        covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else heatmap_covariance(heatmaps)
         return torch.cat([landmarks, covariance], dim=-1)
 
     if mirror is None:
-        return say
+        return predict
     back = torch.tensor([-1.0, 1, 1, -1, 1])
-    return lambda images: (say(images) + say(images.flip(-1))[:, mirror] * back.to(images.device)) / 2
+    return lambda images: (predict(images) + predict(images.flip(-1))[:, mirror] * back.to(images.device)) / 2
 
 
 class OnlineTeachers:
-    """Teachers, by name, that look at each view as it comes: endless views, at a forward pass each in every step."""
+    """Teachers that see each view as it comes: endless views, at a forward pass each in every step.
 
-    def __init__(self, teachers: Mapping[str, Says], fabric: Fabric) -> None:
+    Args:
+        teachers: how each is asked.
+        fabric: its precision is used.
+    """
+
+    def __init__(self, teachers: Mapping[TeacherKey, TeacherFn], fabric: Fabric) -> None:
         self.teachers, self.fabric = teachers, fabric
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
-        """Return what each teacher says."""
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
+        """Return each teacher's predictions for a batch."""
         with self.fabric.autocast():
-            return {name: says(images).float() for name, says in self.teachers.items()}
+            return {key: predict(images).float() for key, predict in self.teachers.items()}
 
 
-class ViewedTeachers:
-    """Teachers whose word on each view was written down: said[name][view, face] is what it says of that face."""
-
-    def __init__(self, said: Mapping[str, np.ndarray], device: torch.device) -> None:
-        self.said, self.device = said, device
-
-    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
-        """Return what each teacher says."""
-        return {name: torch.from_numpy(known[view, faces]).to(self.device) for name, known in self.said.items()}
-
-
-class MovedTeachers:
-    """Teachers whose word on the plain crop was written down once per face, and is moved with each view.
-
-    Views are endless, a teacher costs one look per face, and it saw the face without blur, noise and cut-out.
+class CachedTeachers:
+    """Teachers whose predictions for every fixed view of every face were stored.
 
     Args:
-        said: by name, (n, N, 2) landmarks, or (n, N, 5) as `expert_says` has them, of `train`'s plain crops.
+        predictions: by teacher, (views, n, N, ...).
+        device: where they are wanted.
+    """
+
+    def __init__(self, predictions: Mapping[TeacherKey, np.ndarray], device: torch.device) -> None:
+        self.predictions, self.device = predictions, device
+
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
+        """Return each teacher's predictions for a batch."""
+        return {key: torch.from_numpy(known[view, faces]).to(self.device) for key, known in self.predictions.items()}
+
+
+class WarpedTeachers:
+    """Teachers whose predictions for the plain crop of each face were stored, and are warped with each view.
+
+    Views are endless, a teacher costs one forward pass per face, and it saw the face without blur, noise and cut-out.
+
+    Args:
+        predictions: by teacher, (n, N, 2) landmarks, or (n, N, 5) as `predict_moments` gives them, of the plain crops.
         train: the faces they are of.
         augmenter: makes the views.
     """
 
-    def __init__(self, said: Mapping[str, np.ndarray], train: Faces, augmenter: Augmenter) -> None:
+    def __init__(self, predictions: Mapping[TeacherKey, np.ndarray], train: Faces, augmenter: Augmenter) -> None:
         self.boxes, self.augmenter = train.boxes, augmenter
         size = augmenter.frame.size
         back = torch.from_numpy(invert(crop_matrix(train.boxes, size, augmenter.frame.scale))).float()
         self.known = {}
-        for name, values in said.items():
-            # A point with the tips of the two half-axes of its spread: three points, which move like any other.
+        for key, values in predictions.items():
+            # A point with the tips of the two half-axes of its covariance: three points, warped like any other.
             tips = _tips(torch.tensor(np.asarray(values)))
             pixels = to_pixels(tips, size).flatten(1, 2) @ back[:, :, :2].mT + back[:, None, :, 2]
-            self.known[name] = pixels.view(tips.shape)
+            self.known[key] = pixels.view(tips.shape)
 
-    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
-        """Return what each teacher says."""
+    def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
+        """Return each teacher's predictions for a batch."""
         return {
-            name: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))
-            for name, tips in self.known.items()
+            key: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))
+            for key, tips in self.known.items()
         }
 
 
-def _tips(said: Tensor) -> Tensor:
+def _tips(predictions: Tensor) -> Tensor:
     """Return points (n, N, 1, 2), or of those with a covariance xx, xy, yy (n, N, 3, 2): point, and two tips."""
-    where = said[..., None, :2]
-    if said.shape[-1] == 2:
+    where = predictions[..., None, :2]
+    if predictions.shape[-1] == 2:
         return where
-    xx, xy, yy = said[..., 2:].unbind(-1)
+    xx, xy, yy = predictions[..., 2:].unbind(-1)
     along = xx.clamp_min(1e-12).sqrt()  # a Cholesky factor, by hand: its columns' outer products add up to it
     across = (yy - (xy / along).square()).clamp_min(0).sqrt()
     columns = torch.stack([torch.stack([along, xy / along], -1), torch.stack([torch.zeros_like(xx), across], -1)], -2)
@@ -138,17 +161,29 @@ def _from_tips(tips: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def look(says: Says, train: Faces, augmenter: Augmenter, views: int, path: Path, fabric: Fabric, title: str) -> None:
-    """Write what a teacher says of every view of every face, (views, n, N, ...) float32, unless it is there."""
+def store_predictions(
+    predict: TeacherFn, train: Faces, augmenter: Augmenter, views: int, path: Path, fabric: Fabric, title: str
+) -> None:
+    """Store a teacher's predictions for every view of every face, unless they are there.
+
+    Args:
+        predict: how the teacher is asked.
+        train: the faces.
+        augmenter: makes the views.
+        views: how many of each face.
+        path: the .npy file, (views, n, N, ...) float32.
+        fabric: its precision is used.
+        title: the teacher's name, for the progress bar.
+    """
     if path.is_file():
         return
-    said = []
-    for view in track(range(views), f"{title} looks at {views} views", transient=True):
+    parts = []
+    for view in track(range(views), f"{title} predicts {views} views", transient=True):
         for start in range(0, len(train), _BATCH):
             rows = np.arange(start, min(start + _BATCH, len(train)))
             batch = augmenter(torch.from_numpy(train.frames[rows]), train.points[rows], train.boxes[rows], rows, view)
             with fabric.autocast():
-                said.append(says(batch.images).float().cpu().numpy())
-    stacked = np.concatenate(said)
+                parts.append(predict(batch.images).float().cpu().numpy())
+    stacked = np.concatenate(parts)
     with atomic(path) as temporary:
         np.save(temporary, stacked.reshape(views, len(train), *stacked.shape[1:]))

@@ -1,0 +1,177 @@
+"""The faces a stage is trained and validated on, decoded, with the landmarks it is to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from facekd.data.pack import Pack
+from facekd.errors import InputError
+from facekd.evaluation.shapes import modes
+from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
+from facekd.markup import convert, convertible
+from facekd.pipeline.context import Context
+from facekd.recipes.resolve import SoftLandmarks, TrainStage
+from facekd.recipes.schema import Input
+from facekd.run_folder import SHAPE_MODEL, SHAPE_PICTURE
+from facekd.shape import ShapeModel
+from facekd.training.augment import Augmenter
+from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
+from facekd.training.loop import TrainingData
+
+
+def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, varied: bool = True) -> Augmenter:
+    """Return what makes a stage's views, the same ones at any size.
+
+    Args:
+        context: of the run.
+        stage: whose views.
+        frame: what is seen; None: the stage's own frame.
+        varied: False: the plain crop, as in validation.
+    Returns:
+        The augmenter.
+    """
+    settings = stage.augment if varied else None
+    return Augmenter(settings, frame or stage.frame, context.pack.markup, stage.view_seed, context.fabric.device)
+
+
+def training_data(context: Context, stage: TrainStage) -> TrainingData:
+    """Return all that a stage is trained on.
+
+    Args:
+        context: of the run.
+        stage: to train.
+    Returns:
+        Faces for training and validation with the stage's targets, and what makes views of them.
+    Raises:
+        InputError: the pack has no training faces, or the faces without labels have a mark-up that says too little.
+    """
+    train = training_faces(context, stage, stage.frame)
+    val = val_faces(context, stage)
+    if isinstance(stage.targets, SoftLandmarks):
+        train, val = _soften(context, stage, train, val)
+    if stage.rare_shape_fraction:
+        train = replace(train, sampling_weights=sampling_weights(train.points, stage.rare_shape_fraction))
+    return TrainingData(
+        train, val, augmenter(context, stage), augmenter(context, stage, varied=False), context.pack.markup
+    )
+
+
+def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
+    """Return the faces a stage learns from, with their labels; those without come behind, where it uses any.
+
+    Args:
+        context: of the run.
+        stage: to train.
+        frame: for which they are decoded.
+    Returns:
+        The faces, in an order that is always the same.
+    Raises:
+        InputError: as `training_data`.
+    """
+    labelled = labelled_faces(context, frame, stage.train_on)
+    if context.unlabelled is None or not stage.learns_unlabelled:
+        return labelled
+    pack, own = context.unlabelled, context.pack.markup
+    other = pack.markup
+    if own.name != other.name and not convertible(other, own):
+        raise InputError(
+            f"{pack.path} has points of {other.name}, which cannot say where a face of {own.name} is: "
+            "prepare unlabelled faces for that mark-up"
+        )
+    more = _decoded(context, pack, "train", frame, "unlabelled")
+    points = convert(more.points, other, own)
+    both = _joined(labelled, Faces(more.frames, points, tight_box(points)))
+    return replace(both, labelled=np.arange(len(both)) < len(labelled))
+
+
+def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Faces:
+    """Return the labelled faces of some splits, decoded.
+
+    Args:
+        context: of the run.
+        frame: for which they are decoded.
+        splits: ("train",) or ("train", "val").
+    Returns:
+        The faces.
+    Raises:
+        InputError: the pack has no training faces.
+    """
+    if not (context.pack.splits == "train").any():
+        raise InputError(f"{context.pack.path} has no faces to train on (split train)")
+    faces = _decoded(context, context.pack, "train", frame)
+    return _joined(faces, _decoded(context, context.pack, "val", frame)) if "val" in splits else faces
+
+
+def val_faces(context: Context, stage: TrainStage) -> Faces:
+    """Return the faces a stage is validated on; there may be none.
+
+    Args:
+        context: of the run.
+        stage: one that learns from the validation faces is validated on none.
+    Returns:
+        The faces.
+    """
+    return _decoded(context, context.pack, None if stage.sees_val else "val", stage.frame)
+
+
+def shapes(faces: Faces, frame: Input) -> np.ndarray:
+    """Return the shapes of faces in their crops.
+
+    Args:
+        faces: n of them.
+        frame: of the crop.
+    Returns:
+        (n, N, 2), normalised.
+    """
+    return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
+
+
+def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name: str | None = None) -> Faces:
+    """Return the faces of a split, none for None, decoded for networks of a size; name: of the cache's file."""
+    # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
+    px = min(pack.meta["size"], 8 * round(frame.size * pack.meta["margin"] / frame.scale / 8))
+    if not (pack.splits == split).any():
+        return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
+    path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
+    context.once(path, lambda: view.frames(path, px))
+    frames, points = view.frames(path, px)
+    return Faces(frames, points, tight_box(points))
+
+
+def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tuple[Faces, Faces]:
+    """Return the faces with soft-landmarks (paper) in place of the labels; keep the shape model in the stage's folder.
+
+    The shape model is that of the labelled training faces. Points that are no labels stay as they are.
+    """
+    assert isinstance(stage.targets, SoftLandmarks)
+    settings, frame, folder = stage.targets.shape, stage.frame, context.stage_dir(stage)
+    known = labelled_faces(context, frame, stage.train_on)
+    model = ShapeModel.fit(shapes(known, frame), settings.variance, settings.clip, settings.procrustes)
+    if context.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / SHAPE_MODEL)
+        modes(model, folder / SHAPE_PICTURE, context.pack.markup)
+
+    def soften(faces: Faces) -> Faces:
+        if not len(faces):
+            return faces
+        back = invert(crop_matrix(faces.boxes, frame.size, frame.scale))
+        soft = apply(back, to_pixels(model.soft(shapes(faces, frame)), frame.size)).astype(np.float32)
+        if faces.labelled is not None:
+            soft = np.where(faces.labelled[:, None, None], soft, faces.points)
+        return replace(faces, points=soft)
+
+    return soften(train), soften(val)
+
+
+def _joined(a: Faces, b: Faces) -> Faces:
+    """Return the faces of both, labelled alike."""
+    sources = [*_sources(a.frames), *_sources(b.frames)]
+    return Faces(ConcatenatedFrames(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
+
+
+def _sources(frames: np.ndarray | ConcatenatedFrames) -> tuple[np.ndarray, ...]:
+    return frames.sources if isinstance(frames, ConcatenatedFrames) else (frames,)

@@ -1,0 +1,327 @@
+"""From a recipe's names to stages: sizes, views, starts and teachers decided, once and for all that follows.
+
+What trains a network takes a `TrainStage` and asks no recipe. A stage holds the stages it starts from and learns from,
+so that to train one is to train, first, those.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from facekd.errors import ModelError
+from facekd.losses.objective import TeacherTerm
+from facekd.losses.registry import Loss
+from facekd.networks.network import check_backbone
+from facekd.recipes.schema import (
+    Augment,
+    AverageSettings,
+    Input,
+    Network,
+    Optimisation,
+    Recipe,
+    Shape,
+    TrainSettings,
+)
+
+Part = TypeVar("Part", Network, Optimisation)
+
+
+@dataclass(frozen=True)
+class HardLandmarks:
+    """A network learns the labels (paper: Hard-landmarks)."""
+
+
+@dataclass(frozen=True)
+class SoftLandmarks:
+    """A network learns the labels' projections on a shape model (paper: Soft-landmarks)."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class TimmWeights:
+    """A backbone starts from timm's hub."""
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """A network starts from scratch."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A backbone starts from a .safetensors file with timm's names."""
+
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherStage:
+    """A stage that teaches, and how its predictions enter the loss."""
+
+    stage: Stage
+    term: TeacherTerm
+
+
+@dataclass(frozen=True, eq=False)
+class TrainStage:
+    """A network and all that decides what it becomes, but for the faces.
+
+    Attributes:
+        name: of the stage.
+        network: backbone and head.
+        optimisation: epochs, rates and so on.
+        loss: settings of the loss between landmarks.
+        nll_weight, heatmap_weight: of the terms beside it.
+        frame: what it sees.
+        augment: how its training views vary.
+        views: how many fixed views there are of each face; 0: each epoch has new ones.
+        targets: what it learns.
+        start: where its weights come from.
+        teachers: whom it learns from.
+        warp_predictions: whether teachers see the plain crop, and their predictions are warped with each view.
+        mirror_teachers: whether teachers of landmarks and heatmaps also see the mirrored view.
+        train_on: the splits it learns from.
+        use_unlabelled: whether it learns from faces without labels where a teacher makes that possible.
+        rare_shape_fraction: share of the views drawn by how far a face's shape is from the mean shape.
+        shape_prior: whether its landmarks may become the posterior mean under a shape prior.
+        seed: of initialisation, order and dropout.
+        view_seed: of the views.
+        precision: "auto", "32" or "bf16".
+    """
+
+    name: str
+    network: Network
+    optimisation: Optimisation
+    loss: Loss
+    nll_weight: float
+    heatmap_weight: float
+    frame: Input
+    augment: Augment
+    views: int
+    targets: HardLandmarks | SoftLandmarks
+    start: Start
+    teachers: tuple[TeacherStage, ...]
+    warp_predictions: bool
+    mirror_teachers: bool
+    train_on: tuple[Literal["train", "val"], ...]
+    use_unlabelled: bool
+    rare_shape_fraction: float
+    shape_prior: bool
+    seed: int
+    view_seed: int
+    precision: str
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:
+        """Return the stages that have to be trained before: its start and its teachers, each once."""
+        start = (self.start,) if isinstance(self.start, TrainStage | AverageStage) else ()
+        return tuple(dict.fromkeys((*start, *(teacher.stage for teacher in self.teachers))))
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Return whether faces without labels, if there are any, are among those it learns from."""
+        return self.use_unlabelled and any(not teacher.term.needs_labels for teacher in self.teachers)
+
+    @property
+    def sees_val(self) -> bool:
+        """Return whether it learns from the validation faces too, so that nothing is left to choose by them."""
+        return "val" in self.train_on
+
+    def describe(self) -> str:
+        """Return the network in a few words, for a report."""
+        options = self.loss.model_dump(exclude={"name"}, exclude_defaults=True)
+        loss = " ".join([self.loss.name, *(f"{key} {value}" for key, value in options.items())])
+        network, epochs = self.network, self.optimisation.num_epochs
+        return f"{self.name} ({network.backbone}, {network.head}, {loss}, {self.frame.size} px, {epochs} epochs)"
+
+    def identity(self) -> dict[str, Any]:
+        """Return every setting that decides what the network becomes: two of one identity, on one pack, are the same.
+
+        Settings at their defaults are left out of their groups, so that an option that is added later changes no
+        identity. What faces there are is for the caller to add.
+        """
+        groups = {
+            "network": self.network,
+            "optimisation": self.optimisation,
+            "loss": self.loss,
+            "frame": self.frame,
+            "augment": self.augment,
+        }
+        teachers = [
+            {"of": teacher.stage.identity(), "role": teacher.term.role, "weight": teacher.term.weight}
+            for teacher in self.teachers
+        ]
+        asked = {"warp": self.warp_predictions, "mirror": self.mirror_teachers} if teachers else {}
+        soft = self.targets.shape.model_dump() if isinstance(self.targets, SoftLandmarks) else None
+        return {name: group.model_dump(mode="json", exclude_defaults=True) for name, group in groups.items()} | {
+            "name_of_loss": self.loss.name,
+            "weights": [self.nll_weight, self.heatmap_weight],
+            "views": self.views,
+            "soft": soft,
+            "start": _identity_of(self.start),
+            "teachers": teachers,
+            "asked": asked,
+            "train_on": list(self.train_on),
+            "rare": self.rare_shape_fraction,
+            "shape_prior": self.shape_prior,
+            "seeds": [self.seed, self.view_seed],
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class AverageStage:
+    """The mean of the weights of networks that start from one trained network (model soup).
+
+    Such networks end in one valley of the loss, and their mean lies lower in it.
+    Source: Wortsman et al., "Model soups", ICML 2022.
+
+    Attributes:
+        name: of the stage.
+        members: the stages whose weights are averaged.
+        shape_prior: as of a `TrainStage`.
+    """
+
+    name: str
+    members: tuple[TrainStage, ...]
+    shape_prior: bool
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:
+        """Return the stages that have to be trained before."""
+        return self.members
+
+    @property
+    def frame(self) -> Input:
+        """Return what the network sees."""
+        return self.members[0].frame
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Return whether a member learns from faces without labels."""
+        return any(member.learns_unlabelled for member in self.members)
+
+    @property
+    def sees_val(self) -> bool:
+        """Return False: what is fitted on those faces is fitted to the mean of members that do not see them."""
+        return False
+
+    @property
+    def precision(self) -> str:
+        """Return the precision its members are trained with."""
+        return self.members[0].precision
+
+    def describe(self) -> str:
+        """Return the network in a few words, for a report."""
+        return f"{self.name} (the mean of {', '.join(member.name for member in self.members)})"
+
+    def identity(self) -> dict[str, Any]:
+        """Return every setting that decides what the network becomes, as `TrainStage.identity` does."""
+        return {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
+
+
+Stage = TrainStage | AverageStage
+Start = RandomWeights | TimmWeights | WeightFile | Stage
+
+
+def resolve(recipe: Recipe) -> dict[str, Stage]:
+    """Return a recipe's stages by name, in the order they are trained.
+
+    Args:
+        recipe: as `facekd.recipes.load.load` reads it.
+    Returns:
+        The stages, each with those it starts from and learns from.
+    Raises:
+        ModelError: timm has no such backbone, or a file of weights is not there.
+    """
+    stages: dict[str, Stage] = {}
+    for name, settings in recipe.stages.items():
+        if isinstance(settings, AverageSettings):
+            members = tuple(stage for other in settings.of if isinstance(stage := stages[other], TrainStage))
+            stages[name] = AverageStage(name, members, settings.shape_prior)
+        else:
+            stages[name] = _trained(recipe, name, settings, stages)
+    return stages
+
+
+def closure(*stages: Stage) -> Iterator[Stage]:
+    """Yield stages and all that have to be trained before them, each once and after those it needs.
+
+    Args:
+        stages: of one recipe.
+    """
+    seen: set[int] = set()
+
+    def visit(stage: Stage) -> Iterator[Stage]:
+        if id(stage) not in seen:
+            seen.add(id(stage))
+            for other in stage.needs:
+                yield from visit(other)
+            yield stage
+
+    for stage in stages:
+        yield from visit(stage)
+
+
+def _trained(recipe: Recipe, name: str, settings: TrainSettings, before: dict[str, Stage]) -> TrainStage:
+    check_backbone(settings.backbone)
+    terms = [
+        TeacherTerm(teacher.stage, recipe.role_of(teacher) if teacher.how == "kd" else teacher.how, teacher.weight)
+        for teacher in settings.teachers
+    ]
+    return TrainStage(
+        name=name,
+        network=_part(Network, settings),
+        optimisation=_part(Optimisation, settings),
+        loss=settings.loss,
+        nll_weight=settings.nll_weight,
+        heatmap_weight=settings.heatmap_weight,
+        frame=recipe.input.model_copy(update={"size": settings.size or recipe.input.size}),
+        augment=settings.augment or recipe.augment,
+        views=min(settings.views, settings.num_epochs),
+        targets=SoftLandmarks(recipe.shape) if settings.targets == "soft" else HardLandmarks(),
+        start=_start(name, settings.init, before),
+        teachers=tuple(TeacherStage(before[term.name], term) for term in terms),
+        warp_predictions=settings.teacher_view == "plain",
+        mirror_teachers=settings.teacher_mirror,
+        train_on=settings.train_on,
+        use_unlabelled=settings.use_unlabelled,
+        rare_shape_fraction=settings.rare_shape_fraction,
+        shape_prior=settings.shape_prior,
+        seed=recipe.seed + settings.seed,
+        view_seed=recipe.seed + settings.view_seed,
+        precision=recipe.precision,
+    )
+
+
+def _part(kind: type[Part], settings: TrainSettings) -> Part:
+    """Return one group of a stage's settings."""
+    return kind.model_validate({key: getattr(settings, key) for key in kind.model_fields})
+
+
+def _start(name: str, init: str, before: dict[str, Stage]) -> Start:
+    if init in before:
+        return before[init]
+    if init in ("none", "timm"):
+        return RandomWeights() if init == "none" else TimmWeights()
+    if not Path(init).is_file():
+        raise ModelError(f"there is no file {init}; correct its path: --set {name}.init=FILE")
+    return WeightFile(Path(init))
+
+
+def _identity_of(start: Start) -> Any:
+    """Return what tells starts apart: a stage by its identity, a file by its content."""
+    if isinstance(start, TrainStage | AverageStage):
+        return start.identity()
+    return _digest(start.path) if isinstance(start, WeightFile) else type(start).__name__
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

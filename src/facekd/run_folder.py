@@ -1,0 +1,79 @@
+"""What the files of a run, a study and a stage are called, and finding the network a run is about.
+
+RUN/recipe.yaml  pack.json            what the run is made of
+RUN/<stage>/model.safetensors         a network; there once it is trained
+RUN/<stage>/summary.json  log.jsonl   what training it took; tensorboard/ beside them
+RUN/<stage>/checkpoint.pt             where a broken run goes on; gone when it is done
+RUN/<stage>/shape.npz  shape.png      the shape model behind its soft-landmarks
+RUN/box_transform.json                the face detector's boxes against the landmarks' boxes
+RUN/evaluation.json  report/          figures of its networks on the test set
+RUN/cache/                            decoded frames, teachers' predictions; may be deleted at any time
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from facekd.errors import ModelError
+
+RECIPE = "recipe.yaml"
+PACK = "pack.json"
+MODEL = "model.safetensors"
+SUMMARY = "summary.json"
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+CHECKPOINT = "checkpoint.pt"
+SHAPE_MODEL = "shape.npz"
+SHAPE_PICTURE = "shape.png"
+BOX_TRANSFORM = "box_transform.json"
+EVALUATION = "evaluation.json"
+REPORT = "report"
+CACHE = "cache"
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run, finished or not.
+
+    Args:
+        folder: any path.
+    Returns:
+        Whether it holds a recipe.
+    """
+    return (folder / RECIPE).is_file()
+
+
+def result_stage(run: Path) -> str:
+    """Return the name of the stage a run is about, as its recipe says.
+
+    Args:
+        run: the run's folder.
+    Returns:
+        The stage's name.
+    Raises:
+        ModelError: the folder has no recipe of this version.
+    """
+    try:
+        recipe = yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))
+        return str(recipe["result"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        raise ModelError(f"{run} is no run of this version of facekd: it has no {RECIPE} with a result") from None
+
+
+def result_model(run: Path) -> Path:
+    """Return the file of the network a run is about.
+
+    Args:
+        run: the run's folder.
+    Returns:
+        The file of its result.
+    Raises:
+        ModelError: the folder is no run, or that network is not trained yet; names those that are.
+    """
+    path = run / result_stage(run) / MODEL
+    if not path.is_file():
+        others = [str(found.relative_to(run)) for found in sorted(run.glob(f"*/{MODEL}"))]
+        there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
+        raise ModelError(f"the run {run} has no {path.relative_to(run)} yet; {there}")
+    return path
