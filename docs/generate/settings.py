@@ -109,7 +109,7 @@ def section(group: type[Settings]) -> str:
         if rows := [row(name, field) for name, field in fields.items() if field.is_required() or not _is_fixed(field)]:
             parts += [] if home is group else [purpose(home)]
             parts.append("\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows]))
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join(parts) + "\n"
 
 
 def purpose(group: type) -> str:
