@@ -35,7 +35,7 @@ def main() -> None:
     faces = [face for face in w300.read(options.data) if isinstance(face, Annotation) and face.split == "test"]
     models = {}
     for model in options.models:
-        within = ModelCard.load(resolve(model)).within
+        within = ModelCard.load(resolve(model)).confidence_radius
         models[Path(model).stem] = measures(*predict(Landmarker(model), faces), within)
     result = {"command": "python benchmarks/confidence.py 300W", "faces": len(faces), "models": models}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def predict(landmarker: Landmarker, faces: list[Annotation]) -> tuple[np.ndarray
     errors, confidence = [], []
     for face in faces:
         box = tight_box(face.points)
-        found = landmarker.detect(face.load(), boxes=[box], tight=True)[0]
+        found = landmarker.detect(face.load(), boxes=[box], box_type="landmarks")[0]
         errors.append(point_errors(found.points, face.points) / (box[2:] - box[:2]).max())
         confidence.append(found.confidence)
     return np.array(errors), np.array(confidence)
@@ -102,11 +102,12 @@ def page(result: dict[str, Any]) -> str:
         "Confidence is meant as a probability: that the point lies within the confidence radius of the ground truth.",
         "The radius is on the model card, as a share of the larger side of the landmarks' tight box; it is 5 % of the",
         "mean inter-ocular distance. Predicted: mean confidence. Observed: the share of points within the radius.",
-        "Calibration error: their difference, averaged over ten groups of points sorted by confidence. Rank correlation:",
-        "Spearman's, of confidence and error; at -1 the more confident point is always the more accurate one.",
+        "Calibration error: their difference, averaged over ten groups of points sorted by confidence.",
+        "Rank correlation: Spearman's, of confidence and error; at -1 the more confident point is always the more",
+        "accurate one.",
         "Errors are in % of the box's larger side.",
         "",
-        "| model | radius | predicted | observed | calibration error | rank correlation, points | faces (means) |",
+        "| model | radius | predicted | observed | calibration error | rank correlation, points | faces |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, of in result["models"].items():

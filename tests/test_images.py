@@ -74,7 +74,7 @@ def test_stored_pixels_stay_as_they_are_if_asked_to() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(Image.fromarray(two_halves()), "PNG", exif=exif)
-    np.testing.assert_array_equal(read_image(content, upright=False), two_halves())
+    np.testing.assert_array_equal(read_image(content, apply_exif=False), two_halves())
 
 
 def test_damaged_exif_is_ignored() -> None:

@@ -49,7 +49,7 @@ class Oracle:
     pixels: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # in the stored crop
     size: int = 64
     scale: float = 1.25
-    detector: BoxTransform | None = None
+    box_transform: BoxTransform | None = None
     confident: bool = False
 
     @property

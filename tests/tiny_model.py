@@ -19,7 +19,7 @@ def write_model(
     offsets: np.ndarray | None = None,
     size: int = 32,
     scale: float = 1.25,
-    detector: BoxTransform | None = None,
+    box_transform: BoxTransform | None = None,
     confidence: bool = True,
 ) -> Path:
     """Write a network whose points are the crop's centre of brightness plus `offsets` (N, 2); confidence: mean/255."""
@@ -63,5 +63,5 @@ def write_model(
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     meaning = "mean brightness" if confidence else None
-    ModelCard(path.stem, markup, size, scale, detector, meaning, sha256=sha256(path)).save(path)
+    ModelCard(path.stem, markup, size, scale, box_transform, meaning, sha256=sha256(path)).save(path)
     return path

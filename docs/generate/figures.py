@@ -26,7 +26,7 @@ from facekd.evaluation.metrics import inter_ocular
 from facekd.evaluation.shapes import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
 from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, tight_box, warp
-from facekd.losses.distance import build
+from facekd.losses.distance import L1Settings, L2Settings, SmoothL1Settings, WingSettings
 from facekd.losses.kd import PRESETS, KDLoss, assistive_loss
 from facekd.markup import IBUG68, MarkUp
 from facekd.shape import ShapeModel
@@ -101,7 +101,7 @@ def kd_loss(path: Path) -> None:
     error = np.linspace(0, 0.05, 1001)[1:] - 2.5e-5  # no point on a boundary
     for (top, bottom), (preset, s) in zip(rows.T, PRESETS.items(), strict=True):
         value, slope = curve(KDLoss(preset), error, TOUGH, TOLERANT)
-        without, without_slope = curve(build("kd", preset=preset, assistance=0.0), error, TOUGH, TOLERANT)
+        without, without_slope = curve(KDLoss(preset, assistance=0.0), error, TOUGH, TOLERANT)
         breaks = sorted(f * teacher for teacher in (TOUGH, TOLERANT) for f in (s.beta, 1))
         for axes, kd, main in ((top, value, without), (bottom, slope, without_slope)):
             for teacher, colour in ((TOUGH, RED), (TOLERANT, GREEN)):
@@ -124,20 +124,20 @@ def shapes_of_losses(path: Path) -> None:
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     axes = figure.subplots()
     error = np.geomspace(5e-4, 0.1, 601)
-    names = {
-        "l2": "L2",
-        "l1": "L1",
-        "smooth_l1": "smooth-L1",
-        "wing": "Wing",
-        "paper": "KD paper",
-        "released": "KD released",
+    losses = {
+        "L2": L2Settings().build(),
+        "L1": L1Settings().build(),
+        "smooth-L1": SmoothL1Settings().build(),
+        "Wing": WingSettings().build(),
+        "KD paper": KDLoss("paper"),
+        "KD released": KDLoss("released"),
     }
     styles = [(GREY, "--"), (GREY, "-"), (GREEN, "-"), (BLUE, "-"), (ORANGE, "-"), (RED, "-")]
-    for (name, label), (colour, dash) in zip(names.items(), styles, strict=True):
-        _, slope = curve(KDLoss(name) if name in PRESETS else build(name), error, TOUGH, TOLERANT)
+    for (label, loss), (colour, dash) in zip(losses.items(), styles, strict=True):
+        _, slope = curve(loss, error, TOUGH, TOLERANT)
         breaks = [10 / 256]  # Wing's
-        if name in PRESETS:
-            breaks = sorted(f * teacher for teacher in (TOUGH, TOLERANT) for f in (PRESETS[name].beta, 1))
+        if isinstance(loss, KDLoss):
+            breaks = sorted(f * teacher for teacher in (TOUGH, TOLERANT) for f in (loss.settings.beta, 1))
         pieces(axes, error, slope / slope[-1], breaks, color=colour, linestyle=dash, label=label)
     axes.set(xscale="log", yscale="log", xlim=(5e-4, 0.1), ylim=(0.02, 20))
     axes.set(xlabel="student's error e (share of the input's side)", ylabel="pull, relative to e = 0.1")

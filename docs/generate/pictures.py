@@ -18,6 +18,7 @@ from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, invert, square, tight_box, warp
 from facekd.markup import MarkUp
 from facekd.networks.network import TorchModel
+from facekd.run_folder import SHAPE_MODEL, result_model
 from facekd.runtime.landmarker import Face, Landmarker
 from facekd.shape import ShapeModel
 
@@ -28,8 +29,8 @@ CELL, COLUMNS, GAP = 200, 6, 6
 def tour(run: Path, pack: Path) -> np.ndarray:
     """Return rows of test faces: hard-landmarks, soft-landmarks, and the student's landmarks."""
     faces = Pack.open(pack).select("test")
-    shape = ShapeModel.load(run / "tolerant" / "shape.npz")
-    student = TorchModel.load(run / "student" / "model.safetensors")
+    shape = ShapeModel.load(run / "tolerant" / SHAPE_MODEL)
+    student = TorchModel.load(result_model(run))
     rows: list[list[np.ndarray]] = [[], [], []]
     for i in np.linspace(0, len(faces) - 1, COLUMNS).astype(int):
         image, size = faces.image(i), student.size

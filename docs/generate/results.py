@@ -1,7 +1,8 @@
 """Write a page on a study, and its plots, from text and records in docs/results/<study>/.
 
 python docs/generate/results.py kd-loss                           # the page, from the records
-python docs/generate/results.py kd-loss --study STUDY --data PACK # first take over a study's records, and draw example faces
+python docs/generate/results.py kd-loss --study STUDY --data PACK
+                                                         # first copy a study's records, and draw example faces
 
 python docs/generate/results.py bundled                           # the page on the bundled networks
 

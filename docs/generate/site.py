@@ -77,4 +77,4 @@ def output_block(output: dict[str, Any]) -> str:
         if kind in data:
             return f'<img alt="output" src="data:{kind};base64,{"".join(data[kind]).strip()}">'
     text = "".join(output.get("text", data.get("text/plain", "")))
-    return f'```{{ .text .output }}\n{text.rstrip()}\n```' if text and output.get("name") != "stderr" else ""
+    return f"```{{ .text .output }}\n{text.rstrip()}\n```" if text and output.get("name") != "stderr" else ""

@@ -1,6 +1,7 @@
-"""Draw what the teachers of a finished run get wrong (figures/teachers.png, .json): `python docs/generate/teachers.py RUN PACK`.
+"""Draw what the teachers of a finished run get wrong: `python docs/generate/teachers.py RUN PACK`.
 
-Faces are the validation list's, which no network was trained on, and as many training faces, cut by their true boxes.
+Writes figures/teachers.png and .json, of a run with the stages tough, tolerant, baseline and student. Faces are the
+validation list's, which no network was trained on, and as many training faces, cut by their true boxes.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from facekd.data.pack import Pack
 from facekd.evaluation import protocol
 from facekd.evaluation.shapes import BLUE, GREEN, GREY, ORANGE, RED, draw_shape
 from facekd.geometry import apply, crop_matrix
-from facekd.losses.kd import KDLoss
 from facekd.markup import MarkUp
 from facekd.networks.network import TorchModel
-from facekd.pipeline.run import MODEL
-from facekd.recipes.schema import STAGES
+from facekd.run_folder import MODEL, SHAPE_MODEL
 from facekd.shape import ShapeModel
 
+STAGES = ("tough", "tolerant", "baseline", "student")
 REGIONS = {"low influence": GREY, "negative": BLUE, "positive": ORANGE}
 
 
@@ -99,9 +99,9 @@ def main() -> None:
     parser.add_argument("pack", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "figures")
     arguments = parser.parse_args()
-    pack, shape = Pack.open(arguments.pack), ShapeModel.load(arguments.run / "tolerant" / "shape.npz")
+    pack, shape = Pack.open(arguments.pack), ShapeModel.load(arguments.run / "tolerant" / SHAPE_MODEL)
     recipe = json.loads((arguments.run / "evaluation.json").read_text())["recipe"]
-    beta = KDLoss(**recipe["student"]["loss_options"]).settings.beta
+    beta = recipe["stages"]["student"]["loss"]["beta"]
     val, train = pack.select("val"), pack.select("train")
     splits = {"train": train.select(indices=np.linspace(0, len(train) - 1, len(val)).astype(int)), "val": val}
     numbers: dict[str, Any] = {"recipe": recipe["name"], "dataset": pack.meta["dataset"], "beta": beta}

@@ -1,4 +1,4 @@
-"""Boxes, and the one similarity transform between a photo and the frame a network sees.
+"""Boxes, crops, and similarity transforms between a photo and the frame a network sees.
 
 Points are (..., N, 2), x then y, in pixels; the centre of the top-left pixel is (0, 0). Boxes are (..., 4): x0, y0, x1,
 y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix M (..., 2, 3) maps p to M[:, :2] p + M[:, 2].
@@ -19,18 +19,40 @@ _SHRINKS = 0.6
 
 
 def tight_box(points: np.ndarray) -> np.ndarray:
-    """Return the smallest boxes (..., 4) that hold points (..., N, 2)."""
+    """Compute the smallest boxes that hold points.
+
+    Args:
+        points: (..., N, 2).
+
+    Returns:
+        (..., 4): x0, y0, x1, y1.
+    """
     return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
 
 
 def centre_and_side(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centres (..., 2) of boxes (..., 4) and the length (...) of their larger side."""
+    """Compute centres and larger sides of boxes.
+
+    Args:
+        box: (..., 4).
+
+    Returns:
+        The centres (..., 2), and the lengths (...) of the larger sides, float64.
+    """
     box = np.asarray(box, dtype=np.float64)
     return (box[..., :2] + box[..., 2:]) / 2, (box[..., 2:] - box[..., :2]).max(axis=-1)
 
 
 def square(box: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Return square boxes (..., 4) with the same centres, whose side is `scale` times the larger side."""
+    """Make boxes square about their centres.
+
+    Args:
+        box: (..., 4).
+        scale: side of the square, in units of the box's larger side.
+
+    Returns:
+        The square boxes (..., 4).
+    """
     centre, side = centre_and_side(box)
     return _square(centre, side * scale)
 
@@ -41,25 +63,35 @@ def _square(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
-def upright_box(points: np.ndarray, lean: np.ndarray | float) -> np.ndarray:
-    """Return the square boxes (..., 4) that hold leaning points (..., N, 2) tightly once they are turned upright.
+def upright_box(points: np.ndarray, roll: np.ndarray | float) -> np.ndarray:
+    """Compute the square boxes that hold rotated points tightly once the rotation is undone about their centres.
 
-    lean: degrees (...), clockwise on the screen. `crop_matrix(box, size, scale, -lean)` cuts by such a box.
+    `crop_matrix(box, size, scale, -roll)` cuts by such a box.
+
+    Args:
+        points: (..., N, 2).
+        roll: degrees (...) by which the points are rotated, clockwise as seen.
+
+    Returns:
+        The square boxes (..., 4), in pixels of the photo.
     """
-    cos, sin = np.cos(np.radians(lean)), np.sin(np.radians(lean))
+    cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
     turn = np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=-2)
     centre, side = centre_and_side(tight_box(points @ np.swapaxes(turn, -1, -2)))
     return _square((centre[..., None, :] @ turn)[..., 0, :], side)
 
 
 def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the transforms (..., 2, 3) from the photo to a frame of `size` px that the square box fills.
+    """Compute the transforms from the photo to a frame that the square box fills.
 
     Args:
         box: (..., 4), in photo pixels.
         size: side of the frame in pixels.
         scale: side of the square, in units of the box's larger side.
-        rotation: degrees (...) by which the content turns, clockwise on the screen, about the box's centre.
+        rotation: degrees (...) by which the content turns, clockwise as seen, about the box's centre.
+
+    Returns:
+        Matrices (..., 2, 3).
     """
     centre, side = centre_and_side(box)
     zoom = size / (np.maximum(side, 1e-6) * scale)  # a box without extent is a point: zoomed in far, but finite
@@ -70,25 +102,55 @@ def crop_matrix(box: np.ndarray, size: int, scale: float = 1.0, rotation: np.nda
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map points (..., N, 2) by matrices (..., 2, 3)."""
+    """Map points by matrices.
+
+    Args:
+        matrix: (..., 2, 3).
+        points: (..., N, 2).
+
+    Returns:
+        The mapped points (..., N, 2).
+    """
     return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """Return the matrices (..., 2, 3) that map back."""
+    """Invert transforms.
+
+    Args:
+        matrix: (..., 2, 3).
+
+    Returns:
+        The matrices (..., 2, 3) that map back.
+    """
     linear = np.linalg.inv(matrix[..., :2])
     return np.concatenate([linear, -(linear @ matrix[..., 2:])], axis=-1)
 
 
 def zoom(matrix: np.ndarray) -> np.ndarray:
-    """Return how many frame pixels (...) one photo pixel becomes under similarity matrices (..., 2, 3)."""
+    """Compute the scale of similarity transforms.
+
+    Args:
+        matrix: (..., 2, 3), from photo to frame.
+
+    Returns:
+        How many frame pixels (...) one photo pixel becomes.
+    """
     return np.sqrt(np.abs(np.linalg.det(matrix[..., :2])))
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Return the frame (size, size, C) that `matrix` (2, 3) cuts from an image (H, W, C) uint8; black outside it.
+    """Cut a square frame from an image; bilinear, black outside the image.
 
-    Bilinear; where the photo shrinks, the part that is needed is averaged by area first: texture does not alias.
+    Where the image shrinks, the part that is needed is averaged by area first, so that texture does not alias.
+
+    Args:
+        image: (H, W, C) uint8.
+        matrix: (2, 3), from image pixels to frame pixels.
+        size: side of the frame in pixels.
+
+    Returns:
+        (size, size, C) uint8.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     scale = float(zoom(matrix))
@@ -126,8 +188,43 @@ class Crops:
     matrices: np.ndarray
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Return points (k, N, 2) of the crops' pixels as pixels of the photo, float64."""
+        """Map points of the crops back to the photo.
+
+        Args:
+            points: (k, N, 2), in pixels of each crop.
+
+        Returns:
+            (k, N, 2) float64, in pixels of the photo.
+        """
         return apply(invert(self.matrices), np.asarray(points, np.float64))
+
+
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Fit similarity transforms (rotation, scale, translation; no reflection) to pairs of points by least squares.
+
+    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991. In
+    the plane its solution is a ratio of complex numbers, so that no singular value decomposition is needed.
+
+    Args:
+        source: (..., N, 2), the points to map.
+        target: (..., N, 2), where they should come to lie; leading axes broadcast with those of `source`.
+
+    Returns:
+        Matrices (..., 2, 3), float64. Source points that all lie in one spot have no direction: scale 0, the
+        translation leads to the mean of the target.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    source_mean, target_mean = source.mean(axis=-2), target.mean(axis=-2)
+    (x, y), (u, v) = (
+        np.moveaxis(points, -1, 0)
+        for points in (source - source_mean[..., None, :], target - target_mean[..., None, :])
+    )
+    size = (x * x + y * y).sum(axis=-1)
+    size = np.where(size > 0, size, np.inf)
+    cos, sin = (x * u + y * v).sum(axis=-1) / size, (x * v - y * u).sum(axis=-1) / size
+    linear = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
+    shift = target_mean - (linear @ source_mean[..., None])[..., 0]
+    return np.concatenate([linear, shift[..., None]], axis=-1)
 
 
 def crop_faces(
@@ -140,7 +237,8 @@ def crop_faces(
         boxes: (k, 4), in pixels of the image; k may be 0.
         size: side of a crop in pixels.
         scale: side of the square that is cut, in units of the box's larger side.
-        rotation: degrees, one or (k,), by which the content turns, clockwise on the screen, about the box's centre.
+        rotation: degrees, one or (k,), by which the content turns, clockwise as seen, about the box's centre.
+
     Returns:
         The crops (k, size, size, 3), black outside the photo.
     """
@@ -150,11 +248,12 @@ def crop_faces(
 
 
 def normalise(points: Points, size: int) -> Points:
-    """Return frame pixels (..., 2) as coordinates that are centred and divided by the frame's size (paper: targets).
+    """Turn frame pixels into centred coordinates divided by the frame's size: what networks are trained on.
 
     Args:
         points: (..., 2) array or tensor, pixels of a frame.
         size: side of the frame in pixels.
+
     Returns:
         (..., 2) of the same kind; the frame spans [-0.5, 0.5].
     """
@@ -162,12 +261,28 @@ def normalise(points: Points, size: int) -> Points:
 
 
 def to_pixels(landmarks: Points, size: int) -> Points:
-    """Return normalised coordinates (..., 2) as pixels of a frame of `size` px; undoes `normalise`."""
+    """Turn normalised coordinates into frame pixels; undoes `normalise`.
+
+    Args:
+        landmarks: (..., 2) array or tensor, normalised.
+        size: side of the frame in pixels.
+
+    Returns:
+        (..., 2) of the same kind, pixels of the frame.
+    """
     return landmarks * size + (size - 1) / 2
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the intersection over union (...) of boxes (..., 4); 0 where neither has an area."""
+    """Compute the intersection over union of boxes.
+
+    Args:
+        first: (..., 4).
+        second: (..., 4); leading axes broadcast with those of `first`.
+
+    Returns:
+        (...) in [0, 1]; 0 where neither box has an area.
+    """
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., 2:], second[..., 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)
@@ -178,36 +293,72 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BoxTransform:
-    """How a face detector's box becomes the box that a network was trained on; lengths in units of its larger side."""
+    """How a face detector's box becomes the box that a network was trained on.
+
+    Attributes:
+        scale: side of the network's square box, in units of the detector box's larger side.
+        shift_x: by how much the centre moves to the right, in the same units.
+        shift_y: by how much it moves down.
+    """
 
     scale: float = 1.0
     shift_x: float = 0.0
     shift_y: float = 0.0
 
     def apply(self, boxes: np.ndarray) -> np.ndarray:
-        """Return square boxes (..., 4) for detector boxes (..., 4)."""
+        """Transform a detector's boxes.
+
+        Args:
+            boxes: (..., 4), as the detector draws them.
+
+        Returns:
+            Square boxes (..., 4).
+        """
         centre, side = centre_and_side(boxes)
         centre = centre + side[..., None] * np.array([self.shift_x, self.shift_y])
         return _square(centre, side * self.scale)
 
     @classmethod
     def fit(cls, detected: np.ndarray, tight: np.ndarray) -> BoxTransform:
-        """Fit to boxes (n, 4) of a detector and tight landmark boxes (n, 4) of the same faces, by medians (robust)."""
+        """Fit the transform to boxes of the same faces, by medians: outliers do not count.
+
+        Args:
+            detected: (n, 4), a detector's boxes.
+            tight: (n, 4), tight boxes of the landmarks.
+
+        Returns:
+            The transform.
+        """
         return cls(*(float(value) for value in np.median(_relative(detected, tight), axis=0)))
 
     def residuals(self, detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
-        """Return (n, 3): log of the scale, x and y by which transformed boxes miss the tight ones, in tight sides."""
+        """Compute by how much transformed boxes miss the tight ones.
+
+        Args:
+            detected: (n, 4), a detector's boxes.
+            tight: (n, 4), tight boxes of the landmarks.
+
+        Returns:
+            (n, 3): the logarithm of the ratio of sides; x and y of the centre, in units of the tight box's larger side.
+        """
         centre, side = centre_and_side(self.apply(detected))
         wanted, wanted_side = centre_and_side(tight)
         return np.column_stack([np.log(side / wanted_side), (centre - wanted) / wanted_side[:, None]])
 
     def to_dict(self) -> dict[str, float]:
-        """Return plain values for a model card."""
+        """Return plain values for a model card; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, float]) -> BoxTransform:
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote.
+
+        Args:
+            values: scale, shift_x and shift_y.
+
+        Returns:
+            The transform.
+        """
         return cls(**values)
 
 

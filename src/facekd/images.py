@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from facekd.errors import InputError
+from facekd.errors import InputError, nearest
 
 Photo = str | Path | bytes | np.ndarray | Image.Image
+COLORS = ("rgb", "bgr")  # orders of an array's channels
 
 # Refused before decoding: a file of some kB can claim to hold more pixels than the memory (a decompression bomb).
 MAX_PIXELS = 150_000_000
@@ -28,36 +29,85 @@ SUFFIXES = (
 )
 
 
-def read_image(photo: Photo, upright: bool = True) -> np.ndarray:
-    """Return a photo as (H, W, 3) uint8 RGB.
+def check_color(color: str) -> str:
+    """Check the order of an array's channels.
+
+    Args:
+        color: "rgb" or "bgr".
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if color not in COLORS:
+        raise InputError(f"color '{color}' is no order of channels; {nearest(str(color), COLORS)}")
+    return color
+
+
+def swap_colors(array: np.ndarray) -> np.ndarray:
+    """Turn BGR into RGB and back.
+
+    Args:
+        array: (H, W, 3) or (H, W, 4), whose last channel is alpha and stays the last; grey arrays stay as they are.
+
+    Returns:
+        The array with its first and third channel swapped; a view or a copy.
+    """
+    if array.ndim != 3 or array.shape[2] not in (3, 4):
+        return array
+    return array[..., [2, 1, 0, 3][: array.shape[2]]]
+
+
+def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.ndarray:
+    """Read a photo as RGB.
 
     Of animations the first frame is taken; transparent parts become white; grey becomes RGB; of 16 bits the upper 8
     stay; CMYK and palettes are converted.
 
     Args:
-        photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4)
-            RGBA, uint8 or uint16.
-        upright: turn files as their EXIF orientation says. Labels of the published datasets count in the stored pixels.
+        photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
+            alpha, uint8 or uint16.
+        apply_exif: turn files as their EXIF orientation says. Labels of the published datasets count in the stored
+            pixels.
+        color: order of an array's channels: "rgb", or "bgr" as OpenCV reads files. Files and PIL images say it
+            themselves.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
     Raises:
-        InputError: it is missing, no image, damaged, empty, of float values, or larger than MAX_PIXELS or MAX_SIDE.
+        InputError: it is missing, no image, damaged, empty, of float values, or larger than MAX_PIXELS or MAX_SIDE; or
+            `color` is neither "rgb" nor "bgr".
     """
+    check_color(color)
     if isinstance(photo, np.ndarray):
-        return _from_array(photo)
+        return _from_array(photo if color == "rgb" else swap_colors(photo))
     if isinstance(photo, Image.Image):
-        return _decode(photo, "the PIL image", upright)
+        return _decode(photo, "the PIL image", apply_exif)
     if isinstance(photo, str | Path):
-        return _from_file(_bytes_of(Path(photo)), f"photo {photo}", upright)
+        return _from_file(_bytes_of(Path(photo)), f"photo {photo}", apply_exif)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return _from_file(bytes(photo), "the photo given as bytes", upright)
+        return _from_file(bytes(photo), "the photo given as bytes", apply_exif)
     raise InputError(f"a photo is a path, bytes, an array or a PIL image, got {type(photo).__name__}")
 
 
-def read_ahead(photos: Iterable[Photo], workers: int = 2) -> Iterator[np.ndarray | InputError]:
-    """Read photos in threads, a few ahead of the one in use; an unreadable one gives its error in place of an array."""
+def read_ahead(photos: Iterable[Photo], workers: int = 2, color: str = "rgb") -> Iterator[np.ndarray | InputError]:
+    """Read photos in threads, a few ahead of the one in use.
+
+    Args:
+        photos: as for `read_image`.
+        workers: how many threads, and how many photos ahead.
+        color: as for `read_image`.
+
+    Yields:
+        Each photo as (H, W, 3) uint8 RGB, in order; in place of one that cannot be read, its error.
+    """
 
     def read(photo: Photo) -> np.ndarray | InputError:
         try:
-            return read_image(photo)
+            return read_image(photo, color=color)
         except InputError as error:
             return error
 
@@ -71,7 +121,13 @@ def read_ahead(photos: Iterable[Photo], workers: int = 2) -> Iterator[np.ndarray
 
 
 def photo_paths(argument: str | Path) -> list[Path]:
-    """Return the photos that a command's argument names: a file, a folder with all below it, or a pattern (`*.jpg`).
+    """Find the photos that an argument names.
+
+    Args:
+        argument: a file, a folder with all below it, or a pattern (`*.jpg`).
+
+    Returns:
+        The files; those of a folder or pattern sorted. A file that does not exist is returned, too: reading it tells.
 
     Raises:
         InputError: nothing is there, a folder cannot be read, or it holds no photo.
@@ -107,7 +163,7 @@ def _bytes_of(path: Path) -> bytes:
         raise InputError(f"photo {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
-def _from_file(content: bytes, name: str, upright: bool) -> np.ndarray:
+def _from_file(content: bytes, name: str, apply_exif: bool) -> np.ndarray:
     if not content:
         raise InputError(f"{name} is empty")
     # Pillow warns of some damage that it can read past. Silencing it is the program's choice, not ours: Python's
@@ -118,10 +174,10 @@ def _from_file(content: bytes, name: str, upright: bool) -> np.ndarray:
         raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
-    return _decode(image, name, upright)
+    return _decode(image, name, apply_exif)
 
 
-def _decode(image: Image.Image, name: str, upright: bool) -> np.ndarray:
+def _decode(image: Image.Image, name: str, apply_exif: bool) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
         raise InputError(f"{name} has {size} pixels, more than {MAX_PIXELS // 10**6} megapixels; shrink it first")
@@ -133,7 +189,7 @@ def _decode(image: Image.Image, name: str, upright: bool) -> np.ndarray:
         raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
     try:
         image.load()
-        return np.ascontiguousarray(_as_rgb(_turned(image) if upright else image))
+        return np.ascontiguousarray(_as_rgb(_turned(image) if apply_exif else image))
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is damaged: {error}") from error
 

@@ -6,9 +6,9 @@ variance keeps pose and expression and drops what is particular: fine detail, an
 
     b = V^T (s - mean),  each b_i clipped to +-3 sqrt(lambda_i),  soft = mean + V b
 
-With `procrustes`, what a similarity (shift, rotation, scale) can explain is set aside before and put back after. The
-pose c, t of a shape z (points as complex numbers x + iy) is the least-squares fit of the mean to it, z ~ c mean + t,
-and the model is built on (z - t) / c: the tangent space at the mean, where projecting twice is projecting once.
+With `procrustes`, what a similarity transform (translation, rotation, scale) can explain is set aside before and put
+back after. A shape's pose is the least-squares fit of the mean to it, and the model is built on the shapes mapped back
+by their poses: the tangent space at the mean, where projecting twice is projecting once.
 
 Source: Cootes et al., Active Shape Models, CVIU 1995; Fard & Mahoor, arXiv 2111.07047 (no alignment in its released
 code; p is printed nowhere we know of, 90 is our default).
@@ -26,6 +26,7 @@ import numpy as np
 
 from facekd.errors import InputError
 from facekd.files import atomic
+from facekd.geometry import apply, fit_similarity, invert, zoom
 
 Array = np.ndarray[Any, Any]
 
@@ -52,10 +53,16 @@ class ShapeModel:
 
     @classmethod
     def fit(cls, points: Array, variance: float = 90.0, clip: float = 3.0, procrustes: bool = False) -> ShapeModel:
-        """Fit the model to shapes (n, N, 2), all in one frame: the crop's, in any unit.
+        """Fit the model; all components are kept, so that `soft` can be asked for any other percentage later.
 
-        variance: percent, above 0 and up to 100; clip: above 0. All components are kept, so that `soft` can be asked
-        for any other percentage later.
+        Args:
+            points: (n, N, 2) shapes, all in one frame: the crop's, in any unit.
+            variance: share of the variance to keep, in percent, above 0 and up to 100.
+            clip: limit of each coefficient in standard deviations, above 0; infinity for none.
+            procrustes: align the shapes to their mean first (translation, rotation, scale).
+
+        Returns:
+            The fitted model.
 
         Raises:
             InputError: fewer than two different shapes, a point that is not a number, or an argument out of range.
@@ -90,18 +97,29 @@ class ShapeModel:
         return 100 * total / total[-1]
 
     def modes(self, variance: float | None = None) -> int:
-        """Return how many components it takes to explain `variance` percent (default: the model's own).
+        """Return how many components it takes to explain a share of the variance.
+
+        Args:
+            variance: in percent; None for the model's own.
+
+        Returns:
+            The count, at least 1.
 
         Raises:
-            InputError: not above 0 and up to 100.
+            InputError: a percentage that is not above 0 and up to 100.
         """
         percent = _check_percent(self.variance if variance is None else variance)
         return min(int(np.searchsorted(self.explained, percent - 1e-9)) + 1, len(self.variances))
 
     def soft(self, points: Array, variance: float | None = None) -> Array:
-        """Return the soft-landmarks of `points` (..., N, 2), same shape and dtype (integers become float64).
+        """Return the soft-landmarks of shapes.
 
-        points: in the frame the model was fitted in; with `procrustes` in any frame. variance: percent to keep.
+        Args:
+            points: (..., N, 2), in the frame the model was fitted in; with `procrustes` in any frame.
+            variance: percent to keep; None for the model's own.
+
+        Returns:
+            (..., N, 2), of the points' dtype; integers become float64.
 
         Raises:
             InputError: another number of points, a point that is not a number, or a bad percentage.
@@ -115,27 +133,45 @@ class ShapeModel:
         limits = self.clip * np.sqrt(self.variances[:count])
         shapes = points.astype(np.float64)
         if self.procrustes:
-            shapes, pose = _align(shapes, self.mean)
+            shapes, poses = _align(shapes, self.mean)
         vectors = (shapes - self.mean).reshape(*points.shape[:-2], self.mean.size)
         coefficients = np.clip(vectors @ components, -limits, limits)
         shapes = self.mean + (coefficients @ components.T).reshape(points.shape)
         if self.procrustes:
-            shapes = _restore(shapes, pose)
+            shapes = apply(poses, shapes)
         return shapes.astype(points.dtype if points.dtype.kind == "f" else np.float64)
 
     def along(self, mode: int, deviations: float) -> Array:
-        """Return the mean shape moved along component `mode` (0-based) by so many standard deviations, (N, 2)."""
+        """Return the mean shape moved along one component.
+
+        Args:
+            mode: index of the component, from 0.
+            deviations: how far, in standard deviations.
+
+        Returns:
+            (N, 2), in the frame of the training shapes.
+        """
         step = deviations * math.sqrt(self.variances[mode]) * self.components[:, mode]
         return self.mean + step.reshape(self.mean.shape)
 
     def save(self, path: str | Path) -> None:
-        """Write the model to an .npz file, whole or not at all."""
+        """Write the model to a file, whole or not at all.
+
+        Args:
+            path: the .npz file.
+        """
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> ShapeModel:
         """Read what `save` wrote.
+
+        Args:
+            path: the .npz file.
+
+        Returns:
+            The model.
 
         Raises:
             InputError: no such file, or not a shape model.
@@ -149,9 +185,16 @@ class ShapeModel:
 
 
 def distances(points: Array) -> Array:
-    """Return how far each shape (n,) of points (n, N, 2) lies from their mean, both brought to one pose and size.
+    """Return how far each shape lies from the mean of all, both brought to one pose and size: Procrustes distances.
 
-    It is the Procrustes distance, in units of the mean shape's size.
+    Args:
+        points: (n, N, 2) shapes, in any frames.
+
+    Returns:
+        (n,) in units of the mean shape's size.
+
+    Raises:
+        InputError: a shape without extent.
     """
     aligned = _generalised_procrustes(np.asarray(points, dtype=np.float64))
     mean = aligned.mean(0)
@@ -183,25 +226,10 @@ def _generalised_procrustes(points: Array) -> Array:
     return aligned
 
 
-def _align(points: Array, mean: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Return points (..., N, 2) in the pose of the centred mean, and the poses (c, t), complex, they came from."""
-    shapes, target = _complex(points), _complex(mean)
-    shift = shapes.mean(-1, keepdims=True)
-    turn = (shapes - shift) @ target.conj()[:, None] / np.vdot(target, target)
-    if (np.abs(turn) * np.abs(target).max() <= 1e-9 * np.abs(shapes).max(-1, keepdims=True)).any():
+def _align(points: Array, mean: Array) -> tuple[Array, Array]:
+    """Return points (..., N, 2) in the pose of the mean (N, 2), and the matrices (..., 2, 3) that lead back."""
+    poses = fit_similarity(mean, points)
+    reach, far = (np.linalg.norm(shape, axis=-1).max(axis=-1) for shape in (mean, points))
+    if (zoom(poses) * reach <= 1e-9 * far).any():
         raise InputError("a shape cannot be aligned to the mean shape (all its points on one spot?): leave it out")
-    return _real((shapes - shift) / turn), (turn, shift)
-
-
-def _restore(points: Array, pose: tuple[Array, Array]) -> Array:
-    """Undo `_align` for points (..., N, 2)."""
-    turn, shift = pose
-    return _real(_complex(points) * turn + shift)
-
-
-def _complex(points: Array) -> Array:
-    return points[..., 0] + 1j * points[..., 1]
-
-
-def _real(shapes: Array) -> Array:
-    return np.stack([shapes.real, shapes.imag], axis=-1)
+    return apply(invert(poses), points), poses

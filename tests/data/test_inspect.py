@@ -123,9 +123,9 @@ def test_left_and_right_swapped(tmp_path: Path) -> None:
 
 
 def test_a_mirror_table_that_does_not_fit_is_named_by_point() -> None:
-    mean = np.array([-1 - 1j, 1 - 1j, 0, -0.6 + 1j, 0.6 + 1j])
+    mean = np.array([[-1.0, -1], [1, -1], [0, 0], [-0.6, 1], [0.6, 1]])
     assert asymmetric_points(mean, FIVE) == []
-    mean[3] += 0.5
+    mean[3, 0] += 0.5
     assert asymmetric_points(mean, FIVE) == [3, 4]
 
 

@@ -176,7 +176,7 @@ class Centred:
 
     size, scale = 80, 1.25
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         return self(images)[0] + [1, 0], None
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:

@@ -36,7 +36,7 @@ def test_truth_is_white_and_the_prediction_orange_where_they_belong(pack: Pack) 
 
 def test_a_missed_face_shows_only_the_truth(pack: Pack) -> None:
     nothing = np.zeros((0, 4)), np.zeros(0)
-    result = evaluate(Oracle(pack, detector=BoxTransform()), pack, "detector", Detects(lambda image: nothing))
+    result = evaluate(Oracle(pack, box_transform=BoxTransform()), pack, "detector", Detects(lambda image: nothing))
     picture = faces.draw(result, 0)
     assert (picture == 255).all(axis=-1).any()
     assert np.ptp(picture, axis=-1).max() < 12  # grey and white only

@@ -50,7 +50,7 @@ def test_points_and_errors_stay_for_the_report(pack: Pack) -> None:
 
 def test_json_is_plain_and_holds_no_nan(pack: Pack) -> None:
     result = evaluate(
-        Oracle(pack, detector=BoxTransform()), pack, "detector", Detects(lambda image: detections()), model="blind"
+        Oracle(pack, box_transform=BoxTransform()), pack, "detector", Detects(lambda image: detections()), model="blind"
     )
     written = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert written["model"] == "blind"
@@ -85,14 +85,14 @@ def test_occlusion_splits_the_points(tmp_path: Path) -> None:
 def test_the_detector_box_goes_through_the_models_transform(pack: Pack) -> None:
     # The detector's box is twice as large and 8 px (1/8 of its side) higher than the tight square.
     detected = square(TRUE_BOX, 2.0) - [0, 8, 0, 8]
-    oracle = Oracle(pack, PIXELS, detector=BoxTransform(scale=0.5, shift_y=0.125))
+    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform(scale=0.5, shift_y=0.125))
     result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(detected)))
     assert result.subsets["full"]["missed"] == 0
     assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
 
 
 def test_of_two_faces_the_one_on_the_truth_counts(pack: Pack) -> None:
-    oracle = Oracle(pack, PIXELS, detector=BoxTransform())
+    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform())
     result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(FAR_BOX, TRUE_BOX)))
     assert result.subsets["full"]["missed"] == 0
     assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
@@ -105,7 +105,7 @@ def test_a_missed_face_fails_but_stays_out_of_the_mean(
     def detect(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return found_on_last if image[0, 0, 0] > 140 else detections(TRUE_BOX)
 
-    result = evaluate(Oracle(pack, PIXELS, detector=BoxTransform()), pack, "detector", Detects(detect))
+    result = evaluate(Oracle(pack, PIXELS, box_transform=BoxTransform()), pack, "detector", Detects(detect))
     full = result.subsets["full"]
     assert (full["count"], full["missed"]) == (4, 1)
     assert full["nme_inter_ocular"] == pytest.approx(2.0, abs=2e-3)
@@ -118,7 +118,7 @@ def test_overlap_decides_at_three_tenths(pack: Pack) -> None:
     # Squares of side 32 shifted by d along x overlap with IoU (32 - d) / (32 + d): 17 -> 0.306, 18 -> 0.28.
     for shift, missed in ((17, 0), (18, 4)):
         box = np.add(TRUE_BOX, [shift, 0, shift, 0])
-        oracle = Oracle(pack, detector=BoxTransform())
+        oracle = Oracle(pack, box_transform=BoxTransform())
         result = evaluate(oracle, pack, "detector", Detects(lambda image, box=box: detections(box)))
         assert result.subsets["full"]["missed"] == missed
 
@@ -126,7 +126,7 @@ def test_overlap_decides_at_three_tenths(pack: Pack) -> None:
 class Blobs:
     """Finds the red, green and blue spot in a frame: needs the crop and the way back to be right."""
 
-    size, scale, markup, detector = 128, 2.0, TRIANGLE, BoxTransform()
+    size, scale, markup, box_transform = 128, 2.0, TRIANGLE, BoxTransform()
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         y, x = np.mgrid[: self.size, : self.size]
@@ -154,7 +154,7 @@ def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) 
 class Fixed:
     """Answers with the same points for every frame."""
 
-    size, scale, detector = 64, 1.25, None
+    size, scale, box_transform = 64, 1.25, None
 
     def __init__(self, markup: MarkUp, points: np.ndarray) -> None:
         self.markup, self.points = markup, points
@@ -191,7 +191,7 @@ def test_bad_arguments_are_refused(pack: Pack) -> None:
     with pytest.raises(InputError, match=r"'detectr'; did you mean 'detector'"):
         evaluate(Oracle(pack), pack, "detectr")
     with pytest.raises(InputError, match="needs a detector"):
-        evaluate(Oracle(pack, detector=BoxTransform()), pack, "detector")
+        evaluate(Oracle(pack, box_transform=BoxTransform()), pack, "detector")
     with pytest.raises(ModelError, match="no transform for detector boxes"):
         evaluate(Oracle(pack), pack, "detector", Detects(lambda image: detections()))
     with pytest.raises(InputError, match="no face"):

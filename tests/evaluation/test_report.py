@@ -122,7 +122,7 @@ def test_both_kinds_of_boxes_and_missed_faces(pack: Pack, tmp_path: Path) -> Non
         boxes = np.array([[30, 36, 62, 68]] if image[0, 0, 0] < 140 else []).reshape(-1, 4)
         return boxes, np.ones(len(boxes))
 
-    oracle = Oracle(pack, PIXELS, detector=BoxTransform())
+    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform())
     both = [evaluate(oracle, pack, model="net"), evaluate(oracle, pack, "detector", Detects(detect), model="net")]
     text = report.write(tmp_path / "r", both).read_text()
     seen = Page(text)
@@ -134,7 +134,7 @@ def test_both_kinds_of_boxes_and_missed_faces(pack: Pack, tmp_path: Path) -> Non
 def test_a_model_that_found_nothing_is_still_reported(pack: Pack, tmp_path: Path) -> None:
     nothing = np.zeros((0, 4)), np.zeros(0)
     blind = evaluate(
-        Oracle(pack, detector=BoxTransform()), pack, "detector", Detects(lambda image: nothing), model="blind"
+        Oracle(pack, box_transform=BoxTransform()), pack, "detector", Detects(lambda image: nothing), model="blind"
     )
     index = report.write(tmp_path / "r", [blind])
     assert "–" in Page(index.read_text()).cells

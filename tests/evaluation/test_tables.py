@@ -36,7 +36,7 @@ def test_markdown_has_a_row_per_model_and_the_counts(pack: Pack) -> None:
         boxes = np.array([[30, 36, 62, 68]] if image[0, 0, 0] > 60 else []).reshape(-1, 4)
         return boxes, np.ones(len(boxes))
 
-    oracle = Oracle(pack, PIXELS, detector=BoxTransform())
+    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform())
     results = [
         evaluate(oracle, pack, model="student").to_json(),
         evaluate(oracle, pack, "detector", Detects(found), model="student").to_json(),

@@ -36,7 +36,7 @@ def test_int8_is_near_and_small(exported: Path) -> None:
     out = exported.with_name("small.onnx")
     quantise(exported, out, frames)
     whole, small = OnnxModel(exported), OnnxModel(out)
-    expected, got = whole.look(frames)[0], small.look(frames)[0]
+    expected, got = whole.predict(frames)[0], small.predict(frames)[0]
     spread = expected.std(axis=0).mean()  # how far answers differ from picture to picture
     assert np.abs(got - expected).mean() < 0.5 * spread
     assert not np.array_equal(got, expected)

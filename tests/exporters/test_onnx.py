@@ -39,18 +39,18 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert parity.frames == 16 and parity.points < 0.01
     torch_model, onnx_model = TorchModel.load(checkpoint), OnnxModel(tmp_path / "out.onnx")
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.look(frames)
+    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.predict(frames)
     np.testing.assert_allclose(onnx_points, points, atol=0.01)
     if sure is None:
-        assert onnx_sure is None and onnx_model.card.confidence is onnx_model.card.within is None
+        assert onnx_sure is None and onnx_model.card.confidence is onnx_model.card.confidence_radius is None
     else:
         np.testing.assert_allclose(onnx_sure, sure, atol=1e-4)
-        assert onnx_model.card.within == 0.025  # 0.02 of the crop's side, which is 1.25 times the box's
+        assert onnx_model.card.confidence_radius == 0.025  # 0.02 of the crop's side, which is 1.25 times the box's
         assert "2.5 % of the larger side" in onnx_model.card.confidence
     card = onnx_model.card
     assert (card.name, card.size, card.scale, card.markup) == ("out", 64, 1.25, IBUG68)
     assert (
-        card.detector == BoxTransform(0.8, 0.0, 0.1)
+        card.box_transform == BoxTransform(0.8, 0.0, 0.1)
         and card.data[0]["terms"] == "Made up."
         and card.figures == {"nme": 5}
     )

@@ -30,7 +30,7 @@ def test_the_card_says_what_one_needs_to_know(landmarker: Landmarker) -> None:
     card = landmarker.model.card
     assert card.figures and card.data and all(data["terms"] for data in card.data)
     _, confidence = landmarker.model(np.zeros((1, card.size, card.size, 3), np.uint8))
-    assert card.detector is not None and (confidence is None) == (card.confidence is None)
+    assert card.box_transform is not None and (confidence is None) == (card.confidence is None)
 
 
 def test_six_faces_whose_points_lie_where_they_belong(landmarker: Landmarker) -> None:

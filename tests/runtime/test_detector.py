@@ -29,8 +29,8 @@ def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "_PACKAGE", "no-such-package-of-ours")
-    with pytest.raises(ModelError, match="pip install"):
+    monkeypatch.setattr(detector, "YUNET", "no-such-file.onnx")
+    with pytest.raises(ModelError, match="missing; `pip install --force-reinstall facekd`"):
         detector.yunet_weights()
 
 

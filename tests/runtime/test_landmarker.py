@@ -72,10 +72,10 @@ def test_detector_finds_the_faces_best_first(landmarker: Landmarker) -> None:
 
 def test_detector_boxes_are_moved_as_the_card_says(make_model: Callable[..., Path]) -> None:
     card = BoxTransform(scale=2.0, shift_x=0.5, shift_y=-1.0)
-    landmarker = Landmarker(make_model(detector=card), detector=NoDetector(), threads=1)
+    landmarker = Landmarker(make_model(box_transform=card), detector=NoDetector(), threads=1)
     photo = photo_with((58, 28))  # box centre (50, 50), side 20: the crop's centre is (60, 30), its side 50
     moved = landmarker.detect(photo, boxes=[[40, 40, 60, 60]])[0]
-    same = landmarker.detect(photo, boxes=[[40, 10, 80, 50]], tight=True)[0]
+    same = landmarker.detect(photo, boxes=[[40, 10, 80, 50]], box_type="landmarks")[0]
     np.testing.assert_allclose(moved.points, same.points, atol=1e-3)
     np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.1)
     own = Landmarker(landmarker.model, detector=NoDetector(), box_transform=BoxTransform())

@@ -54,7 +54,7 @@ def test_card_refuses_impossible_input(tmp_path: Path) -> None:
 
 def test_points_are_the_centre_of_brightness(make_model: MakeModel) -> None:
     offsets = np.arange(10.0).reshape(5, 2)
-    model = OnnxModel(make_model(offsets=offsets), threads=1, upright=False)  # points on a line look like a lean
+    model = OnnxModel(make_model(offsets=offsets), threads=1, second_pass=False)  # points on a line look rotated
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, 4, 7] = 200  # row 4, column 7
     images[1, 10:12, 20] = 100  # centre between rows 10 and 11

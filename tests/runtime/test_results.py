@@ -1,4 +1,4 @@
-"""The journal and the CSV format."""
+"""The resume log and the CSV format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from facekd.errors import InputError
 from facekd.markup import FIVE
 from facekd.runtime.landmarker import Face
-from facekd.runtime.results import Journal, csv_header, csv_rows
+from facekd.runtime.results import ResumeLog, csv_header, csv_rows
 
 SETTINGS = {"model": "a", "min_score": 0.6}
 
@@ -26,51 +26,51 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def test_what_is_done_is_known_next_time(tmp_path: Path, photos: list[Path]) -> None:
-    first = Journal(tmp_path / "out" / "facekd.jsonl", SETTINGS)
+    first = ResumeLog(tmp_path / "out" / "facekd.jsonl", SETTINGS)
     for path in photos[:2]:
         first.add(path, {"photo": str(path), "faces": [path.name]})
     first.close()
-    second = Journal(tmp_path / "out" / "facekd.jsonl", SETTINGS)
+    second = ResumeLog(tmp_path / "out" / "facekd.jsonl", SETTINGS)
     assert [path in second for path in photos] == [True, True, False]
     assert second[photos[1]] == {"photo": str(photos[1]), "faces": ["b.jpg"]}
 
 
 def test_a_changed_photo_is_not_done(tmp_path: Path, photos: list[Path]) -> None:
-    journal = Journal(tmp_path / "facekd.jsonl", SETTINGS)
-    journal.add(photos[0], {"photo": str(photos[0]), "faces": []})
-    journal.close()
+    log = ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
+    log.add(photos[0], {"photo": str(photos[0]), "faces": []})
+    log.close()
     photos[0].write_bytes(b"another photo")
-    assert photos[0] not in Journal(tmp_path / "facekd.jsonl", SETTINGS)
+    assert photos[0] not in ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
 
 
 @pytest.mark.parametrize("lost", [1, 30, 60])
 def test_a_line_cut_by_a_kill_is_done_again(tmp_path: Path, photos: list[Path], lost: int) -> None:
     path = tmp_path / "facekd.jsonl"
-    journal = Journal(path, SETTINGS)
+    log = ResumeLog(path, SETTINGS)
     for photo in photos[:2]:
-        journal.add(photo, {"photo": str(photo), "faces": []})
-    journal.close()
+        log.add(photo, {"photo": str(photo), "faces": []})
+    log.close()
     path.write_bytes(path.read_bytes()[:-lost])
-    journal = Journal(path, SETTINGS)
-    assert [photo in journal for photo in photos[:2]] == [True, False]
-    journal.add(photos[1], {"photo": str(photos[1]), "faces": []})
-    journal.close()
-    assert photos[1] in Journal(path, SETTINGS)
+    log = ResumeLog(path, SETTINGS)
+    assert [photo in log for photo in photos[:2]] == [True, False]
+    log.add(photos[1], {"photo": str(photos[1]), "faces": []})
+    log.close()
+    assert photos[1] in ResumeLog(path, SETTINGS)
 
 
 def test_a_kill_within_the_first_line(tmp_path: Path, photos: list[Path]) -> None:
     (tmp_path / "facekd.jsonl").write_bytes(b'{"settings": {"mo')
-    journal = Journal(tmp_path / "facekd.jsonl", SETTINGS)
-    journal.add(photos[0], {"photo": str(photos[0])})
-    journal.close()
-    assert photos[0] in Journal(tmp_path / "facekd.jsonl", SETTINGS)
+    log = ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
+    log.add(photos[0], {"photo": str(photos[0])})
+    log.close()
+    assert photos[0] in ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
 
 
 @pytest.mark.parametrize("content", [b'{"settings": {"model": "b"}}\n', b"a file of the user's\n"])
 def test_other_settings_and_foreign_files_are_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "facekd.jsonl").write_bytes(content)
     with pytest.raises(InputError, match="choose another folder"):
-        Journal(tmp_path / "facekd.jsonl", SETTINGS)
+        ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
     assert (tmp_path / "facekd.jsonl").read_bytes() == content
 
 

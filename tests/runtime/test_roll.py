@@ -1,4 +1,4 @@
-"""The second look at faces that lean."""
+"""The second pass for faces that are rotated in the image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
 from facekd.markup import FIVE, IBUG68, convert
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.roll import LEANS, lean, look_twice
+from facekd.runtime.roll import MAX_ROLL, predict_with_rotation, roll_angle
 from facekd.runtime.tracking import Tracker
 
 SIZE, SCALE = 128, 1.25
@@ -36,9 +36,9 @@ def picture(points: np.ndarray) -> np.ndarray:
 
 
 class Network:
-    """Finds the dots; of a face that leans by more than 12 degrees it is 3 px off, and it says so."""
+    """Finds the dots; of a face rotated by more than 12 degrees it is 3 px off, and it says so."""
 
-    size, scale, markup, detector = SIZE, SCALE, FIVE, BoxTransform()
+    size, scale, markup, box_transform = SIZE, SCALE, FIVE, BoxTransform()
 
     def __init__(self, surer: float = 0.9, confidence: bool = True) -> None:
         self.seen: list[int] = []
@@ -52,51 +52,51 @@ class Network:
             for k, colour in enumerate(COLOURS):
                 dot = (np.abs(image.astype(int) - colour) < 100).all(axis=-1)
                 points[i, k] = x[dot].mean(), y[dot].mean()
-        off = np.abs(lean(points, FIVE)) > 12
+        off = np.abs(roll_angle(points, FIVE)) > 12
         points[off] += 3
         sure = np.where(off, 0.5, self.surer)[:, None] * np.ones((1, 5))
         return points, sure.astype(np.float32) if self.confidence else None
 
 
 @given(st.floats(-170, 170), st.floats(-50, 50), st.floats(0.1, 3))
-def test_lean_is_the_turn_whatever_the_place_and_size(angle: float, move: float, scale: float) -> None:
-    upright = float(lean(FACE, FIVE))
-    difference = float(lean(turned(angle, move, scale), FIVE)) - upright - angle
+def test_roll_is_the_rotation_whatever_the_place_and_size(angle: float, move: float, scale: float) -> None:
+    upright = float(roll_angle(FACE, FIVE))
+    difference = float(roll_angle(turned(angle, move, scale), FIVE)) - upright - angle
     assert (difference + 180) % 360 - 180 == pytest.approx(0, abs=1e-6)
     assert abs(upright) < 1e-6  # the face is its own mirror image
 
 
-def test_what_leans_and_what_cannot() -> None:
+def test_the_roll_of_other_mark_ups() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 100, (3, 68, 2))
-    np.testing.assert_allclose(lean(points, IBUG68), lean(convert(points, IBUG68, FIVE), FIVE))
-    assert lean(np.full((5, 2), 7.3), FIVE) == 0  # in one spot
+    np.testing.assert_allclose(roll_angle(points, IBUG68), roll_angle(convert(points, IBUG68, FIVE), FIVE))
+    assert roll_angle(np.full((5, 2), 7.3), FIVE) == 0  # in one spot
     own = replace(FIVE, name="own")
-    np.testing.assert_array_equal(lean(rng.uniform(0, 100, (3, 5, 2)), own), [0, 0, 0])
+    np.testing.assert_array_equal(roll_angle(rng.uniform(0, 100, (3, 5, 2)), own), [0, 0, 0])
 
 
 @pytest.mark.parametrize("angle", [40, -25])
 @pytest.mark.parametrize("confidence", [True, False])
-def test_a_leaning_face_is_read_upright(angle: float, confidence: bool) -> None:
+def test_a_rotated_face_is_turned_upright(angle: float, confidence: bool) -> None:
     truth = np.stack([turned(3), turned(angle, 2), turned(-5)])
     network = Network(confidence=confidence)
-    points, sure = look_twice(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
-    assert network.seen == [3, 1]  # only the one that leans is looked at again
+    points, sure = predict_with_rotation(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
+    assert network.seen == [3, 1]  # only the rotated one is passed again
     np.testing.assert_allclose(points, truth, atol=1.5)
     assert sure is None if not confidence else np.allclose(sure, 0.9)
 
 
-def test_the_more_confident_look_counts() -> None:
+def test_the_more_confident_pass_counts() -> None:
     face = turned(40)
-    points, sure = look_twice(Network(surer=0.4), picture(face)[None], FIVE, SCALE)
+    points, sure = predict_with_rotation(Network(surer=0.4), picture(face)[None], FIVE, SCALE)
     np.testing.assert_allclose(points[0], face + 3, atol=1.5)
     assert np.allclose(sure, 0.5)
 
 
-def test_upright_faces_and_none_are_seen_once() -> None:
+def test_upright_faces_and_none_take_one_pass() -> None:
     network = Network()
-    look_twice(network, np.stack([picture(turned(LEANS - 1)), picture(turned(0))]), FIVE, SCALE)
-    look_twice(network, np.zeros((0, SIZE, SIZE, 3), np.uint8), FIVE, SCALE)
+    predict_with_rotation(network, np.stack([picture(turned(MAX_ROLL - 1)), picture(turned(0))]), FIVE, SCALE)
+    predict_with_rotation(network, np.zeros((0, SIZE, SIZE, 3), np.uint8), FIVE, SCALE)
     assert network.seen == [2, 0]
 
 
@@ -107,10 +107,10 @@ class Finder:
         return tight_box(FACE)[None].astype(np.float32), np.ones(1, np.float32)
 
 
-def test_a_tracked_face_is_cut_as_it_leant_a_frame_ago() -> None:
+def test_a_tracked_face_is_cut_by_its_roll_of_a_frame_ago() -> None:
     network = Network()
     tracker = Tracker(Landmarker(network, Finder()), every=100, smoothing=None)
     for frame, angle in enumerate(range(0, 66, 6)):
         (tracked,) = tracker.update(picture(turned(angle)), frame / 25)
         np.testing.assert_allclose(tracked.raw, turned(angle), atol=1.5)
-    assert network.seen == [1] * 11  # one look per frame, however far it leans
+    assert network.seen == [1] * 11  # one pass per frame, however far it is rotated

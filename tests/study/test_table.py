@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,32 @@ def test_each_table_has_its_plots(tmp_path: Path) -> None:
     for index, row in enumerate("ab"):
         for kind in ("ced", "curves"):
             assert f">{row}</text>" in (tmp_path / f"{kind}-{index}.svg").read_text()
+
+
+def test_without_validation_faces_there_is_a_dash_and_no_curve(tmp_path: Path) -> None:
+    blind = record("blind", 0, [0.04, 0.06], "Blind")
+    blind["curve"] = {"epoch": [], "validation NME, %": []}
+    page = comparison.write(tmp_path, [blind, record("seeing", 0, [0.05, 0.05], "Seeing")], 2, title="Both").read_text()
+    assert "| blind | 1 | 5.00 | 0.00 | – | 2 | 1 |" in page
+    assert "| seeing | 1 | 5.00 | 0.00 | 6.00 | 2 | 1 |" in page
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"ced-0.svg", "ced-1.svg", "curves-1.svg"}
+    assert "curves-0.svg" not in page and "curves-1.svg" in page
+    assert json.loads((tmp_path / "study.json").read_text())[0]["validation"] is None
+
+
+def test_rows_with_and_without_validation_faces_share_a_plot(tmp_path: Path) -> None:
+    blind = record("blind", 0, [0.04, 0.06])
+    blind["curve"] = {"epoch": [], "validation NME, %": []}
+    comparison.write(tmp_path, [blind, record("seeing", 0, [0.05, 0.05])], 2, title="Both")
+    assert ">blind</text>" not in (tmp_path / "curves-0.svg").read_text()
+    assert ">seeing</text>" in (tmp_path / "curves-0.svg").read_text()
+
+
+def test_validation_is_what_the_network_ended_with() -> None:
+    """Averaged weights, and a shape prior, are measured after the last epoch of the curve."""
+    averaged = record("soup", 0, [0.04, 0.06])
+    averaged["summary"]["val_nme"] = 4.5
+    assert comparison.summarise([averaged])[0].validation == 4.5
 
 
 def test_a_page_can_be_written_before_anything_is_done(tmp_path: Path) -> None:

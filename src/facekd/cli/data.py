@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from facekd.errors import InputError
-from facekd.files import write_text
 
 if TYPE_CHECKING:
     from facekd.data.pack import Pack
@@ -89,27 +86,11 @@ def inspect(
     variance: float = typer.Option(90.0, help="Percent of the variance that the pictured soft-landmarks keep."),
 ) -> None:
     """Count a pack's faces, look for problems, and draw contact sheets."""
-    from facekd.data.inspect import findings, statistics
+    from facekd.data.inspect import inspect as look
     from facekd.data.pack import Pack
-    from facekd.data.sheet import label_sheet, save
 
-    opened = Pack.open(pack)
-    folder = out or pack.with_suffix(".inspect")
-    numbers, found = statistics(opened), findings(opened)
-    for name, indices in _groups(opened).items():
-        save(folder / f"{name}.jpg", label_sheet(opened, _spread(indices, faces)))
-    for finding in found:
-        if finding.faces:
-            save(
-                folder / f"{_file_name(finding.kind)}.jpg", label_sheet(opened, finding.faces[:faces], finding.details)
-            )
-    soft = _soft_sheet(opened, max(1, faces // 2), variance)
-    if soft is not None:
-        save(folder / "soft.jpg", soft)
-    report = numbers | {
-        "findings": [{"kind": f.kind, "text": f.text, "faces": [str(opened.names[i]) for i in f.faces]} for f in found]
-    }
-    write_text(folder / "inspect.json", json.dumps(report, indent=1))
+    opened, folder = Pack.open(pack), out or pack.with_suffix(".inspect")
+    numbers, found = look(opened, folder, faces, variance)
     _print(opened, numbers)
     for finding in found:
         typer.echo(f"look at: {finding.text}")
@@ -128,38 +109,3 @@ def _print(pack: Pack, numbers: dict[str, Any]) -> None:
             typer.echo(f"{key:>24}  " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
     if "occluded_percent" in numbers:
         typer.echo(f"{'occluded landmarks':>24}  {numbers['occluded_percent']} %")
-
-
-def _groups(pack: Pack) -> dict[str, list[int]]:
-    """Return the faces of each sheet: training, validation, each test subset, derived labels."""
-    groups: dict[str, list[int]] = {}
-    for i in range(len(pack)):
-        names = [str(pack.splits[i])] if not pack.subsets[i] else [f"test-{subset}" for subset in pack.subsets[i]]
-        for name in names + (["derived"] if pack.quality[i] == "derived" else []):
-            groups.setdefault(_file_name(name), []).append(i)
-    return groups
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w-]+", "-", text)
-
-
-def _spread(indices: list[int], count: int) -> list[int]:
-    """Return up to `count` of the indices, evenly spread."""
-    return indices if len(indices) <= count else [indices[k * len(indices) // count] for k in range(count)]
-
-
-def _soft_sheet(pack: Pack, faces: int, variance: float) -> Any:
-    """Return the sheet of soft-landmarks beside hard ones on training faces; None without such faces."""
-    import numpy as np
-
-    from facekd.data.sheet import soft_sheet
-    from facekd.shape import ShapeModel
-
-    indices = np.flatnonzero(pack.splits == "train").tolist()
-    if len(indices) < 2:
-        return None
-    sides = pack.sizes[:, None, None]  # shapes are compared in units of the crop
-    model = ShapeModel.fit((pack.points / sides)[indices], variance=variance)
-    shown = _spread(indices, faces)
-    return soft_sheet(pack, shown, model.soft(pack.points[shown] / sides[shown]) * sides[shown])

@@ -22,7 +22,7 @@ from facekd.errors import InputError, nearest
 if TYPE_CHECKING:
     from facekd.markup import MarkUp
     from facekd.runtime.landmarker import Landmarker
-    from facekd.runtime.results import Journal
+    from facekd.runtime.results import ResumeLog
 
 FORMATS = ("json", "jsonl", "csv", "pts")
 _JOURNAL = "facekd.jsonl"
@@ -64,7 +64,7 @@ def detect(
     from facekd.runtime.card import sha256
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
-    from facekd.runtime.results import Journal
+    from facekd.runtime.results import ResumeLog
 
     if format not in FORMATS:
         raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
@@ -86,7 +86,7 @@ def detect(
         if out is not None:
             _refuse_strangers(out, [job.name for job in jobs if job.name and not job.seen])
             settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score}
-            journal = Journal(out / _JOURNAL, settings | {"network": sha256(weights)})
+            journal = ResumeLog(out / _JOURNAL, settings | {"network": sha256(weights)})
             stack.callback(journal.close)
         try:
             records = _records(jobs, landmarker, target, out, journal)
@@ -124,7 +124,7 @@ def _names(journal: Path) -> dict[str, str]:
             try:
                 record = json.loads(line)
                 names[record["photo"]] = record["name"]
-            except (ValueError, KeyError, TypeError):  # the settings, half a line, or what `Journal` will refuse
+            except (ValueError, KeyError, TypeError):  # the settings, half a line, or what `ResumeLog` will refuse
                 continue
     return names
 
@@ -183,7 +183,7 @@ def _refuse_strangers(out: Path, names: list[str]) -> None:
 
 
 def _records(
-    jobs: list[_Job], landmarker: Landmarker, target: MarkUp, out: Path | None, journal: Journal | None
+    jobs: list[_Job], landmarker: Landmarker, target: MarkUp, out: Path | None, journal: ResumeLog | None
 ) -> Iterator[tuple[_Job, dict[str, Any]]]:
     """Yield what is known of each photo, in order; only what the journal lacks is computed."""
     known = {job.path for job in jobs if job.error or (journal and job.path in journal)}

@@ -29,9 +29,9 @@ def distill(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
 ) -> None:
     """Train a recipe's networks: teachers, student, the student without teachers; evaluate all and write a report."""
-    from facekd.recipes import schema as recipes
+    from facekd.recipes.load import load
 
-    settings = recipes.load(recipe, change)  # before the heavy imports: a typing error costs no waiting
+    settings = load(recipe, change)
     from facekd.data.pack import Pack
     from facekd.evaluation.tables import markdown_table
     from facekd.pipeline.distill import distill as run
@@ -66,7 +66,7 @@ def export(
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
     card = ModelCard.load(out)
-    if card.detector is None:
+    if card.box_transform is None:
         typer.echo(
             "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
             "found: detect will take them as they are; give Landmarker a box_transform of your own (BoxTransform.fit)"
@@ -107,18 +107,19 @@ def study(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
     """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
-    from facekd.recipes import schema as recipes
-    from facekd.study import config as plans
-
-    changes = recipes.pairs(change)
-    plan = plans.load(study)
-    plans.entries(plan, changes)  # a wrong setting is told before the heavy imports
     from facekd.data.pack import Pack
-    from facekd.study import runner as studies
+    from facekd.settings import pairs
+    from facekd.study import config, runner
 
     more = Pack.open(unlabelled) if unlabelled else None
-    records = studies.run(
-        plan, Pack.open(data), out, changes=changes, unlabelled=more, jobs=jobs, accelerator=accelerator
+    records = runner.run(
+        config.load(study),
+        Pack.open(data),
+        out,
+        changes=pairs(change),
+        unlabelled=more,
+        jobs=jobs,
+        accelerator=accelerator,
     )
     typer.echo((out / "study.md").read_text(encoding="utf-8"))
     failed = [record for record in records if "error" in record]

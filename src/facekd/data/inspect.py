@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from facekd.data import sheet
 from facekd.data.pack import Pack
-from facekd.geometry import centre_and_side
+from facekd.files import write_text
+from facekd.geometry import centre_and_side, fit_similarity, zoom
 from facekd.markup import MarkUp
+from facekd.shape import ShapeModel
 
 # Correlation of two 16x16 grey thumbnails above which they show the same photo: on 300W every pair above 0.97 does,
 # re-compressed, brightened or with a caption; different photos start below 0.95.
@@ -39,10 +45,48 @@ class Finding:
     details: tuple[str, ...] = ()
 
 
+def inspect(
+    pack: Pack, folder: str | Path, faces: int = 36, variance: float = 90.0
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Count a pack's faces, look for problems, and write contact sheets and inspect.json.
+
+    Args:
+        pack: the faces.
+        folder: where the sheets go.
+        faces: at most so many on a sheet.
+        variance: percent of the variance that the pictured soft-landmarks keep.
+
+    Returns:
+        What `statistics` and `findings` say.
+    """
+    folder = Path(folder)
+    numbers, found = statistics(pack), findings(pack)
+    for name, indices in _groups(pack).items():
+        sheet.save(folder / f"{name}.jpg", sheet.label_sheet(pack, _spread(indices, faces)))
+    for finding in found:
+        if finding.faces:
+            picture = sheet.label_sheet(pack, finding.faces[:faces], finding.details)
+            sheet.save(folder / f"{_file_name(finding.kind)}.jpg", picture)
+    train = np.flatnonzero(pack.splits == "train").tolist()
+    if len(train) > 1:
+        shown = _spread(train, max(1, faces // 2))
+        sheet.save(folder / "soft.jpg", sheet.soft_sheet(pack, shown, _soft(pack, train, shown, variance)))
+    listed = [{"kind": f.kind, "text": f.text, "faces": [str(pack.names[i]) for i in f.faces]} for f in found]
+    write_text(folder / "inspect.json", json.dumps(numbers | {"findings": listed}, indent=1))
+    return numbers, found
+
+
 def statistics(pack: Pack) -> dict[str, Any]:
-    """Return plain numbers on a pack: faces per split, subset, quality; face size, roll, occlusion."""
+    """Return plain numbers on a pack: faces per split, subset, quality; face size, roll, occlusion.
+
+    Args:
+        pack: the faces.
+
+    Returns:
+        Values that JSON takes, by name; distributions as min, p5, median, p95 and max.
+    """
     _, sides = centre_and_side(pack.boxes)
-    roll, unlike = _roll_and_unlikeness(pack.points)
+    roll, distance = _roll_and_distance(*_shapes(pack.points))
     result: dict[str, Any] = {
         "faces": len(pack),
         "points": pack.markup.count,
@@ -52,7 +96,7 @@ def statistics(pack: Pack) -> dict[str, Any]:
         "stored_side_px": _quantiles(pack.sizes),
         "face_side_px": _quantiles(sides),
         "roll_degrees": _quantiles(roll),
-        "distance_to_mean_shape": _quantiles(unlike),
+        "distance_to_mean_shape": _quantiles(distance),
     }
     if pack.visible is not None:
         result["occluded_percent"] = round(100 * float(1 - pack.visible.mean()), 2)
@@ -60,9 +104,42 @@ def statistics(pack: Pack) -> dict[str, Any]:
 
 
 def findings(pack: Pack) -> list[Finding]:
-    """Return what a person should look at, empty if nothing: every check of this module. Decodes every photo once."""
+    """Return what a person should look at: every check of this module. Decodes every photo once.
+
+    Args:
+        pack: the faces.
+
+    Returns:
+        One finding per kind of doubt; empty if there is none.
+    """
     found = [_tiny(pack), _outside(pack), _swapped(pack), _mirror_table(pack), *_duplicates(pack)]
     return [finding for finding in found if finding]
+
+
+def _groups(pack: Pack) -> dict[str, list[int]]:
+    """Return the faces of each sheet: training, validation, each test subset, derived labels."""
+    groups: dict[str, list[int]] = {}
+    for i in range(len(pack)):
+        names = [str(pack.splits[i])] if not pack.subsets[i] else [f"test-{subset}" for subset in pack.subsets[i]]
+        for name in names + (["derived"] if pack.quality[i] == "derived" else []):
+            groups.setdefault(_file_name(name), []).append(i)
+    return groups
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text)
+
+
+def _spread(indices: list[int], count: int) -> list[int]:
+    """Return up to `count` of the indices, evenly spread."""
+    return indices if len(indices) <= count else [indices[k * len(indices) // count] for k in range(count)]
+
+
+def _soft(pack: Pack, train: list[int], shown: list[int], variance: float) -> np.ndarray:
+    """Return the soft-landmarks (len(shown), N, 2) of some faces, of a shape model fitted to all training faces."""
+    sides = pack.sizes[:, None, None]  # shapes are compared in units of the crop
+    model = ShapeModel.fit((pack.points / sides)[train], variance=variance)
+    return model.soft(pack.points[shown] / sides[shown]) * sides[shown]
 
 
 def _count(values: Any) -> dict[str, int]:
@@ -91,39 +168,36 @@ def _outside(pack: Pack) -> Finding | None:
 
 
 def _shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return shapes (n, N) as centred complex vectors of length 1, and their full Procrustes mean (N,).
+    """Return shapes (n, N, 2), centred and of length 1, and their full Procrustes mean (N, 2), turned as most of them.
 
-    The mean is the leading eigenvector of sum z z*, and |<z, mean>| does not feel rotation (Kent, 1994).
+    With points as complex numbers the mean is the leading eigenvector of sum z z* (Kent, "The complex Bingham
+    distribution and shape analysis", 1994). Its rotation is free.
     """
-    z = points[..., 0].astype(np.float64) + 1j * points[..., 1]
-    z -= z.mean(axis=1, keepdims=True)
-    z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return z, np.linalg.eigh(z.T @ z.conj())[1][:, -1]
-
-
-def _upright(mean: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Turn the mean, whose rotation is free, as most of the shapes are."""
+    shapes = points.astype(np.float64) - points.mean(axis=1, keepdims=True, dtype=np.float64)
+    shapes /= np.maximum(np.linalg.norm(shapes, axis=(1, 2), keepdims=True), 1e-12)
+    z = shapes[..., 0] + 1j * shapes[..., 1]
+    mean = np.linalg.eigh(z.T @ z.conj())[1][:, -1]
     turn = (z @ mean.conj()).sum()
-    return mean * turn / abs(turn)
+    mean = mean * turn / abs(turn)
+    return shapes, np.stack([mean.real, mean.imag], axis=-1)
 
 
-def _unlike(z: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the Procrustes distance (n,) of shapes to the mean: 0 the same, 1 nothing in common."""
-    return np.sqrt(np.maximum(1 - np.abs(z @ mean.conj()) ** 2, 0))
+def _roll_and_distance(shapes: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each shape's rotation against the mean in degrees, clockwise, and its Procrustes distance to it, 0 to 1.
 
-
-def _roll_and_unlikeness(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each face's rotation against the mean shape in degrees, clockwise, and its distance to that shape."""
-    z, mean = _shapes(points)
-    return np.degrees(np.angle(z @ _upright(mean, z).conj())), _unlike(z, mean)
+    Shapes and mean are centred and of length 1, as `_shapes` returns them: the scale of the fit is their correlation.
+    """
+    fits = fit_similarity(mean, shapes)
+    return np.degrees(np.arctan2(fits[:, 1, 0], fits[:, 0, 0])), np.sqrt(np.maximum(1 - zoom(fits) ** 2, 0))
 
 
 def _swapped(pack: Pack) -> Finding | None:
     """Find faces whose labels fit the others better once left and right change names."""
-    z, mean = _shapes(pack.points)
-    distance, other = _unlike(z, mean), _unlike(z[:, list(pack.markup.mirror)], mean)
+    shapes, mean = _shapes(pack.points)
+    _, distance = _roll_and_distance(shapes, mean)
+    _, other = _roll_and_distance(shapes[:, list(pack.markup.mirror)], mean)
     faces = np.flatnonzero(other < distance)
-    text = f"{len(faces)} face(s) with left and right swapped in their labels; mend those"
+    text = f"{len(faces)} face(s) with left and right swapped in their labels; fix those"
     return Finding("swapped", text, tuple(faces), ("swapped",) * len(faces)) if len(faces) else None
 
 
@@ -131,17 +205,25 @@ def _mirror_table(pack: Pack) -> Finding | None:
     """Find points that do not lie where their mirror partners say, on the mean face: the mark-up's table is wrong."""
     if len(pack) < _MANY:
         return None
-    z, mean = _shapes(pack.points)
-    wrong = asymmetric_points(_upright(mean, z), pack.markup)
-    text = f"the mark-up's mirror does not fit the mean face at points {wrong}; mend its table"
+    _, mean = _shapes(pack.points)
+    wrong = asymmetric_points(mean, pack.markup)
+    text = f"the mark-up's mirror does not fit the mean face at points {wrong}; fix its table"
     return Finding("mirror", text) if wrong else None
 
 
 def asymmetric_points(mean: np.ndarray, markup: MarkUp) -> list[int]:
-    """Return the points of an upright mean shape (N,), complex, that lie far from their partners' mirror image."""
-    mirrored = -mean.conj()[list(markup.mirror)]
-    side = max(np.ptp(mean.real), np.ptp(mean.imag))
-    return [int(i) for i in np.flatnonzero(np.abs(mirrored - mean) > _ASYMMETRIC * side)]
+    """Return the points of a mean shape that lie far from their partners' mirror image.
+
+    Args:
+        mean: (N, 2), upright and centred.
+        markup: what the points are.
+
+    Returns:
+        Indices of the points.
+    """
+    mirrored = mean[list(markup.mirror)] * (-1, 1)
+    side = np.ptp(mean, axis=0).max()
+    return [int(i) for i in np.flatnonzero(np.linalg.norm(mirrored - mean, axis=1) > _ASYMMETRIC * side)]
 
 
 def _duplicates(pack: Pack) -> list[Finding]:

@@ -57,7 +57,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
                 continue
             split = "test" if subsets else "train" if photo_of(name) in never_val else train_or_val(photo_of(name))
             quality = "derived" if name in derived else "exact"
-            load = partial(read_image, photo, upright=False)
+            load = partial(read_image, photo, apply_exif=False)
             yield Annotation(name, load, points, split, subsets, quality)
 
 

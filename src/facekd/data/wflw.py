@@ -49,7 +49,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
                 attributes = [name for name, has in zip(ATTRIBUTES, numbers[-6:], strict=True) if has]
                 yield Annotation(
                     name=photo if faces[photo] == 1 else f"{photo}#{faces[photo]}",
-                    load=partial(read_image, source / "WFLW_images" / photo, upright=False),
+                    load=partial(read_image, source / "WFLW_images" / photo, apply_exif=False),
                     points=numbers[: 2 * WFLW98.count].reshape(-1, 2),
                     split="test" if split == "test" else train_or_val(photo),
                     subsets=("full", *attributes) if split == "test" else (),

@@ -229,7 +229,7 @@ def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | N
         return lambda row, _: pack.boxes[row]
     if detector is None:
         raise InputError("boxes='detector' needs a detector: pass facekd.YuNet() or your own")
-    transform = predictor.detector
+    transform = predictor.box_transform
     if transform is None:
         raise ModelError(f"model '{model}' has no transform for detector boxes: evaluate it with boxes='truth'")
 

@@ -107,7 +107,7 @@ def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray |
     """Return how far two forms of one network are apart on frames (n, S, S, 3) uint8, or on pictures made for it."""
     if frames is None:
         frames = _pictures(torch_model.size)
-    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.look(frames)
+    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.predict(frames)
     apart = 0.0 if sure is None or onnx_sure is None else float(np.abs(sure - onnx_sure).max())
     return Parity(len(frames), float(np.abs(points - onnx_points).max()), apart)
 
@@ -133,15 +133,15 @@ def _to_onnx(whole: Whole, size: int, path: Path) -> None:
 
 def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
     parameters, macs = networks.cost(net)
-    within = about.confident * about.scale if net.architecture.sigma else None
+    radius = about.confident * about.scale if net.architecture.sigma else None
     return ModelCard(
         name=name,
         markup=about.markup,
         size=net.architecture.size,
         scale=about.scale,
-        detector=about.detector,
-        confidence=CONFIDENCE.format(100 * within) if within else None,
-        within=within,
+        box_transform=about.detector,
+        confidence=CONFIDENCE.format(100 * radius) if radius else None,
+        confidence_radius=radius,
         data=tuple(about.data),
         figures=figures,
         sha256=sha256(onnx),

@@ -24,7 +24,7 @@ from facekd.geometry import BoxTransform, to_pixels
 from facekd.markup import MarkUp
 from facekd.networks.heads import HEADS, Coordinates
 from facekd.networks.refinement import Refinement
-from facekd.runtime.roll import look_twice
+from facekd.runtime.roll import predict_with_rotation
 
 _REFINEMENT = "refinement."  # before the names of its tensors in a network's file
 
@@ -233,7 +233,7 @@ class TorchModel:
     def __init__(self, net: LandmarkNet, about: About, device: str = "cpu") -> None:
         self.net, self.about, self.device = net.eval().to(device), about, device
         self.size, self.scale = net.architecture.size, about.scale
-        self.markup, self.detector = about.markup, about.detector
+        self.markup, self.box_transform = about.markup, about.detector
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> TorchModel:
@@ -245,7 +245,7 @@ class TorchModel:
 
         Returns points (B, N, 2) float32 in frame pixels, and confidence (B, N) float32 in [0, 1] or None.
         """
-        return look_twice(self.look, images, self.markup, self.scale)
+        return predict_with_rotation(self.look, images, self.markup, self.scale)
 
     @torch.inference_mode()
     def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

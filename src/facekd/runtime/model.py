@@ -13,7 +13,8 @@ from facekd.errors import ModelError, nearest
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.card import ModelCard
-from facekd.runtime.roll import look_twice
+from facekd.runtime.detector import YUNET
+from facekd.runtime.roll import predict_with_rotation
 
 DEFAULT = "facekd-68"
 _BUNDLED = Path(__file__).parents[1] / "weights"
@@ -29,7 +30,7 @@ _PROVIDERS = {
 
 
 class Predictor(Protocol):
-    """A landmark network, whether it runs in ONNX Runtime or torch."""
+    """A landmark network, whether it runs in ONNX Runtime or torch; bring your own by giving these five."""
 
     @property
     def size(self) -> int:
@@ -44,20 +45,37 @@ class Predictor(Protocol):
         """What the N points mean."""
 
     @property
-    def detector(self) -> BoxTransform | None:
-        """How the face detector's box becomes the tight landmark box; None if that was never fitted."""
+    def box_transform(self) -> BoxTransform | None:
+        """How a face detector's box becomes the tight landmark box; None if that was never fitted."""
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return points (B, N, 2) in crop pixels, and confidence (B, N) or None, of (B, size, size, 3) uint8 RGB."""
+        """Find the landmarks in crops.
+
+        Args:
+            images: (B, size, size, 3) uint8 RGB; B may be 0.
+
+        Returns:
+            Points (B, N, 2) float32 in crop pixels, and confidence (B, N) float32 in [0, 1] or None.
+        """
 
 
 def bundled() -> dict[str, Path]:
-    """Return the models that come with the package, name -> .onnx file."""
-    return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx"))}
+    """List the landmark models that come with the package.
+
+    Returns:
+        Name -> .onnx file. The face detector's file, which lies beside them, is none of them.
+    """
+    return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx")) if path.name != YUNET}
 
 
 def resolve(model: str | Path) -> Path:
-    """Return the .onnx file of a bundled model's name, or of a path.
+    """Find the .onnx file of a model.
+
+    Args:
+        model: a bundled model's name, or a path that ends with .onnx.
+
+    Returns:
+        The file.
 
     Raises:
         ModelError: no such name or file.
@@ -74,7 +92,13 @@ def resolve(model: str | Path) -> Path:
 
 
 def provider_names(providers: Sequence[str] | str | None) -> list[str]:
-    """Return ONNX Runtime's names of providers given in short ("cpu", "cuda", "coreml", ...) or in full; default CPU.
+    """Translate the short names of providers into ONNX Runtime's.
+
+    Args:
+        providers: first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names; None: the CPU.
+
+    Returns:
+        ONNX Runtime's names, in the same order.
 
     Raises:
         ModelError: the installed ONNX Runtime has no such provider.
@@ -100,7 +124,8 @@ class OnnxModel:
         threads: CPU threads per call; None: as many as there are cores.
         providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names.
         batch: most crops per call of ONNX Runtime; it bounds the memory.
-        upright: look again at faces that lean, turned upright (`facekd.runtime.roll`); False: each crop once.
+        second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
+
     Raises:
         ModelError: no such model, no card, a file that is not the one on the card, no such provider.
     """
@@ -111,12 +136,12 @@ class OnnxModel:
         threads: int | None = None,
         providers: Sequence[str] | str | None = None,
         batch: int = 32,
-        upright: bool = True,
+        second_pass: bool = True,
     ) -> None:
         self.path = resolve(path)
         self.card = ModelCard.load(self.path)
         self.card.verify(self.path)
-        self.batch, self.upright = batch, upright
+        self.batch, self.second_pass = batch, second_pass
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: they come as exceptions as well
         if threads is not None:
@@ -146,28 +171,41 @@ class OnnxModel:
         return self.card.markup
 
     @property
-    def detector(self) -> BoxTransform | None:
-        """How the face detector's box becomes the tight landmark box."""
-        return self.card.detector
+    def box_transform(self) -> BoxTransform | None:
+        """How a face detector's box becomes the tight landmark box."""
+        return self.card.box_transform
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Find the landmarks in crops.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.
+
         Returns:
-            points: (B, N, 2) float32 in pixels of the crop.
-            confidence: (B, N) float32 in [0, 1], or None if the network gives none.
+            Points (B, N, 2) float32 in pixels of the crop; and confidence (B, N) float32 in [0, 1], or None if the
+            network gives none. Of rotated faces what the more confident of two passes found.
+
+        Raises:
+            ModelError: the crops have another shape or type.
         """
         if images.dtype != np.uint8 or images.shape[1:] != (self.size, self.size, 3):
             raise ModelError(
                 f"model '{self.card.name}' takes (B, {self.size}, {self.size}, 3) uint8, "
                 f"got {images.shape} {images.dtype}"
             )
-        return look_twice(self.look, images, self.markup, self.scale) if self.upright else self.look(images)
+        if not self.second_pass:
+            return self.predict(images)
+        return predict_with_rotation(self.predict, images, self.markup, self.scale)
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return what a call does, of every crop after one look, upright or not."""
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Find the landmarks in crops by one pass of the network, however the faces are rotated.
+
+        Args:
+            images: (B, size, size, 3) uint8 RGB; B may be 0.
+
+        Returns:
+            Points (B, N, 2) and confidence (B, N) or None, as a call does.
+        """
         points = [np.zeros((0, self.markup.count, 2), np.float32)]
         confidence = [np.zeros((0, self.markup.count), np.float32)]
         for start in range(0, len(images), self.batch):

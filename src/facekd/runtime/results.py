@@ -13,12 +13,13 @@ from facekd.errors import InputError
 from facekd.markup import MarkUp
 
 
-class Journal:
+class ResumeLog:
     """One JSON line per photo that is done, so that a second run skips it and a killed one goes on.
 
     Args:
         path: the file; made if it is not there.
         settings: what the results depend on (model, mark-up, ...), plain values.
+
     Raises:
         InputError: the file holds results of other settings.
     """
@@ -52,7 +53,12 @@ class Journal:
         return {key: value for key, value in json.loads(self._file.readline()).items() if key != "stamp"}
 
     def add(self, photo: Path, record: dict[str, Any]) -> None:
-        """Add a photo's record, which names it as "photo"."""
+        """Add the record of a photo that is done.
+
+        Args:
+            photo: its file.
+            record: plain values, which name it as "photo".
+        """
         self._write({"stamp": _stamp(photo), **record})
 
     def close(self) -> None:
@@ -82,18 +88,29 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def csv_header(markup: MarkUp, *keys: str) -> str:
-    """Return the first line of a CSV file: the keys, the face's number, score, box, pose, points, confidence."""
+    """Write the first line of a CSV file: keys, score, box, pose, points, confidence.
+
+    Args:
+        markup: what the points are.
+        keys: names of the first columns.
+
+    Returns:
+        The line.
+    """
     columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "yaw", "pitch", "roll"]
     columns += [f"{axis}{index}" for index in range(markup.count) for axis in "xy"]
     return _csv_line([*keys, *columns, *(f"confidence{index}" for index in range(markup.count))])
 
 
 def csv_rows(record: dict[str, Any], *keys: str) -> str:
-    """Return the lines of a record, one per face; none for a photo or frame without faces.
+    """Write the lines of a record, one per face.
 
     Args:
         record: as JSON has it, with `Face.to_dict` of each face under "faces".
         keys: what comes first, taken from the face or else from the record.
+
+    Returns:
+        The lines; none for a photo or frame without faces.
     """
     lines = []
     for face in record.get("faces", ()):

@@ -1,74 +1,74 @@
-"""A second look at faces that lean: turned upright within their crop, which is how networks know faces best.
+"""A second pass for faces that are rotated in the image: their crop is turned upright, and the network runs again.
 
-Training views turn faces by some 20 degrees either way. Beyond that errors grow fast, while the first look still tells
-well enough where up is. Few faces lean so far, so looking at those twice costs next to nothing.
+Training views turn faces by some 20 degrees either way. Beyond that errors grow fast, while the first pass still finds
+the roll well enough. Few faces are rotated that far, so running the network twice on those costs next to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
-from facekd.geometry import apply, crop_matrix, invert, upright_box, warp
+from facekd.geometry import crop_faces, fit_similarity, upright_box
 from facekd.markup import FIVE, MarkUp, convert, convertible
 
-# What a network says of crops (B, S, S, 3): points (B, N, 2) in their pixels, and confidence (B, N) or None.
-Look = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
+# A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
+PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
-LEANS = 15.0  # degrees, by validation faces; what a second look is worth beyond: docs/benchmarks/lean.md
+MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/lean.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
-_UPRIGHT = np.array([-48 - 44j, 48 - 44j, 0 + 8j, -37 + 40j, 37 + 40j])
+_UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
 
 
-def lean(points: np.ndarray, markup: MarkUp) -> np.ndarray:
-    """Return by how many degrees (...) faces with points (..., N, 2) lean, clockwise as seen in the image.
-
-    The turn of the similarity that fits an upright face to eyes, nose and mouth. A mark-up without them leans by 0, and
-    so does a face no larger than a pixel.
-    """
-    weights = _weights(markup)
-    if weights is None:
-        return np.zeros(points.shape[:-2])
-    fit = (points[..., 0] + 1j * points[..., 1]) @ weights
-    return np.where(np.abs(fit * _UPRIGHT[0]) < 1, 0.0, np.degrees(np.angle(fit)))
-
-
-@cache
-def _weights(markup: MarkUp) -> np.ndarray | None:
-    """Return what points (N,), as complex numbers, are weighted by for the least-squares fit of an upright face."""
-    if not convertible(markup, FIVE):
-        return None
-    ones = np.eye(markup.count)
-    five = convert(np.stack([ones, ones], axis=-1), markup, FIVE)[..., 0]
-    weights: np.ndarray = five @ _UPRIGHT.conj() / np.vdot(_UPRIGHT, _UPRIGHT)
-    return weights
-
-
-def look_twice(look: Look, images: np.ndarray, markup: MarkUp, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return what a network says of crops, of a leaning face after a second look at it.
+def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
+    """Measure the roll of faces: the rotation of the similarity that fits an upright face to eyes, nose and mouth.
 
     Args:
-        look: the network.
+        points: (..., N, 2) pixels.
+        markup: what the points are.
+
+    Returns:
+        Degrees (...), clockwise as seen in the image. 0 for a mark-up without eyes, nose and mouth, and for a face no
+        larger than a pixel.
+    """
+    if not convertible(markup, FIVE):
+        return np.zeros(points.shape[:-2])
+    matrices = fit_similarity(_UPRIGHT, convert(np.asarray(points, np.float64), markup, FIVE))
+    cos, sin = matrices[..., 0, 0], matrices[..., 1, 0]
+    size = np.hypot(cos, sin) * np.hypot(*_UPRIGHT[0])  # from the centre to an eye, in pixels
+    return np.where(size < 1, 0.0, np.degrees(np.arctan2(sin, cos)))
+
+
+def predict_with_rotation(
+    predict: PredictFn, images: np.ndarray, markup: MarkUp, scale: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Run a network on crops, and a second time on those of rotated faces after turning them upright.
+
+    Args:
+        predict: the network.
         images: (B, S, S, 3) uint8.
         markup: what its points mean.
         scale: side of the crop, in units of the tight landmark box's larger side.
+
     Returns:
-        points (B, N, 2) and confidence (B, N) or None, as `look` does; of two looks the more confident one's.
+        Points (B, N, 2) and confidence (B, N) or None, as `predict` gives them; of two passes the more confident one's.
     """
-    points, sure = look(images)
-    leans = lean(points, markup)
-    rows = np.flatnonzero(np.abs(leans) > LEANS)
+    points, confidence = predict(images)
+    roll = roll_angle(points, markup)
+    rows = np.flatnonzero(np.abs(roll) > MAX_ROLL)
     if not len(rows):
-        return points, sure
-    size = images.shape[1]
-    matrices = crop_matrix(upright_box(points[rows], leans[rows]), size, scale, -leans[rows])
-    frames = np.stack([warp(image, matrix, size) for image, matrix in zip(images[rows], matrices, strict=True)])
-    again, surer = look(frames)
+        return points, confidence
+    boxes = upright_box(points[rows], roll[rows])
+    crops = [
+        crop_faces(image, box, images.shape[1], scale, -angle)
+        for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
+    ]
+    again, surer = predict(np.concatenate([crop.images for crop in crops]))
+    back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
     better = np.full(len(rows), True)
-    if sure is not None and surer is not None:
-        better = surer.mean(axis=1) > sure[rows].mean(axis=1)
-        sure[rows[better]] = surer[better]
-    points[rows[better]] = apply(invert(matrices), again.astype(np.float64))[better]
-    return points, sure
+    if confidence is not None and surer is not None:
+        better = surer.mean(axis=1) > confidence[rows].mean(axis=1)
+        confidence[rows[better]] = surer[better]
+    points[rows[better]] = back[better]
+    return points, confidence

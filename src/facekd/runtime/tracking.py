@@ -9,7 +9,7 @@ import numpy as np
 from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Face, Landmarker
-from facekd.runtime.roll import lean
+from facekd.runtime.roll import roll_angle
 from facekd.runtime.smoothing import OneEuro, Smoothing
 
 _SMOOTHING = Smoothing()
@@ -26,8 +26,8 @@ class _Track:
 
     id: int
     filter: OneEuro
-    box: np.ndarray  # where to look: square, holds the last landmarks tightly once turned upright
-    lean: float = 0.0  # degrees by which the face leant last
+    box: np.ndarray  # where to cut: square, holds the last landmarks tightly once turned upright
+    roll: float = 0.0  # degrees, of the last frame
     face: Face | None = None  # with the landmarks of the last frame; None: they were not believed, the face is lost
     score: float = 0.0
     seen: float = 0.0  # when landmarks were last believed or the detector last found the face
@@ -81,38 +81,39 @@ class Tracker:
         """Find the faces of the next frame.
 
         Args:
-            frame: (H, W, 3) uint8 RGB.
+            frame: (H, W, 3) uint8, RGB unless the landmarker's `color` says BGR.
             time: of the frame in seconds; later than the last one's.
+
         Returns:
             The faces in view, oldest first.
         """
         self._since_detection += 1
         self._tracks = [track for track in self._tracks if track.face or time - track.seen <= self.patience]
         followed = [track for track in self._tracks if track.face]
-        self._look(frame, time, followed)
+        self._find_landmarks(frame, time, followed)
         if self._since_detection >= self.every or not followed or not all(track.face for track in followed):
-            self._look(frame, time, self._detect(frame, time))
+            self._find_landmarks(frame, time, self._detect(frame, time))
         return [self._smoothed(track, track.face, time) for track in self._tracks if track.face]
 
-    def _look(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
+    def _find_landmarks(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
         """Find the landmarks of tracks where their boxes are."""
         if not tracks:
             return
-        # Each face is cut upright, as it leant a frame ago: no second look is needed, and none flickers with the first.
-        leaning = np.array([track.lean for track in tracks])
-        faces = self.landmarker.detect(frame, [track.box for track in tracks], tight=True, lean=leaning)
+        # Each face is turned upright by its roll of a frame ago: one pass is enough, and two do not flicker.
+        rolls = np.array([track.roll for track in tracks])
+        faces = self.landmarker.detect(frame, [track.box for track in tracks], box_type="landmarks", roll=rolls)
         for track, face in zip(tracks, faces, strict=True):
-            leans = float(lean(face.points, face.markup))
-            box = upright_box(face.points, leans)
+            roll = float(roll_angle(face.points, face.markup))
+            box = upright_box(face.points, roll)
             track.face = None
             if self._believed(track, face, box):
-                track.face, track.box, track.lean, track.seen = face, box, leans, time
+                track.face, track.box, track.roll, track.seen = face, box, roll, time
 
     def _detect(self, frame: np.ndarray, time: float) -> list[_Track]:
-        """Look for faces in the whole frame; returns the tracks that are to be looked at where they were found."""
+        """Run the detector on the whole frame; returns the tracks whose landmarks are to be found in its boxes."""
         self._since_detection = 0
-        boxes, scores = self.landmarker.detector.detect(frame)
-        boxes = self.landmarker.box_transform.apply(np.asarray(boxes, np.float64).reshape(-1, 4))
+        boxes, scores = self.landmarker.detect_boxes(frame)
+        boxes = self.landmarker.box_transform.apply(boxes)
         owners = self._owners(boxes)
         for track in self._tracks:
             track.misses += 1
@@ -124,7 +125,7 @@ class Tracker:
             track = owners[index]
             track.score, track.seen, track.misses = float(scores[index]), time, 0
             if not track.face:
-                track.box, track.lean = box, 0.0
+                track.box, track.roll = box, 0.0
         for track in self._tracks:
             if track.misses >= _MISSES:
                 track.face = None

@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from facekd.errors import RecipeError, nearest
-from facekd.recipes import schema as recipes
-from facekd.recipes.schema import Recipe, Settings
+from facekd.errors import FacekdError, RecipeError, nearest
+from facekd.recipes.load import load as load_recipe
+from facekd.recipes.resolve import Stage, resolve
+from facekd.recipes.schema import AverageSettings, Recipe
+from facekd.settings import Settings, checked, read_yaml
 
 
 class Row(Settings):
@@ -21,24 +23,24 @@ class Row(Settings):
 
     name: str = Field(description="shown in the table; {student.loss} stands for that setting's value in `over`")
     table: str = Field("", description="heading of the table it belongs to")
-    network: Literal["tough", "tolerant", "expert", "baseline", "student"] = Field(
-        "student", description="what is measured"
-    )
+    stage: str = Field("", description="what is measured; default: the recipe's result")
     set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe: {student.loss: l2}")
     over: dict[str, list[Any]] = Field(default_factory=dict, description="a grid: {shape.variance: [80, 90]}")
-    seeds: tuple[int, ...] | None = Field(None, description="of the measured network; None: the study's")
+    seeds: tuple[int, ...] | None = Field(None, description="of the measured network; default: the study's")
+
+    renamed: ClassVar[dict[str, str]] = {"network": "stage"}
 
 
 class Study(Settings):
     """What a study compares."""
 
-    name: str
-    title: str = ""
+    name: str = Field(description="of the study")
+    title: str = Field("", description="heading of its page; default: its name")
     recipe: str = Field(description="a bundled recipe, or a YAML file beside the study's")
     set: dict[str, Any] = Field(default_factory=dict, description="changes of the recipe in every row")
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = Field((0,), description="each row is trained with each of them")
     reference: str | None = Field(None, description="the row that the others are compared with, image by image")
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1, description="the rows of the tables")
 
     @property
     def names(self) -> list[str]:
@@ -59,22 +61,38 @@ class Study(Settings):
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of the grid: a recipe and the network of it that is measured."""
+    """One cell of the grid: a recipe and the stage of it that is measured.
+
+    Attributes:
+        row: its name, as shown.
+        table: heading of the table it belongs to.
+        seed: of the measured network.
+        recipe: with the row's settings.
+        stage: of that recipe, resolved.
+    """
 
     row: str
     table: str
     seed: int
     recipe: Recipe
-    network: str
+    stage: Stage
 
 
 def load(path: str | Path) -> Study:
-    """Read a study's YAML file. Raises RecipeError: no file, not YAML, an unknown key or a bad value."""
+    """Read a study.
+
+    Args:
+        path: the YAML file.
+    Returns:
+        The study.
+    Raises:
+        RecipeError: no file, not YAML, an unknown key or a bad value.
+    """
     path = Path(path)
     if not path.is_file():
         raise RecipeError(f"no study {path}; give a YAML file with name, recipe and rows")
-    values = recipes.read_yaml(path.read_text(encoding="utf-8"), f"study {path}")
-    study = recipes.checked(Study, values, f"study {path}")
+    values = read_yaml(path.read_text(encoding="utf-8"), f"study {path}")
+    study = checked(Study, values, f"study {path}")
     beside = path.parent / study.recipe
     return study.model_copy(update={"recipe": str(beside)}) if beside.is_file() else study
 
@@ -82,24 +100,41 @@ def load(path: str | Path) -> Study:
 def entries(study: Study, changes: dict[str, Any] | None = None) -> list[Entry]:
     """Return what a study measures, all rows with their first seed first: an early look at the table shows every row.
 
-    changes: of the recipe in every row, such as {"student.weights": FILE}; a row's own come after.
-    Raises RecipeError for a recipe that cannot be.
+    Args:
+        study: as `load` returns it.
+        changes: of the recipe in every row, such as {"student.init": FILE}; a row's own come after.
+    Returns:
+        An entry for each row and seed.
+    Raises:
+        RecipeError: a row's recipe cannot be, with the row's name.
     """
     found = []
     for row in study.rows:
         for name, values in cells(row):
+            own = {**study.set, **(changes or {}), **row.set, **values}
             for place, seed in enumerate(row.seeds if row.seeds is not None else study.seeds):
-                own = {f"{row.network}.seed": seed} if seed else {}
                 try:
-                    recipe = recipes.load(study.recipe, {**study.set, **(changes or {}), **row.set, **values, **own})
-                except RecipeError as error:
+                    recipe = load_recipe(study.recipe, own)
+                    measured = row.stage or recipe.result
+                    if measured not in recipe.stages:
+                        raise RecipeError(f"no stage '{measured}'; {nearest(measured, recipe.stages)}")
+                    if seed:
+                        recipe = load_recipe(study.recipe, own | _seeds(recipe, measured, seed))
+                    stage = resolve(recipe)[measured]
+                except FacekdError as error:
                     raise RecipeError(f"row '{name}': {error}") from None
-                found.append((place, Entry(name, row.table, seed, recipe, row.network)))
+                found.append((place, Entry(name, row.table, seed, recipe, stage)))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
 
 def cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and values of each combination of a row's grid."""
+    """Yield each combination of a row's grid.
+
+    Args:
+        row: of a study.
+    Yields:
+        The name with the values filled in, and the values by their keys.
+    """
     for values in itertools.product(*row.over.values()):
         cell = dict(zip(row.over, values, strict=True))
         name = row.name
@@ -109,5 +144,19 @@ def cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def slug(text: str) -> str:
-    """Return a text as part of a file's name."""
+    """Return a text as part of a file's name.
+
+    Args:
+        text: any.
+    Returns:
+        Its letters and digits in lower case, joined by hyphens.
+    """
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
+
+
+def _seeds(recipe: Recipe, measured: str, seed: int) -> dict[str, Any]:
+    """Return the changes that give the measured network another seed: of an average, all of its members."""
+    stage = recipe.stages[measured]
+    if isinstance(stage, AverageSettings):
+        return {f"stages.{name}.seed": recipe.trained(name).seed + seed for name in stage.of}
+    return {f"stages.{measured}.seed": seed}

@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 _CED_LIMIT = 0.10
 _SAMPLES = 1000
 _PLOTTED = 12  # lines that can still be told apart
-PLOTS = ("ced", "curves")
+_VALIDATION = "validation NME, %"  # the column of a curve
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,17 @@ class Line:
     """A row of a table over its seeds, in percent.
 
     Attributes:
-        row, table: as in the study.
+        row: its name in the study.
+        table: the heading of the table that it stands in; empty for the study's only one.
         seeds: how many of its runs are done.
         nme: mean over the seeds by subset.
         spread: standard deviation over the seeds by subset; None with one seed.
         failures: FR@8 on full, mean over the seeds.
-        validation: NME on the validation faces after the last epoch, mean over the seeds.
+        validation: NME on the validation faces, mean over the seeds; None where the pack has no validation faces.
         difference: NME full less the reference's, image by image: mean, and the 95 % bootstrap interval over images
             and seeds; None without reference.
-        epochs, minutes: of one training, the minutes as measured, beside whatever else ran.
+        epochs: of one training.
+        minutes: of one training, as measured beside whatever else ran, mean over the seeds.
         error: why a run of it failed; None: none did.
     """
 
@@ -56,9 +58,17 @@ class Line:
 
 
 def write(folder: Path, records: Sequence[Record], wanted: int, *, title: str, reference: str | None = None) -> Path:
-    """Write study.json, study.md and its plots; return the page.
+    """Write study.json, study.md and its plots.
 
-    records: in the order of the rows to show; wanted: how many there will be.
+    Args:
+        folder: the study's.
+        records: of the runs that are done or failed, in the order of the rows to show.
+        wanted: how many runs there will be.
+        title: heading of the page.
+        reference: the row that the others are compared with; None for none.
+
+    Returns:
+        The page, study.md.
     """
     done = [record for record in records if "error" not in record]
     lines = summarise(records, reference)
@@ -71,36 +81,69 @@ def write(folder: Path, records: Sequence[Record], wanted: int, *, title: str, r
 
 
 def sections(lines: Sequence[Line], records: Sequence[Record], reference: str | None = None, plots: str = "") -> str:
-    """Return the tables, each under its heading and above its plots, as Markdown; `plots` is put before their names."""
+    """Return the tables, each under its heading and above its plots, as Markdown.
+
+    Args:
+        lines: what `summarise` returned.
+        records: of the runs that are done.
+        reference: the row that the others are compared with; None for none.
+        plots: where the plots are, put before their names.
+
+    Returns:
+        Markdown text.
+    """
     page = []
     for index, (heading, part) in enumerate(_tables(lines).items()):
         page += [f"## {heading}", ""] if heading else []
         page += [markdown(part, records, reference), ""]
-        if any(line.seeds for line in part):
-            page += [f"![{kind}]({plots}{_plot_name(kind, index)})" for kind in PLOTS] + [""]
+        kinds = [kind for kind, rows in _plotted(part, records).items() if rows]
+        page += [f"![{kind}]({plots}{_plot_name(kind, index)})" for kind in kinds] + ([""] if kinds else [])
     return "\n".join(page)
 
 
 def plot(lines: Sequence[Line], records: Sequence[Record]) -> dict[str, str]:
-    """Return the plots of each table as SVG by file name; a row is drawn with its first seed."""
+    """Draw the plots of each table: cumulative errors, and training curves where there are validation faces.
+
+    Args:
+        lines: what `summarise` returned.
+        records: of the runs that are done; a row is drawn with its first seed.
+
+    Returns:
+        SVG texts by file name.
+    """
     drawn = {}
     for index, part in enumerate(_tables(lines).values()):
-        rows = [line.row for line in part if line.seeds][:_PLOTTED]
-        if not rows:
-            continue
-        first = {record["row"]: record for record in reversed(records)}
-        errors = {row: _errors([first[row]])[0] for row in rows}
-        label = "validation NME, %"
-        curves = {row: (first[row]["curve"]["epoch"], first[row]["curve"][label]) for row in rows}
-        styles = plots.styles(rows)
-        ced = plots.ced_plot(errors, _CED_LIMIT, styles, f"ced {index}", legend=True)
-        drawn[_plot_name("ced", index)] = plots.alone(ced)
-        drawn[_plot_name("curves", index)] = plots.alone(plots.curve_plot(curves, label, styles, legend=True))
+        rows = _plotted(part, records)
+        styles = plots.styles(list(rows["ced"]))
+        if rows["ced"]:
+            errors = {row: _errors([record])[0] for row, record in rows["ced"].items()}
+            ced = plots.ced_plot(errors, _CED_LIMIT, styles, f"ced {index}", legend=True)
+            drawn[_plot_name("ced", index)] = plots.alone(ced)
+        if rows["curves"]:
+            curves = {row: (one["curve"]["epoch"], one["curve"][_VALIDATION]) for row, one in rows["curves"].items()}
+            curve = plots.curve_plot(curves, _VALIDATION, styles, legend=True)
+            drawn[_plot_name("curves", index)] = plots.alone(curve)
     return drawn
 
 
+def _plotted(part: Sequence[Line], records: Sequence[Record]) -> dict[str, dict[str, Record]]:
+    """Return, for each kind of plot of a table, the rows in it with their first seed's record."""
+    first = {record["row"]: record for record in reversed(records)}
+    rows = {line.row: first[line.row] for line in part if line.seeds}
+    shown = dict(list(rows.items())[:_PLOTTED])
+    return {"ced": shown, "curves": {row: one for row, one in shown.items() if one["curve"].get(_VALIDATION)}}
+
+
 def summarise(records: Sequence[Record], reference: str | None = None) -> list[Line]:
-    """Return one line per row, over its seeds; figures are those with the first kind of boxes (truth)."""
+    """Return one line per row, over its seeds; figures are those with the first kind of boxes (truth).
+
+    Args:
+        records: of the runs that are done or failed, in the order of the rows to show.
+        reference: the row that the others are compared with; None for none.
+
+    Returns:
+        The lines, in the order of their first records.
+    """
     by_row: dict[str, list[Record]] = {}
     for record in records:
         by_row.setdefault(record["row"], []).append(record)
@@ -109,7 +152,16 @@ def summarise(records: Sequence[Record], reference: str | None = None) -> list[L
 
 
 def markdown(lines: Sequence[Line], records: Sequence[Record], reference: str | None = None) -> str:
-    """Return lines as a Markdown table with its caption; `records` give what the caption says of the faces."""
+    """Return lines as a Markdown table with its caption.
+
+    Args:
+        lines: what `summarise` returned, or those of one table.
+        records: of the runs that are done; the caption takes dataset, boxes and normaliser from the first.
+        reference: the row that the others are compared with; None for none.
+
+    Returns:
+        Markdown text.
+    """
     if not records:
         return "No run is done."
     first = records[0]["results"][0]
@@ -147,7 +199,7 @@ def _line(row: str, records: Sequence[Record], base: np.ndarray | None) -> Line:
     difference = None
     if base is not None:
         difference = _difference(_errors(done), base)
-    validation = [record["curve"]["validation NME, %"][-1] for record in done]
+    validation = [value for record in done if (value := _validation(record)) is not None]
     return Line(
         row=row,
         table=records[0]["table"],
@@ -155,12 +207,18 @@ def _line(row: str, records: Sequence[Record], base: np.ndarray | None) -> Line:
         nme={name: float(values.mean()) for name, values in nme.items()},
         spread={name: float(values.std(ddof=1)) for name, values in nme.items()} if len(done) > 1 else None,
         failures=float(np.mean([one["subsets"]["full"]["fr_8"] for one in figures])),
-        validation=float(np.mean(validation)) or None,  # 0: the pack has no validation faces
+        validation=float(np.mean(validation)) if validation else None,
         difference=difference,
         epochs=done[0]["summary"]["epochs"],
         minutes=float(np.mean([record["summary"]["seconds"] for record in done])) / 60,
         error=error,
     )
+
+
+def _validation(record: Record) -> float | None:
+    """Return a network's NME on the validation faces, from what it ended with or its last epoch; None without faces."""
+    final, curve = record["summary"].get("val_nme"), record["curve"].get(_VALIDATION)
+    return final if final is not None else curve[-1] if curve else None
 
 
 def _errors(records: Sequence[Record]) -> Any:
