@@ -63,6 +63,7 @@ def measures(errors: np.ndarray, confidence: np.ndarray, within: float) -> dict[
         errors: (n, N) in units of the larger side of the landmarks' box.
         confidence: (n, N) in [0, 1].
         within: what confidence is about, in the same units.
+
     Returns:
         Spearman's rank correlation over all points and over the faces' means; and all points, sorted by confidence, in
         groups of equal size: mean confidence, share of points that near, mean error in %.

@@ -136,8 +136,8 @@ def test_the_api_pages_have_every_public_name() -> None:
 
 # Words of our own where the field has one, and settings of earlier versions.
 OUR_WORDS = re.compile(
-    r"\b(leans?|leaning|contestants?|by heart|likely shapes|look twice|looked at twice|second look|learn_val|loss_options"
-    r"|expert_heatmap|student\.(sigma|weights|heatmap|rare|refine|expert|stop|clip|copies)\b|teaching\.\w+)\b"
+    r"\b(leans?|leaning|contestants?|by heart|likely shapes|look twice|looked at twice|second look|learn_val"
+    r"|loss_options|expert_heatmap|student\.(sigma|weights|heatmap|rare|refine|expert|stop|clip|copies)\b|teaching\.\w+)\b"
 )
 
 

@@ -27,7 +27,7 @@ def distill(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting: --set student.epochs=20. Repeatable."),
-    unlabelled: Path | None = typer.Option(None, help="Faces without labels for teachers to teach on: prepare unlabelled."),
+    unlabelled: Path | None = typer.Option(None, help="More faces, without labels: facekd prepare unlabelled."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
 ) -> None:
     """Train a recipe's networks, stage by stage; evaluate all and write a report."""
@@ -77,7 +77,7 @@ def study(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the study; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting in every row. Repeatable."),
-    unlabelled: Path | None = typer.Option(None, help="Faces without labels for teachers to teach on: prepare unlabelled."),
+    unlabelled: Path | None = typer.Option(None, help="More faces, without labels: facekd prepare unlabelled."),
     jobs: int = typer.Option(1, min=1, help="Networks trained side by side, each on its share of the cores."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:

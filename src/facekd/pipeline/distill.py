@@ -39,8 +39,10 @@ def distill(
         folder: of the run.
         accelerator: "auto", "cpu" or "cuda".
         unlabelled: more faces for stages that learn from such, as `facekd prepare unlabelled` packs them.
+
     Returns:
         The folder.
+
     Raises:
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, or is not the one that the run began with.

@@ -235,8 +235,10 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
 
     Args:
         recipe: as `facekd.recipes.load.load` reads it.
+
     Returns:
         The stages, each with those it starts from and learns from.
+
     Raises:
         ModelError: timm has no such backbone, or a file of weights is not there.
     """

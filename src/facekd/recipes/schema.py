@@ -350,6 +350,7 @@ class Recipe(Settings):
 
         Args:
             name: of a stage of this recipe.
+
         Returns:
             The settings it was trained with.
         """
@@ -361,6 +362,7 @@ class Recipe(Settings):
 
         Args:
             teacher: of a stage of this recipe.
+
         Returns:
             Its role, or, if it has none, what its targets say.
         """

@@ -64,8 +64,10 @@ def run(
         jobs: how many networks are trained side by side, each on its share of the processor's cores. Small networks
             use two cores better as two trainings than as one.
         accelerator: "auto", "cpu" or "cuda".
+
     Returns:
         The records, in the study's order; those of rows that failed have "error" in place of the figures.
+
     Raises:
         RecipeError: a row's recipe cannot be.
         InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.
