@@ -53,7 +53,7 @@ def test_the_studies_of_the_documentation_can_be(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rows": []}, "rows = []"),
+        ({"rows": []}, "rows needs at least 1, not 0"),
         ({"rows": [{"name": "a"}, {"name": "A"}]}, "two rows are called 'a'"),
         ({"rows": [{"name": "a", "over": {"student.lr": [1, 2]}}]}, "put {key} into the name"),
         ({"rows": [{"name": "a", "stge": "tough"}]}, "unknown key 'rows.0.stge'; did you mean 'stage'"),
