@@ -385,7 +385,11 @@ class Recipe(Settings):
         return teacher.role or ("tolerant" if soft else "tough")
 
     def published(self) -> dict[str, Any]:
-        """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
+        """Describe the recipe for cards and reports.
+
+        Returns:
+            Plain values; files of weights by their names, not by where they lie.
+        """
         values = self.model_dump(mode="json")
         for stage in values["stages"].values():
             if "init" in stage and stage["init"] not in self.stages:
@@ -393,7 +397,11 @@ class Recipe(Settings):
         return values
 
     def to_yaml(self) -> str:
-        """Return the recipe in full, with every default."""
+        """Write the recipe in full.
+
+        Returns:
+            YAML with every default, which `facekd.recipes.load.load` reads back.
+        """
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
