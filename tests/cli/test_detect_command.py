@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 import facekd
-from facekd.cli import detect, main
+from facekd.cli import main
 from facekd.markup import IBUG68
 from facekd.pts import read_pts
+from facekd.runtime import batch
 from processes import held
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
@@ -198,7 +199,7 @@ def test_a_photo_that_is_new_does_not_overwrite_either(
     shutil.copy(folder / "b one.jpg", place / "h.jpg")
     (place / "h.pts").write_text("by hand")
     assert run(*options)[0] == 1 and (place / "h.pts").read_text() == "by hand"
-    monkeypatch.setattr(detect, "_refuse_strangers", lambda *_: None)  # as if the file came while we were at work
+    monkeypatch.setattr(batch, "_refuse_unknown_files", lambda *_: None)  # as if the file came while we were at work
     assert run(*options)[0] == 0 and (place / "h.pts").read_text() == "by hand"
 
 
@@ -209,7 +210,7 @@ def test_a_second_run_skips_what_is_done(
 
     read: list[str] = []
     true_read = images.read_image
-    monkeypatch.setattr(images, "read_image", lambda photo: read.append(Path(photo).name) or true_read(photo))
+    monkeypatch.setattr(images, "read_image", lambda photo, **_: read.append(Path(photo).name) or true_read(photo))
     options = ("-m", model, "--out", tmp_path / "out")
     run("detect", folder / "b one.jpg", *options)
     read.clear()

@@ -13,8 +13,9 @@ from facekd.errors import InputError, ModelError
 from facekd.exporters.int8 import quantise
 from facekd.exporters.onnx import _pictures, export
 from facekd.markup import IBUG68
-from facekd.networks import network as networks
-from facekd.networks.network import About, Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.checkpoint import ModelMetadata, save
+from facekd.networks.network import LandmarkNet
 from facekd.runtime.model import OnnxModel
 
 
@@ -26,7 +27,7 @@ def exported(tmp_path: Path) -> Path:
 def exported_with(head: str, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     net = LandmarkNet(Architecture("mobilenetv2_035", head, 68, 64)).eval()
-    networks.save(net, About(IBUG68, 1.2), tmp_path / "net.safetensors")
+    save(net, ModelMetadata(IBUG68, 1.2), tmp_path / "net.safetensors")
     export(tmp_path / "net.safetensors", tmp_path / "net.onnx", figures={"nme": 5})
     return tmp_path / "net.onnx"
 

@@ -17,7 +17,8 @@ from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError, RecipeError, TrainingError
 from facekd.markup import FIVE
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
+from facekd.pipeline import start
 from facekd.pipeline.distill import distill
 from facekd.recipes.load import load
 from facekd.shape import ShapeModel
@@ -25,7 +26,6 @@ from facekd.training import logger
 from processes import ended
 from tiny_run import SHAPE, SPATIAL, STAGE, STAGES, recipe, write_recipe
 
-START = "facekd.networks.network.load_backbone"
 SCRIPT = str(Path(__file__).parents[1] / "run_tiny.py")
 
 
@@ -229,13 +229,13 @@ def test_what_no_training_can_fix_is_said_before_any(
 def test_settings_of_stages_that_were_not_begun_can_be_fixed(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(net: Any, weights: str, setting: str) -> None:
+    def offline(backbone: Any, name: str, weights: str, setting: str) -> None:
         if setting == "student.init":
             raise ModelError("no internet")
 
     stages = {"baseline": STAGE | {"epochs": 1, "init": "timm"}, "student": STAGE | {"epochs": 1, "init": "timm"}}
     with monkeypatch.context() as patch, pytest.raises(ModelError, match="no internet"):
-        patch.setattr(START, offline)
+        patch.setattr(start, "load_backbone", offline)
         distill(recipe(stages), tiny_pack, tmp_path, accelerator="cpu")
     trained = (tmp_path / "baseline" / "model.safetensors").read_bytes()
     with pytest.raises(RecipeError, match=r"stages\.baseline\.lr was 0\.001, is 0\.5"):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from facekd.networks.network import Architecture
+from facekd.networks.architecture import Architecture
 
 Output = tuple[Tensor, Tensor | None, Tensor | None]
 _PYRAMID = 128  # channels of the pyramid
 _FIRST_LOG_SIGMA = -3.5  # about 3 % of the frame: where an untrained point's error starts
 
 
-class Coordinates(nn.Module):
+class CoordinateHead(nn.Module):
     """The paper's head: pooled features, dropout, one linear layer to 2N coordinates (and N log-sigmas if wanted)."""
 
     def __init__(self, channels: int, points: int, dropout: float, sigma: bool) -> None:
@@ -43,7 +42,7 @@ class Coordinates(nn.Module):
             self.linear.bias[: 2 * self.points] = mean.flatten()
 
 
-class Spatial(nn.Module):
+class SpatialHead(nn.Module):
     """A light feature pyramid to stride 4, 8 or 16, and per landmark a heatmap, an offset and a log-sigma per cell.
 
     The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset; log-sigma is read the
@@ -110,7 +109,7 @@ def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.
     body: Any = backbone(a.backbone, num_classes=0)
     # Some backbones (MobileNetV3) have a layer of their own behind the pooling, which is wider.
     channels = int(getattr(body, "head_hidden_size", None) or body.num_features)
-    return Coordinates(channels, a.points, a.dropout, a.sigma), body
+    return CoordinateHead(channels, a.points, a.dropout, a.sigma), body
 
 
 def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
@@ -120,7 +119,7 @@ def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Mod
     levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= a.stride]
     body = backbone(a.backbone, features_only=True, out_indices=levels)
     channels = [info.channels()[i] for i in levels]
-    return Spatial(channels, a.points, a.size, info.reduction()[levels[0]], a.sigma), body
+    return SpatialHead(channels, a.points, a.size, info.reduction()[levels[0]], a.sigma), body
 
 
 HEADS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"coordinate": coordinate, "spatial": spatial}

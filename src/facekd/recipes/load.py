@@ -24,8 +24,10 @@ def load(name: str | Path, changes: Iterable[str] | Mapping[str, Any] = ()) -> R
         name: a bundled recipe (`quick` or `quick.yaml`) or a YAML file.
         changes: "student.epochs=20" and so on, values being read as YAML; or {"student.epochs": 20}. The name of a
             stage stands for `stages.NAME`.
+
     Returns:
         The recipe.
+
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key or a bad value; with the names or values allowed.
     """
@@ -41,8 +43,10 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
     Args:
         values: keys and values, as YAML has them.
         where: names them in messages.
+
     Returns:
         The recipe.
+
     Raises:
         RecipeError: an unknown key or a bad value.
     """

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from facekd.errors import ModelError
+from facekd.losses.kd import PRESETS, KDSettings
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
-from facekd.networks.network import check_backbone
+from facekd.networks.backbone import check_backbone
 from facekd.recipes.schema import (
     Augment,
     AverageSettings,
@@ -135,7 +136,10 @@ class TrainStage:
 
     def describe(self) -> str:
         """Return the network in a few words, for a report."""
-        options = self.loss.model_dump(exclude={"name"}, exclude_defaults=True)
+        usual = PRESETS[self.loss.preset] if isinstance(self.loss, KDSettings) else type(self.loss)()
+        options = {key: value for key, value in self.loss.model_dump().items() if value != getattr(usual, key)}
+        if isinstance(self.loss, KDSettings):
+            options = {"preset": self.loss.preset} | options
         loss = " ".join([self.loss.name, *(f"{key} {value}" for key, value in options.items())])
         network, epochs = self.network, self.optimisation.num_epochs
         return f"{self.name} ({network.backbone}, {network.head}, {loss}, {self.frame.size} px, {epochs} epochs)"
@@ -157,7 +161,9 @@ class TrainStage:
             {"of": teacher.stage.identity(), "role": teacher.term.role, "weight": teacher.term.weight}
             for teacher in self.teachers
         ]
-        asked = {"warp": self.warp_predictions, "mirror": self.mirror_teachers} if teachers else {}
+        asked = {"warp": self.warp_predictions} if teachers else {}
+        if any(not teacher.term.needs_labels for teacher in self.teachers):  # the others see no mirrored view
+            asked["mirror"] = self.mirror_teachers
         soft = self.targets.shape.model_dump() if isinstance(self.targets, SoftLandmarks) else None
         return {name: group.model_dump(mode="json", exclude_defaults=True) for name, group in groups.items()} | {
             "name_of_loss": self.loss.name,
@@ -168,6 +174,7 @@ class TrainStage:
             "teachers": teachers,
             "asked": asked,
             "train_on": list(self.train_on),
+            "unlabelled": self.learns_unlabelled,
             "rare": self.rare_shape_fraction,
             "shape_prior": self.shape_prior,
             "seeds": [self.seed, self.view_seed],
@@ -235,8 +242,10 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
 
     Args:
         recipe: as `facekd.recipes.load.load` reads it.
+
     Returns:
         The stages, each with those it starts from and learns from.
+
     Raises:
         ModelError: timm has no such backbone, or a file of weights is not there.
     """
