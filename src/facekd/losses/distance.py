@@ -40,6 +40,7 @@ class L2(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
@@ -75,6 +76,7 @@ class SmoothL1(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
@@ -113,6 +115,7 @@ class Wing(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
