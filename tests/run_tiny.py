@@ -4,8 +4,8 @@ import sys
 
 from facekd.data.pack import Pack
 from facekd.pipeline.distill import distill
-from facekd.recipes import schema as recipe
-from facekd.training import loop as train
+from facekd.recipes.load import load
+from facekd.training import loop
 
-train._SAVE_EVERY = 0
-distill(recipe.load(sys.argv[1], sys.argv[4:]), Pack.open(sys.argv[2]), sys.argv[3], accelerator="cpu")
+loop._SAVE_EVERY = 0
+distill(load(sys.argv[1], sys.argv[4:]), Pack.open(sys.argv[2]), sys.argv[3], accelerator="cpu")

@@ -12,32 +12,45 @@ import yaml
 from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.markup import FIVE
+from facekd.pipeline.context import Context
+from facekd.recipes.load import parse
+from facekd.recipes.schema import Recipe
+from facekd.training import distributed
 
 SHAPE = np.array([[38, 40], [58, 40], [48, 52], [40, 62], [56, 62.0]])
-STAGE = {"backbone": "mobilenetv2_035", "weights": "none", "epochs": 2, "batch": 8, "lr": 1e-3, "ema": 0.9}
-RECIPE = {
-    "name": "tiny",
-    "precision": "32",
-    "input": {"size": 32, "scale": 1.3},
+STAGE = {"backbone": "mobilenetv2_035", "init": "none", "epochs": 2, "batch": 8, "lr": 1e-3, "ema": 0.9}
+SPATIAL = STAGE | {"head": "spatial", "heatmap_weight": 0.1, "epochs": 1}
+BASE = {"name": "tiny", "precision": "32", "input": {"size": 32, "scale": 1.3}, "evaluation": {"bootstrap": 100}}
+STAGES: dict[str, dict[str, Any]] = {
     "tough": STAGE | {"loss": "l2", "dropout": 0.2},
-    "tolerant": STAGE | {"loss": "l2", "weights": "tough", "dropout": 0.1, "epochs": 1},
-    "student": STAGE | {"loss": "kd", "loss_options": {"preset": "paper"}, "epochs": 3},
-    "baseline": STAGE | {"loss": "l1"},
-    "teaching": {"mode": "views", "views": 2},
-    "evaluation": {"bootstrap": 100},
+    "tolerant": STAGE | {"loss": "l2", "targets": "soft", "init": "tough", "dropout": 0.1, "epochs": 1},
+    "baseline": STAGE | {"loss": "l1", "views": 2},
+    "student": STAGE | {"loss": "kd", "teachers": ["tough", "tolerant"], "views": 2, "epochs": 3},
 }
+RECIPE: dict[str, Any] = BASE | {"stages": STAGES}
 ROWS: list[dict[str, Any]] = [
-    {"name": "teacher", "network": "tough"},
-    {"name": "{student.loss}", "over": {"student.loss": ["l1", "l2"]}, "set": {"student.loss_options": {}}},
+    {"name": "teacher", "stage": "tough"},
+    {"name": "{student.loss}", "over": {"student.loss": ["l1", "l2"]}, "set": {"student.teachers": []}},
     {"name": "both"},
     {"name": "one", "set": {"student.teachers": ["tough"]}, "seeds": [0, 1]},
-    {"name": "wild", "set": {"student.lr": 1e30, "student.clip": 0}},
+    {"name": "wild", "set": {"student.lr": 1e30, "student.clip_grad": 0}},
 ]
+
+
+def recipe(stages: dict[str, Any], **more: Any) -> Recipe:
+    """Return a tiny recipe with these stages."""
+    return parse(BASE | {"stages": stages} | more, "tiny")
+
+
+def context(pack: Pack, folder: Path, settings: Recipe, unlabelled: Pack | None = None) -> Context:
+    """Return what the stages of a recipe share, in one process on the CPU, each in a folder of its name."""
+    fabric = distributed.fabric("32", "cpu")
+    return Context(pack, folder, fabric, lambda stage: folder / stage.name, unlabelled, settings.published())
 
 
 def write_study(folder: Path, **values: Any) -> Path:
     """Write a study and the recipe beside it; return the study's file."""
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump({"name": "small", "recipe": "tiny.yaml", "rows": ROWS} | values))
     return path
@@ -60,5 +73,5 @@ def write_pack(path: Path) -> Pack:
 
 def write_recipe(path: Path) -> Path:
     """Write the recipe's file and return it."""
-    path.write_text(yaml.safe_dump(RECIPE))
+    path.write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     return path

@@ -31,8 +31,29 @@ def _no_bool(value: object) -> object:
     return value
 
 
-# A finite number; YAML reads 1e-1 as a text, which is taken, and `yes` as a truth value, which is not.
+# Finite numbers; YAML reads 1e-1 as a text, which is taken, and `yes` as a truth value, which is not.
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+
+_PLAIN = {  # what YAML calls pydantic's types, by pydantic's name of the error
+    "tuple_type": "it must be a list",
+    "dict_type": "it must hold keys and values",
+    "model_type": "it must hold keys and values",
+    "model_attributes_type": "it must hold keys and values",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which takes the last of two equal keys, made to refuse them."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                mark = node.value[place][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"the key '{key}' is there twice", problem_mark=mark)
+        return node
 
 
 def checked(kind: type[Checked], values: Mapping[str, Any], where: str) -> Checked:
@@ -42,8 +63,10 @@ def checked(kind: type[Checked], values: Mapping[str, Any], where: str) -> Check
         kind: the class of the settings.
         values: keys and values, as YAML has them.
         where: names them in messages, such as "recipe quick".
+
     Returns:
         The settings, with every default filled in.
+
     Raises:
         RecipeError: which keys are wrong, why, and what is allowed.
     """
@@ -62,13 +85,15 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     Args:
         text: the YAML.
         where: names it in messages.
+
     Returns:
         Keys and values; nested ones are plain values too.
+
     Raises:
         RecipeError: it is not YAML, or no keys and values.
     """
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -81,8 +106,10 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
 
     Args:
         changes: "a.b=value" each, the value being read as YAML.
+
     Returns:
         The values by their path, {"a.b": value}.
+
     Raises:
         RecipeError: one has no "=", or its value is not YAML.
     """
@@ -92,7 +119,7 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
         if not equals or not path:
             raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
         try:
-            found[path] = yaml.safe_load(text)
+            found[path] = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise RecipeError(f"--set {change}: the value is not YAML") from None
     return found
@@ -105,8 +132,10 @@ def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         values: keys and values.
         path: the keys that lead to the value, joined by dots.
         value: the new one.
+
     Returns:
         The changed copy.
+
     Raises:
         RecipeError: on the way lies a value where keys should be.
     """
@@ -134,6 +163,8 @@ def _sentence(detail: Any, kind: type[BaseModel]) -> str:
         return f"unknown key '{where}'; {nearest(path[-1], _keys(group))}"
     if detail["type"] == "missing":
         return f"'{where}' is missing"
+    if detail["type"] == "union_tag_not_found":  # such as a loss with options and no name
+        return "'{}.{}' is missing".format(where, detail["ctx"]["discriminator"].strip("'"))
     if detail["type"] in ("literal_error", "union_tag_invalid"):
         context = detail["ctx"]
         given = context.get("tag", detail["input"])
@@ -142,7 +173,9 @@ def _sentence(detail: Any, kind: type[BaseModel]) -> str:
         expected = context.get("expected") or context["expected_tags"]
         allowed = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
         return f"{where} = {given!r}; {nearest(str(given), allowed)}"
-    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "too_short":
+        return f"{where} needs at least {detail['ctx']['min_length']}, not {detail['ctx']['actual_length']}"
+    message = _PLAIN.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and not path:
         return message
     shown = f" = {detail['input']!r}" if not isinstance(detail["input"], dict | list | tuple) else ""

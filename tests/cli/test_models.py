@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import facekd
+from facekd.api import load_model as load
+from facekd.api import resolve_model as resolve
 from facekd.cli import main
-from facekd.cli.models import load, resolve
 from facekd.errors import ModelError
 from facekd.runtime.model import DEFAULT, bundled
 from tiny_student import write_student

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facekd.errors import RecipeError
-from facekd.losses.kd import KDLoss
+from facekd.losses.kd import PRESETS, KDLoss, KDSettings
 
 TOUGH, TOLERANT = -0.01, 0.03  # teachers of the gradient table: the tough one on the other side of the ground truth
 GRADIENTS = {
@@ -155,14 +157,50 @@ def test_a_teacher_left_out_adds_nothing(preset: str) -> None:
     [
         (lambda: KDLoss("relased"), "did you mean 'released'"),
         (lambda: KDLoss(betta=0.2), "did you mean 'beta'.* allowed: .*main_coefficient"),
-        (lambda: KDLoss(beta=1.5), "beta = 1.5: .* less than 1"),
-        (lambda: KDLoss(beta="much"), "a valid number"),
-        (lambda: KDLoss(main_break="tough"), "main_break.*tolerant"),
+        (lambda: KDLoss(beta=1.5), "beta = 1.5: Input should be less than 1"),
+        (lambda: KDLoss(beta=0), "beta = 0: Input should be greater than 0"),
+        (lambda: KDLoss(beta="abc"), "beta = 'abc': .*number"),
+        (lambda: KDLoss(beta=True), "beta = True: it must be a number"),
+        (lambda: KDLoss(main_slope=math.inf), "main_slope = inf: Input should be a finite number"),
+        (lambda: KDLoss(main_break="tough"), "KD-Loss: main_break = 'tough': it must be tolerant or a number$"),
+        (lambda: KDLoss(main_break=True), "KD-Loss: main_break = True: it must be tolerant or a number$"),
+        (lambda: KDLoss(main_break=math.nan), "main_break = nan: it must be tolerant or a number$"),
         (lambda: KDLoss(low_influence="none"), "low_influence = 'none'; allowed: ramp, zero"),
-        (lambda: KDLoss(tough_negative=0.5), "less than or equal to 0"),
-        (lambda: KDLoss(main_coefficient=-1), "greater than or equal to 0"),
+        (lambda: KDLoss(tough_negative=0.5), "tough_negative = 0.5: Input should be less than or equal to 0"),
+        (lambda: KDLoss(main_coefficient=-1), "main_coefficient = -1: Input should be greater than or equal to 0"),
     ],
 )
 def test_wrong_names_and_values_are_refused_with_what_is_allowed(call: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_settings_build_the_loss_of_their_numbers(preset: str) -> None:
+    points = scalar(0.006), scalar(0), scalar(TOUGH), scalar(TOLERANT)
+    assert PRESETS[preset].build()(*points) == KDLoss(preset)(*points)
+    changed = KDSettings(preset=preset, assistance=0.5).build()(*points)
+    assert changed.tough.item() == pytest.approx(0.5 * KDLoss(preset)(*points).tough.item())
+
+
+def test_the_numbers_of_the_presets() -> None:
+    """The paper's figures, and the authors' code; one number changed leaves the preset's others as they are."""
+    names = ("main_coefficient", "main_slope", "main_break", "beta", "low_influence")
+    weights = ("tough_positive", "tough_negative", "tolerant_positive", "tolerant_negative")
+    paper, released = PRESETS["paper"], PRESETS["released"]
+    assert [getattr(paper, name) for name in names] == [2.5, 1.0, 0.5, 0.4, "ramp"]
+    assert [getattr(paper, name) for name in weights] == [1.0, -0.5, 1.0, -0.5]
+    assert [getattr(released, name) for name in names] == [2.0, 3.0, "tolerant", 0.15, "zero"]
+    assert [getattr(released, name) for name in weights] == [1.9, -0.45, 1.8, -0.40]
+    assert KDSettings(preset="released", beta=0.2) == released.model_copy(update={"beta": 0.2})
+    assert KDLoss("released", beta=0.2).settings == KDSettings(preset="released", beta=0.2)
+
+
+def test_a_number_as_text_is_taken_and_one_far_from_it_is_refused_in_a_sentence() -> None:
+    """YAML reads 1e-1 as a text."""
+    assert KDLoss(beta="1e-1").settings.beta == 0.1
+    assert KDLoss("released", main_break="2e-1").settings.main_break == 0.2
+    with pytest.raises(RecipeError) as caught:
+        KDLoss(beta="abc", main_break="tough")
+    told = str(caught.value)
+    assert "main_break = 'tough': it must be tolerant or a number; beta = 'abc': " in told and "\n" not in told

@@ -8,8 +8,8 @@ import warnings
 
 import typer
 
-from facekd import __version__
 from facekd.errors import FacekdError
+from facekd.version import __version__
 
 
 def build() -> typer.Typer:

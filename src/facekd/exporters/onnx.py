@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facekd import __version__
 from facekd.errors import ModelError
 from facekd.files import atomic
 from facekd.geometry import to_pixels
@@ -21,6 +20,7 @@ from facekd.networks.network import LandmarkNet, cost
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.model import OnnxModel
+from facekd.version import __version__
 
 _OPSET = 18
 _TOLERANCE = 0.02  # px: what float32 rounding in another order of operations may move a landmark

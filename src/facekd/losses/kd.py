@@ -28,10 +28,10 @@ Source: Fard & Mahoor, arXiv 2111.07047 (figures: preset `paper`) and its releas
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from torch import Tensor, nn
 
 from facekd.losses.base import LossTerms, absolute_error
@@ -50,6 +50,14 @@ _RELEASED = {
 }
 
 
+def _one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse what is neither with one sentence for both."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("it must be tolerant or a number") from None
+
+
 class KDSettings(Settings):
     """The numbers of KD-Loss; the module's docstring has the formula. The defaults are those of the preset `paper`."""
 
@@ -59,7 +67,7 @@ class KDSettings(Settings):
     )
     main_coefficient: Number = Field(2.5, ge=0, description="weight of the main term (paper: read off the plot)")
     main_slope: Number = Field(1.0, ge=0, description="slope of the main term below its break point")
-    main_break: Literal["tolerant"] | Number = Field(
+    main_break: Annotated[Literal["tolerant"] | Number, WrapValidator(_one_sentence)] = Field(
         0.5,
         description="where the main term turns into a parabola: a normalised distance, or tolerant, the tolerant "
         "teacher's error at the same coordinate (without that teacher there is no break)",
@@ -80,7 +88,11 @@ class KDSettings(Settings):
         return _RELEASED | values if isinstance(values, dict) and values.get("preset") == "released" else values
 
     def build(self) -> KDLoss:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return KDLoss(**self.model_dump(exclude={"name"}))
 
 
@@ -94,6 +106,7 @@ def main_loss(error: Tensor, slope: float, breakpoint: float | Tensor) -> Tensor
         error: absolute error per coordinate, any shape.
         slope: of the linear part.
         breakpoint: a number (infinity: no parabola) or a tensor of that shape.
+
     Returns:
         The loss per coordinate, same shape.
     """
@@ -113,6 +126,7 @@ def assistive_loss(
         negative: weight where it is ahead, 0 or less.
         beta: share of the teacher's error below which its influence is low, in (0, 1).
         ramp: whether the influence there falls to 0 with the error, or is 0.
+
     Returns:
         The loss per coordinate, same shape.
     """
@@ -136,6 +150,7 @@ class KDLoss(nn.Module):
     Args:
         preset: "paper" (the figures) or "released" (the authors' code).
         overrides: any field of `KDSettings`.
+
     Raises:
         RecipeError: an unknown preset or name, or a value outside its range.
     """
@@ -154,8 +169,10 @@ class KDLoss(nn.Module):
             target: (B, N, 2) the ground truth, normalised.
             tough: (B, N, 2) the tough teacher's landmarks, or None; no gradient flows into them.
             tolerant: (B, N, 2) the tolerant teacher's, or None.
+
         Returns:
             total, main (with its coefficient), tough, tolerant: scalars, means over the coordinates.
+
         Raises:
             InputError: shapes differ.
         """

@@ -58,6 +58,7 @@ class Context:
 
         Args:
             stage: of this run.
+
         Returns:
             The path of its .safetensors file.
         """
@@ -69,6 +70,7 @@ class Context:
         Args:
             stage: of this run.
             size: side in pixels; None: the stage's own.
+
         Returns:
             The frame.
         """

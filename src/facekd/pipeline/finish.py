@@ -36,6 +36,7 @@ def metadata(context: Context, stage: Stage) -> ModelMetadata:
     Args:
         context: of the run.
         stage: whose network it is.
+
     Returns:
         Mark-up, crop, box transform, confidence radius, data and recipe.
     """
@@ -62,6 +63,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, about: ModelMetadat
         stage: whose network it is.
         net: trained without the validation faces.
         about: as `metadata` returns it.
+
     Returns:
         The same with shape prior and calibration; as it was without validation faces.
     """

@@ -34,6 +34,7 @@ def train_stage(context: Context, stage: Stage) -> None:
     Args:
         context: of the run.
         stage: to train.
+
     Raises:
         InputError: the pack has no training faces.
         RecipeError: a network cannot start from the stage it names, or a teacher has another mark-up.
@@ -65,6 +66,7 @@ def evaluate_stage(context: Context, stage: Stage, settings: Evaluation) -> list
         context: of the run.
         stage: whose network.
         settings: which boxes cut the faces, and how many resamples are behind each interval.
+
     Returns:
         A result for each kind of boxes; none for the detector's where their transform is not known.
     """

@@ -23,8 +23,10 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
     Args:
         context: of the run; a stage that it starts from is trained.
         stage: to train.
+
     Returns:
         The network, on the CPU.
+
     Raises:
         RecipeError: the stage it starts from has another network.
         ModelError: weights cannot be had, or do not fit.

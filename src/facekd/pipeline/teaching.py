@@ -36,8 +36,10 @@ def teacher_predictions(context: Context, stage: TrainStage, train: Faces) -> Te
         context: of the run; the teachers are trained.
         stage: the student.
         train: the faces it learns from.
+
     Returns:
         A function of a batch; None for a stage without teachers.
+
     Raises:
         RecipeError: a teacher has another mark-up.
     """

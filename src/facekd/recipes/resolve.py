@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from facekd.errors import ModelError
+from facekd.losses.kd import PRESETS, KDSettings
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
@@ -134,17 +135,27 @@ class TrainStage:
         return "val" in self.train_on
 
     def describe(self) -> str:
-        """Return the network in a few words, for a report."""
-        options = self.loss.model_dump(exclude={"name"}, exclude_defaults=True)
+        """Describe the network for a report.
+
+        Returns:
+            A few words: name, backbone and how it is trained.
+        """
+        usual = PRESETS[self.loss.preset] if isinstance(self.loss, KDSettings) else type(self.loss)()
+        options = {key: value for key, value in self.loss.model_dump().items() if value != getattr(usual, key)}
+        if isinstance(self.loss, KDSettings):
+            options = {"preset": self.loss.preset} | options
         loss = " ".join([self.loss.name, *(f"{key} {value}" for key, value in options.items())])
         network, epochs = self.network, self.optimisation.num_epochs
         return f"{self.name} ({network.backbone}, {network.head}, {loss}, {self.frame.size} px, {epochs} epochs)"
 
     def identity(self) -> dict[str, Any]:
-        """Return every setting that decides what the network becomes: two of one identity, on one pack, are the same.
+        """Collect every setting that decides what the network becomes.
 
         Settings at their defaults are left out of their groups, so that an option that is added later changes no
         identity. What faces there are is for the caller to add.
+
+        Returns:
+            Plain values; two stages of one identity, on one pack, are the same network.
         """
         groups = {
             "network": self.network,
@@ -157,7 +168,9 @@ class TrainStage:
             {"of": teacher.stage.identity(), "role": teacher.term.role, "weight": teacher.term.weight}
             for teacher in self.teachers
         ]
-        asked = {"warp": self.warp_predictions, "mirror": self.mirror_teachers} if teachers else {}
+        asked = {"warp": self.warp_predictions} if teachers else {}
+        if any(not teacher.term.needs_labels for teacher in self.teachers):  # the others see no mirrored view
+            asked["mirror"] = self.mirror_teachers
         soft = self.targets.shape.model_dump() if isinstance(self.targets, SoftLandmarks) else None
         return {name: group.model_dump(mode="json", exclude_defaults=True) for name, group in groups.items()} | {
             "name_of_loss": self.loss.name,
@@ -168,6 +181,7 @@ class TrainStage:
             "teachers": teachers,
             "asked": asked,
             "train_on": list(self.train_on),
+            "unlabelled": self.learns_unlabelled,
             "rare": self.rare_shape_fraction,
             "shape_prior": self.shape_prior,
             "seeds": [self.seed, self.view_seed],
@@ -218,11 +232,19 @@ class AverageStage:
         return self.members[0].precision
 
     def describe(self) -> str:
-        """Return the network in a few words, for a report."""
+        """Describe the network for a report.
+
+        Returns:
+            A few words: name, backbone and how it is trained.
+        """
         return f"{self.name} (the mean of {', '.join(member.name for member in self.members)})"
 
     def identity(self) -> dict[str, Any]:
-        """Return every setting that decides what the network becomes, as `TrainStage.identity` does."""
+        """Collect every setting that decides what the network becomes.
+
+        Returns:
+            Plain values, as of `TrainStage.identity`.
+        """
         return {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
 
 
@@ -235,8 +257,10 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
 
     Args:
         recipe: as `facekd.recipes.load.load` reads it.
+
     Returns:
         The stages, each with those it starts from and learns from.
+
     Raises:
         ModelError: timm has no such backbone, or a file of weights is not there.
     """
@@ -251,10 +275,12 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
 
 
 def closure(*stages: Stage) -> Iterator[Stage]:
-    """Yield stages and all that have to be trained before them, each once and after those it needs.
+    """Yield stages and all that have to be trained before them.
 
     Args:
         stages: of one recipe.
+    Yields:
+        Each stage once, after those it needs.
     """
     seen: set[int] = set()
 

@@ -17,16 +17,16 @@ from pydantic import BeforeValidator, Discriminator, Field, model_validator
 from facekd.errors import nearest
 from facekd.losses.distance import L1Settings
 from facekd.losses.registry import LossSettings
-from facekd.settings import Number, Settings
+from facekd.settings import Integer, Number, Settings
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RESERVED = ("cache", "report", "networks", "runs")  # names of other things beside the stages' folders
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+RESERVED = ("cache", "report", "networks", "runs", "none", "timm")  # other things beside stages, and other starts
 
 
 class Input(Settings):
     """What a network sees: a square frame around the face."""
 
-    size: int = Field(128, ge=32, le=1024, description="side of the frame in pixels")
+    size: Integer = Field(128, ge=32, le=1024, description="side of the frame in pixels")
     scale: Number = Field(
         1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box"
     )
@@ -72,9 +72,11 @@ class Network(Settings):
 class Optimisation(Settings):
     """How a network is optimised."""
 
-    epochs: int = Field(30, ge=1, description="length of the learning rate's schedule")
-    stop_epoch: int | None = Field(None, ge=1, description="training ends after this epoch; default: after the last")
-    batch: int = Field(32, ge=1, description="faces per step, over all devices")
+    epochs: Integer = Field(30, ge=1, description="length of the learning rate's schedule")
+    stop_epoch: Integer | None = Field(
+        None, ge=1, description="training ends after this epoch; default: after the last"
+    )
+    batch: Integer = Field(32, ge=1, description="faces per step, over all devices")
     optimiser: Literal["adam", "adamw"] = Field("adamw", description="betas 0.9 and 0.999")
     lr: Number = Field(1e-3, gt=0, description="learning rate at the start of the schedule")
     weight_decay: Number = Field(0.01, ge=0, description="of weights; biases and normalisation are not decayed")
@@ -104,6 +106,16 @@ class Teacher(Settings):
     )
     weight: Number = Field(1.0, ge=0, description="landmarks, heatmaps: of the term beside the loss")
 
+    @model_validator(mode="after")
+    def _check(self) -> Teacher:
+        if self.how == "kd" and self.weight != 1:
+            raise ValueError(
+                f"a teacher of how: kd has no weight; KD-Loss has its own: see loss, and leave {self.weight} out"
+            )
+        if self.how != "kd" and self.role is not None:
+            raise ValueError(f"a teacher of how: {self.how} has no role; leave {self.role} out")
+        return self
+
 
 def _teacher(value: Any) -> Any:
     """Let a teacher be given by its stage alone."""
@@ -118,9 +130,9 @@ class TrainSettings(Network, Optimisation):
     targets: Literal["hard", "soft"] = Field(
         "hard", description="what it learns: the labels (paper: hard-landmarks), or their soft-landmarks (see shape)"
     )
-    size: int | None = Field(None, ge=32, le=1024, description="side of its frame in pixels; default: input.size")
+    size: Integer | None = Field(None, ge=32, le=1024, description="side of its frame in pixels; default: input.size")
     augment: Augment | None = Field(None, description="how its views vary; default: the recipe's augment")
-    views: int = Field(
+    views: Integer = Field(
         0, ge=0, le=1000, description="fixed views per face (the paper's offline augmentation); 0: new ones each epoch"
     )
     train_on: tuple[Literal["train", "val"], ...] = Field(
@@ -132,8 +144,8 @@ class TrainSettings(Network, Optimisation):
     rare_shape_fraction: Number = Field(
         0, ge=0, le=1, description="share of the views drawn by how far a face's shape is from the mean shape"
     )
-    seed: int = Field(0, ge=0, description="added to the recipe's: initialisation, order and dropout; views stay")
-    view_seed: int = Field(0, ge=0, description="added to the recipe's: the views")
+    seed: Integer = Field(0, ge=0, description="added to the recipe's: initialisation, order and dropout; views stay")
+    view_seed: Integer = Field(0, ge=0, description="added to the recipe's: the views")
     loss: LossSettings = Field(
         L1Settings(), description="l1, l2, smooth_l1, wing or kd; with options: {name: kd, preset: released}"
     )
@@ -185,8 +197,9 @@ class TrainSettings(Network, Optimisation):
         if "train" not in self.train_on or len(set(self.train_on)) < len(self.train_on):
             raise ValueError("train_on must be [train] or [train, val]")
         pairs = [(teacher.stage, teacher.how) for teacher in self.teachers]
-        if len(set(pairs)) < len(pairs):
-            raise ValueError(f"teachers name a stage twice for one purpose ({', '.join(dict(pairs))}); leave one out")
+        for stage, how in pairs:
+            if pairs.count((stage, how)) > 1:
+                raise ValueError(f"teachers name {stage} twice with how: {how}; leave one out")
         has_kd = any(teacher.how == "kd" for teacher in self.teachers)
         if self.loss.needs_teachers and not has_kd:
             raise ValueError("loss kd needs teachers, such as teachers: [tough, tolerant]")
@@ -234,7 +247,7 @@ class Evaluation(Settings):
     boxes: tuple[Literal["truth", "detector"], ...] = Field(
         ("truth",), min_length=1, description="how test faces are cut out: by their labels, by the face detector"
     )
-    bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
+    bootstrap: Integer = Field(1000, ge=100, description="resamples behind each 95 % interval")
     stages: tuple[str, ...] = Field((), description="stages that are measured on the test set; default: all")
 
 
@@ -242,7 +255,7 @@ class Recipe(Settings):
     """Every setting of a run."""
 
     name: str = Field(description="for titles and model cards")
-    seed: int = Field(0, ge=0, description="of all randomness")
+    seed: Integer = Field(0, ge=0, description="of all randomness")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     input: Input = Field(Input(), description="what networks see")
     shape: Shape = Field(Shape(), description="the shape model behind soft-landmarks")
@@ -272,10 +285,11 @@ class Recipe(Settings):
     def _check(self) -> Recipe:
         known: list[str] = []
         for name, stage in self.stages.items():
-            if not _NAME.fullmatch(name) or name.lower() in (*RESERVED, *(other.lower() for other in known)):
+            taken = (*RESERVED, *Recipe.model_fields, *(other.lower() for other in known))
+            if not _NAME.fullmatch(name) or name.lower() in taken:
                 raise ValueError(
                     f"a stage cannot be called '{name}': a name has letters, digits, - and _, is not there twice, and "
-                    f"is none of {', '.join(RESERVED)}"
+                    f"is none of {', '.join((*RESERVED, *Recipe.model_fields))}"
                 )
             self._check_names(name, stage, known)
             if isinstance(stage, AverageSettings):
@@ -333,7 +347,8 @@ class Recipe(Settings):
                 f"{', '.join(stage.of)} to the same earlier stage"
             )
         kinds = {
-            (one.backbone, one.head, one.stride, one.standardise, one.size, bool(one.nll_weight)) for one in trained
+            (one.backbone, one.head, one.stride, one.standardise, one.size or self.input.size, bool(one.nll_weight))
+            for one in trained
         }
         if len(kinds) > 1:
             raise ValueError(
@@ -350,6 +365,7 @@ class Recipe(Settings):
 
         Args:
             name: of a stage of this recipe.
+
         Returns:
             The settings it was trained with.
         """
@@ -361,6 +377,7 @@ class Recipe(Settings):
 
         Args:
             teacher: of a stage of this recipe.
+
         Returns:
             Its role, or, if it has none, what its targets say.
         """
@@ -368,7 +385,11 @@ class Recipe(Settings):
         return teacher.role or ("tolerant" if soft else "tough")
 
     def published(self) -> dict[str, Any]:
-        """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
+        """Describe the recipe for cards and reports.
+
+        Returns:
+            Plain values; files of weights by their names, not by where they lie.
+        """
         values = self.model_dump(mode="json")
         for stage in values["stages"].values():
             if "init" in stage and stage["init"] not in self.stages:
@@ -376,7 +397,11 @@ class Recipe(Settings):
         return values
 
     def to_yaml(self) -> str:
-        """Return the recipe in full, with every default."""
+        """Write the recipe in full.
+
+        Returns:
+            YAML with every default, which `facekd.recipes.load.load` reads back.
+        """
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 

@@ -75,8 +75,10 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
         start: the first step, 0 or more.
         views: how many fixed views there are, which epochs take in turn; 0: each epoch has views of its own.
         fabric: its processes share a batch.
+
     Yields:
         One batch per step.
+
     Raises:
         TrainingError: the batch does not divide among the processes.
     """
@@ -121,8 +123,10 @@ def fit(
         data: what it is trained on.
         folder: the stage's; checkpoint.pt, log.jsonl and tensorboard/ go there.
         teachers: their predictions for the views of a batch, for stages that have any.
+
     Returns:
         epochs, seconds, images_per_second and the last record's values.
+
     Raises:
         TrainingError: the loss is not a number, or the batch does not divide among the processes.
     """
@@ -196,6 +200,7 @@ def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, mar
         plain: makes the crops.
         markup: for the normaliser.
         batch: faces per call of the network.
+
     Returns:
         The NME in percent, by the mark-up's primary normaliser (`facekd.evaluation.metrics`).
     """
@@ -212,6 +217,7 @@ def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> 
         truth: (n, N, 2), normalised.
         markup: what the points are.
         size: side of the frame in pixels.
+
     Returns:
         (n,) fractions.
     """
@@ -229,6 +235,7 @@ def predict(fabric: Fabric, net: LandmarkNet, faces: Faces, plain: Augmenter, ba
         faces: at least one.
         plain: makes their crops.
         batch: faces per call of the network.
+
     Returns:
         Landmarks and labels, both (n, N, 2), normalised, float32 on the CPU.
     """

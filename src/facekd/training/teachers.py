@@ -35,6 +35,7 @@ def predict_landmarks(net: LandmarkNet) -> TeacherFn:
 
     Args:
         net: the frozen teacher.
+
     Returns:
         A function of views (B, 3, S, S) that gives normalised landmarks (B, N, 2).
     """
@@ -59,6 +60,7 @@ def predict_moments(net: LandmarkNet, mirror: Tensor | None = None) -> TeacherFn
         net: the frozen teacher.
         mirror: (N,) what each point is in the mirrored face; the teacher then predicts both, and the mean counts.
             None: the view alone.
+
     Returns:
         A function of views (B, 3, S, S) that gives (B, N, 5): x, y, xx, xy, yy, normalised.
     """

@@ -1,0 +1,128 @@
+"""Stages trained once: starts, early stops, averages of weights, and what is fitted when they are done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facekd.data.pack import Pack
+from facekd.errors import RecipeError
+from facekd.networks import network as networks
+from facekd.pipeline import finish
+from facekd.pipeline.stages import evaluate_stage, train_stage
+from facekd.recipes.resolve import Stage, resolve
+from facekd.training import logger
+from tiny_run import SPATIAL, STAGE, context, recipe
+
+TAUGHT = SPATIAL | {"init": "wise", "teachers": [{"stage": "wise", "how": "landmarks"}], "views": 2}
+
+
+def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: Pack, tmp_path: Path) -> None:
+    settings = recipe({"whole": STAGE | {"epochs": 4}, "stopped": STAGE | {"epochs": 4, "stop_epoch": 2}})
+    for stage in resolve(settings).values():
+        train_stage(context(tiny_pack, tmp_path, settings), stage)
+    records = {name: logger.read(tmp_path / name / "log.jsonl") for name in ("whole", "stopped")}
+    assert [len(records[name]) for name in ("whole", "stopped")] == [4, 2]
+    assert json.loads((tmp_path / "stopped" / "summary.json").read_text())["epochs"] == 2
+    for early, full in zip(records["stopped"], records["whole"], strict=False):
+        assert early["lr"] == full["lr"] and early["val_nme"] == pytest.approx(full["val_nme"], rel=1e-5)
+
+
+def test_a_stage_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
+    once = STAGE | {"epochs": 1}
+    settings = recipe({"first": once, "student": once | {"init": "first", "head": "spatial"}})
+    with pytest.raises(RecipeError, match=r"student\.init is first, which is another network"):
+        train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["student"])
+
+
+def test_seed_moves_the_start_and_view_seed_the_views(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Two stages that differ in nothing are equal; each of the seeds makes another network."""
+    once = STAGE | {"epochs": 1}
+    settings = recipe({"a": once, "b": once, "c": once | {"seed": 1}, "d": once | {"view_seed": 1}})
+    for stage in resolve(settings).values():
+        train_stage(context(tiny_pack, tmp_path, settings), stage)
+    a, b, c, d = (load_file(tmp_path / name / "model.safetensors") for name in "abcd")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    for other in (c, d):
+        assert any(not torch.equal(a[key], other[key]) for key in a)
+
+
+def test_an_average_is_the_mean_of_its_members_weights(tiny_pack: Pack, tmp_path: Path) -> None:
+    settings = recipe(
+        {
+            "wise": SPATIAL,
+            "a": TAUGHT,
+            "b": TAUGHT | {"seed": 1, "view_seed": 1, "lr": 2e-3, "rare_shape_fraction": 0.5},
+            "c": TAUGHT,
+            "student": {"kind": "weight_average", "of": ["a", "b", "c"], "shape_prior": True},
+        }
+    )
+    shared, stages = context(tiny_pack, tmp_path, settings), resolve(settings)
+    train_stage(shared, stages["student"])
+    mean, a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in ("student", "a", "b", "c"))
+    for key, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([a[key], b[key], c[key]]).mean(0), msg=key)
+        torch.testing.assert_close(c[key], a[key], msg=key)  # nothing differs
+    assert any(not torch.equal(a[key], b[key]) for key in mean)
+    assert len(list((tmp_path / "cache").glob("wise_1_*.npy"))) == 2  # the second has views of its own
+    summaries = {
+        name: json.loads((tmp_path / name / "summary.json").read_text()) for name in ("student", "a", "b", "c")
+    }
+    members = [summaries[name] for name in "abc"]
+    assert summaries["student"]["seconds"] == pytest.approx(sum(one["seconds"] for one in members), abs=0.11)
+    assert summaries["student"]["val_nme"] not in [one["val_nme"] for one in members]
+    (result,) = evaluate_stage(shared, stages["student"], settings.evaluation)
+    assert result.model == "student" and np.isfinite(result.errors).all()
+
+
+def test_a_member_that_learns_the_validation_faces_is_not_measured_on_them(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = TAUGHT | {"nll_weight": 0.1, "views": 1}
+    settings = recipe(
+        {
+            "wise": SPATIAL | {"nll_weight": 0.1},
+            "held_out": member,
+            "all": member | {"train_on": ["train", "val"]},
+            "student": {"kind": "weight_average", "of": ["held_out", "all"]},
+        }
+    )
+    tuned: dict[str, Any] = {}
+    fitted = finish.fitted
+
+    def kept(shared: Any, stage: Stage, net: Any, about: Any) -> Any:
+        tuned[stage.name] = net.state_dict()
+        return fitted(shared, stage, net, about)
+
+    monkeypatch.setattr(finish, "fitted", kept)
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["student"])
+    assert set(tuned) == {"wise", "held_out", "student"}  # nothing of "all" is fitted on faces that it learned
+    held_out, other = (load_file(tmp_path / name / "model.safetensors") for name in ("held_out", "all"))
+    for key, value in tuned["student"].items():
+        torch.testing.assert_close(value, held_out[key], msg=key)  # the mean of those that never saw those faces
+    assert any(not torch.equal(held_out[key], other[key]) for key in held_out)
+    summaries = {
+        name: json.loads((tmp_path / name / "summary.json").read_text()) for name in ("student", "held_out", "all")
+    }
+    assert summaries["student"]["val_nme"] == pytest.approx(summaries["held_out"]["val_nme"], abs=0.05)
+    assert "val_nme" not in summaries["all"]
+    seen = {np.load(path).shape[1] for path in (tmp_path / "cache").glob("wise_1_*.npy")}
+    assert seen == {24, 30}  # the teacher predicted the added faces too
+
+
+def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: Pack, tmp_path: Path) -> None:
+    """5 % of the mean distance of the eye centres in the crop: five points have no outer eye corners."""
+    settings = recipe({"a": STAGE | {"epochs": 1}})
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["a"])
+    about = networks.load(tmp_path / "a" / "model.safetensors")[1]
+    train = tiny_pack.select("train")
+    sides = np.ptp(train.points, axis=1).max(axis=1) * 1.3  # of the crops
+    eyes = np.linalg.norm(train.points[:, 0] - train.points[:, 1], axis=1)
+    assert about.confident == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)
