@@ -279,6 +279,7 @@ def closure(*stages: Stage) -> Iterator[Stage]:
 
     Args:
         stages: of one recipe.
+
     Yields:
         Each stage once, after those it needs.
     """
