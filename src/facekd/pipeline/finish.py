@@ -20,8 +20,8 @@ from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
-from facekd.recipes.schema import Input
 from facekd.run_folder import BOX_TRANSFORM
 from facekd.training.loop import face_errors
 
