@@ -1,4 +1,4 @@
-"""Groups of settings that stages share, and that travel on by themselves: what a network sees, is, and how it trains."""
+"""Groups of settings that travel on by themselves: what a network sees, what it is, and how it is optimised."""
 
 from __future__ import annotations
 
