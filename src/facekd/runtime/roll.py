@@ -16,7 +16,7 @@ from facekd.markup import FIVE, MarkUp, convert, convertible
 # A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
 PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
-MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/lean.md
+MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
 _UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
 
