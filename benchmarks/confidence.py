@@ -1,4 +1,4 @@
-"""Whether confidence means something: points sorted by it, and what share of them is as right as it says.
+"""Whether confidence is calibrated: points sorted by it, and the share of them that lies within the radius.
 
     python benchmarks/confidence.py PATH/TO/300w [--models facekd-68 facekd-68-lite] [--out docs/benchmarks]
 
@@ -36,7 +36,7 @@ def main() -> None:
     models = {}
     for model in options.models:
         within = ModelCard.load(resolve(model)).confidence_radius
-        models[Path(model).stem] = measures(*look(Landmarker(model), faces), within)
+        models[Path(model).stem] = measures(*predict(Landmarker(model), faces), within)
     result = {"command": "python benchmarks/confidence.py 300W", "faces": len(faces), "models": models}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "confidence.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -45,7 +45,7 @@ def main() -> None:
     print(page(result))
 
 
-def look(landmarker: Landmarker, faces: list[Annotation]) -> tuple[np.ndarray, np.ndarray]:
+def predict(landmarker: Landmarker, faces: list[Annotation]) -> tuple[np.ndarray, np.ndarray]:
     """Return each point's error, in units of its box's larger side, and its confidence, both (n, N)."""
     errors, confidence = [], []
     for face in faces:
@@ -63,6 +63,7 @@ def measures(errors: np.ndarray, confidence: np.ndarray, within: float) -> dict[
         errors: (n, N) in units of the larger side of the landmarks' box.
         confidence: (n, N) in [0, 1].
         within: what confidence is about, in the same units.
+
     Returns:
         Spearman's rank correlation over all points and over the faces' means; and all points, sorted by confidence, in
         groups of equal size: mean confidence, share of points that near, mean error in %.
@@ -95,27 +96,29 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 def page(result: dict[str, Any]) -> str:
     """Return the figures as a page."""
     lines = [
-        "# What the confidence says",
+        "# Is the confidence calibrated?",
         "",
-        f"`{result['command']}`: {result['faces']} test faces of 300W cut by their true boxes.",
+        f"`{result['command']}`: {result['faces']} test faces of 300W, cut out by their ground-truth boxes.",
         "",
-        "Confidence is meant as the probability that a point lies near the truth: within that share of the larger",
-        "side of the landmarks' box that the model card names, which is 5 % of the mean inter-ocular distance.",
-        "Stated and true: mean confidence, and the share of the points that lie so near. Off by: their difference,",
-        "mean over tenths of the points. Rank correlation of confidence and error: at -1 the surer point is always",
-        "the better one. Errors are in % of the same side.",
+        "Confidence is meant as a probability: that the point lies within the confidence radius of the ground truth.",
+        "The radius is on the model card, as a share of the larger side of the landmarks' tight box; it is 5 % of the",
+        "mean inter-ocular distance. Predicted: mean confidence. Observed: the share of points within the radius.",
+        "Calibration error: their difference, averaged over ten groups of points sorted by confidence.",
+        "Rank correlation: Spearman's, of confidence and error; at -1 the more confident point is always the more",
+        "accurate one.",
+        "Errors are in % of the box's larger side.",
         "",
-        "| model | near is | stated | true | off by | rank correlation over points | over the faces' means |",
+        "| model | radius | predicted | observed | calibration error | rank correlation, points | faces |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, of in result["models"].items():
         correlations = f"{of['rank_correlation_points']:.2f} | {of['rank_correlation_faces']:.2f}"
-        stated, true = (np.mean([group[key] for group in of["groups"]]) for key in ("confidence", "within"))
-        shares = f"{of['within']:.1%} | {stated:.1%} | {true:.1%}".replace("%", " %")
+        predicted, observed = (np.mean([group[key] for group in of["groups"]]) for key in ("confidence", "within"))
+        shares = f"{of['within']:.1%} | {predicted:.1%} | {observed:.1%}".replace("%", " %")
         lines.append(f"| {name} | {shares} | {100 * of['calibration_error']:.1f} points | {correlations} |")
     lines += ["", "![Share of points within the radius, and error, by confidence](confidence.svg)"]
     for name, of in result["models"].items():
-        lines += ["", f"## {name}", "", "| tenth of the points | mean confidence | so near | mean error |"]
+        lines += ["", f"## {name}", "", "| group of points | mean confidence | within the radius | mean error |"]
         lines.append("|---|---|---|---|")
         for index, group in enumerate(of["groups"], start=1):
             shares = f"{100 * group['confidence']:.0f} % | {100 * group['within']:.0f} %"
@@ -124,7 +127,7 @@ def page(result: dict[str, Any]) -> str:
 
 
 def plot(models: dict[str, Any], path: Path) -> None:
-    """Draw reliability (stated and true share) and the error by confidence."""
+    """Draw reliability (predicted and observed share) and the error by confidence."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -134,10 +137,10 @@ def plot(models: dict[str, Any], path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, of in models.items():
-        stated = [group["confidence"] for group in of["groups"]]
-        left.plot(stated, [group["within"] for group in of["groups"]], "o-", label=name)
-        right.plot(stated, [group["error"] for group in of["groups"]], "o-", label=name)
-    left.set(xlabel="confidence", ylabel="share of points so near", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        predicted = [group["confidence"] for group in of["groups"]]
+        left.plot(predicted, [group["within"] for group in of["groups"]], "o-", label=name)
+        right.plot(predicted, [group["error"] for group in of["groups"]], "o-", label=name)
+    left.set(xlabel="confidence", ylabel="share of points within the radius", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     right.set(xlabel="confidence", ylabel="mean error, % of the face's larger side", xlim=(0, 1), ylim=(0, None))
     right.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})

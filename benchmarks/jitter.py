@@ -115,6 +115,7 @@ def measures(track: dict[str, Any], speed: float | None = None) -> dict[str, Any
     Args:
         track: as `follow` returns it.
         speed: of the photo in px per frame, whose motion is taken off the points'; None if it is not known.
+
     Returns:
         motion: mean distance from frame to frame, in % of the face's larger side, without the known motion.
         lag_ms: delay of the points behind the truth (pan) or behind the unfiltered points (real videos).

@@ -71,7 +71,7 @@ def main() -> None:
             for threads in options.threads:
                 print(f"{name} {model}, {threads} thread(s) ...", file=sys.stderr)
                 out = Path(folder) / "out.json"
-                script = Path(__file__).with_name("contestant.py")
+                script = Path(__file__).with_name("peer.py")
                 arguments = [name, faces, out, "--threads", threads, "--model", model]
                 subprocess.run([str(argument) for argument in (python, script, *arguments)], check=True)
                 title = TITLES.get(name, Path(model).stem)
@@ -111,7 +111,7 @@ def environment(name: str, folder: Path) -> Path:
 def boxes(
     data: Path, test: list[Annotation], train: list[Annotation], model: str
 ) -> tuple[dict[str, Any], list[Annotation]]:
-    """Return YuNet's boxes of the faces it finds, as `contestant.py` reads them, and these faces."""
+    """Return YuNet's boxes of the faces it finds, as `peer.py` reads them, and these faces."""
     card, yunet = ModelCard.load(resolve(model)), YuNet()
     rows: dict[str, list[dict[str, Any]]] = {"faces": [], "fit": []}
     kept = []

@@ -21,16 +21,18 @@ import numpy as np
 import torch
 
 from facekd.geometry import tight_box
-from facekd.losses.objective import Objective
+from facekd.losses.kd import KDLoss
+from facekd.losses.objective import Objective, TeacherTerm
 from facekd.markup import IBUG68
+from facekd.networks.architecture import Architecture
 from facekd.networks.depthwise import accelerate
-from facekd.networks.network import Architecture, LandmarkNet
-from facekd.recipes import schema as recipe
+from facekd.networks.network import LandmarkNet
+from facekd.recipes.groups import Augment, Input
 from facekd.training import distributed as parallel
-from facekd.training import loop as train
 from facekd.training.augment import Augmenter
 from facekd.training.ema import ExponentialMovingAverage
 from facekd.training.faces import Faces
+from facekd.training.loop import batches
 
 BATCH, WARM_UP, STEPS = 32, 3, 6
 CASES = [
@@ -67,12 +69,12 @@ def make_faces(size: int) -> Faces:
 def steps(net: LandmarkNet, size: int, count: int) -> tuple[float, float]:
     """Return seconds per step, and of these the seconds inside the network and the optimiser."""
     fabric = parallel.fabric("auto")
-    stage = recipe.Stage(backbone="x", loss="kd", loss_options={"preset": "released"}, batch=BATCH)
-    faces, objective = make_faces(size), Objective(stage)
+    roles = TeacherTerm("tough", "tough"), TeacherTerm("tolerant", "tolerant")
+    faces, objective = make_faces(size), Objective(KDLoss("released"), teachers=roles)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
-    augmenter = Augmenter(recipe.Augment(), recipe.Input(size=size), IBUG68, device=fabric.device)
-    average, source = ExponentialMovingAverage(net, 0.999), train.batches(faces, BATCH, 0, 0, None, fabric)
+    augmenter = Augmenter(Augment(), Input(size=size), IBUG68, device=fabric.device)
+    average, source = ExponentialMovingAverage(net, 0.999), batches(faces, BATCH, 0, 0, 0, fabric)
     clock, began = Clock(), 0.0
     for step in range(WARM_UP + count):
         if step == WARM_UP:
@@ -80,7 +82,7 @@ def steps(net: LandmarkNet, size: int, count: int) -> tuple[float, float]:
         batch = next(source)
         images, target = augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
         prediction = clock(model, images)
-        terms = objective(prediction, target, target + 0.01, target - 0.01)
+        terms = objective(prediction, target, {roles[0].key: target + 0.01, roles[1].key: target - 0.01})
         optimiser.zero_grad()
         clock(fabric.backward, terms["total"])
         fabric.clip_gradients(model, optimiser, max_norm=1.0, error_if_nonfinite=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facekd.drawing import draw
-from facekd.markup import FIVE, IBUG68
+from facekd.drawing import draw, draw_contours, draw_points, polylines
+from facekd.markup import FIVE, IBUG68, Contour, MarkUp
 from facekd.runtime.landmarker import Face
 
 
@@ -60,3 +60,33 @@ def test_points_that_are_no_numbers_are_left_out() -> None:
     lost, found = face_at(np.full((5, 2), np.nan)), face_at(FIVE_POINTS)
     np.testing.assert_array_equal(draw(photo, [lost]), photo)
     np.testing.assert_array_equal(draw(photo, [lost, found], labels=["7", "8"]), draw(photo, [found], labels=["8"]))
+
+
+def test_bgr_pictures_get_the_same_colours() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    face = face_at(FIVE_POINTS, np.array([0, 1, 0.5, 1, 1]))
+    np.testing.assert_array_equal(draw(photo[..., ::-1], [face], color="bgr")[..., ::-1], draw(photo, [face]))
+
+
+def test_polylines_are_the_contours_and_the_rest() -> None:
+    markup = MarkUp("own", 5, (0, 1, 2, 3, 4), (Contour("a", (0, 2)), Contour("b", (2, 3, 0), closed=True)))
+    points = np.arange(10.0).reshape(5, 2)
+    lines, loose = polylines(points, markup)
+    assert [(line.tolist(), closed) for line, closed in lines] == [
+        ([[0, 1], [4, 5]], False),
+        ([[4, 5], [6, 7], [0, 1]], True),
+    ]
+    assert loose.tolist() == [[2, 3], [8, 9]]
+
+
+def test_primitives_draw_where_the_points_are() -> None:
+    markup = MarkUp("own", 3, (0, 1, 2), (Contour("a", (0, 1, 2), closed=True),))
+    points = np.array([[10.0, 10], [30, 10], [10, 30]])
+    canvas = np.zeros((40, 40, 3), np.uint8)
+    draw_contours(canvas, points, markup, (0, 200, 0))
+    assert canvas[10, 20, 1] > 150 < canvas[20, 10, 1]  # the second only where it is closed
+    assert canvas[20, 20, 1] > 0 and not canvas[..., [0, 2]].any() and not canvas[30, 30].any()
+    canvas[:] = 0
+    draw_points(canvas, points, [(255, 0, 0), (0, 255, 0), (0, 0, 255)], radius=2)
+    assert [canvas[int(y), int(x)].argmax() for x, y in points] == [0, 1, 2]
+    assert np.argwhere(canvas.any(axis=2)).min() >= 7 and not canvas[10, 20].any()

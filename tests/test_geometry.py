@@ -138,3 +138,48 @@ def test_box_transform_is_recovered(box: np.ndarray, scale: float, x: float, y: 
     np.testing.assert_allclose([fitted.scale, fitted.shift_x, fitted.shift_y], [scale, x, y], atol=1e-6)
     np.testing.assert_allclose(fitted.residuals(detected, true.apply(detected)), 0, atol=1e-6)
     assert BoxTransform.from_dict(fitted.to_dict()) == fitted
+
+
+@given(st.integers(0, 2**31), st.floats(-179, 179), st.floats(0.05, 20), st.floats(-300, 300))
+def test_a_similarity_is_recovered(seed: int, angle: float, scale: float, shift: float) -> None:
+    source = np.random.default_rng(seed).uniform(0, 100, (3, 7, 2))
+    cos, sin = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+    matrix = np.array([[cos, -sin, shift], [sin, cos, 2 * shift]])
+    fitted = geometry.fit_similarity(source, geometry.apply(matrix, source))
+    np.testing.assert_allclose(fitted, np.broadcast_to(matrix, (3, 2, 3)), atol=1e-6)
+
+
+def test_a_similarity_is_the_least_squares_one_and_never_a_reflection() -> None:
+    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    wide = square * [3, 1]  # the best similarity enlarges by 2: (3 + 1) / 2
+    np.testing.assert_allclose(geometry.fit_similarity(square, wide + 5), [[2, 0, 5], [0, 2, 5]], atol=1e-12)
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(2, 9, 2))
+    best = geometry.fit_similarity(source, target)
+    error = np.square(geometry.apply(best, source) - target).sum()
+    for step in 1e-3 * np.array([[[1, 0, 0], [0, 1, 0]], [[0, -1, 0], [1, 0, 0]], [[0, 0, 1], [0, 0, 0]]]):
+        for sign in (-1, 1):
+            assert np.square(geometry.apply(best + sign * step, source) - target).sum() > error
+    mirrored = geometry.fit_similarity(square, square * [-1, 1])
+    assert np.linalg.det(mirrored[:, :2]) >= 0
+
+
+def test_points_in_one_spot_have_no_direction() -> None:
+    target = np.array([[0.0, 0], [4, 0], [2, 6]])
+    np.testing.assert_array_equal(geometry.fit_similarity(np.full((3, 2), 7.0), target), [[0, 0, 2], [0, 0, 2]])
+    many = geometry.fit_similarity(target, np.stack([target, 2 * target]))  # one source, several targets
+    np.testing.assert_allclose(many[:, 0, 0], [1, 2])
+
+
+def test_crops_lead_back_to_the_photo() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    boxes = np.array([[10, 20, 50, 70.0], [60, 5, 100, 40]])
+    crops = geometry.crop_faces(image, boxes, 64, 1.25, np.array([0, 30.0]))
+    matrices = geometry.crop_matrix(boxes, 64, 1.25, np.array([0, 30.0]))
+    for k in range(2):
+        np.testing.assert_array_equal(crops.images[k], geometry.warp(image, matrices[k], 64))
+    points = rng.uniform(0, 90, (2, 5, 2))
+    np.testing.assert_allclose(crops.to_photo(geometry.apply(matrices, points)), points, atol=1e-9)
+    none = geometry.crop_faces(image, np.zeros((0, 4)), 64)
+    assert none.images.shape == (0, 64, 64, 3) and none.to_photo(np.zeros((0, 5, 2))).shape == (0, 5, 2)

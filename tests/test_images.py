@@ -281,3 +281,15 @@ def test_thousands_of_damaged_files() -> None:
             assert photo.ndim == 3 and photo.shape[2] == 3 and photo.dtype == np.uint8 and photo.size > 0
             outcomes["read"] += 1
     assert min(outcomes.values()) > 400, outcomes  # both ways out are exercised
+
+
+def test_arrays_may_hold_bgr() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    np.testing.assert_array_equal(read_image(rgb[..., ::-1], color="bgr"), rgb)
+    alpha = np.full((5, 7, 1), 255, np.uint8)
+    np.testing.assert_array_equal(read_image(np.concatenate([rgb[..., ::-1], alpha], axis=2), color="bgr"), rgb)
+    np.testing.assert_array_equal(read_image(rgb[..., 0], color="bgr")[..., 1], rgb[..., 0])
+    np.testing.assert_array_equal(read_image(Image.fromarray(rgb), color="bgr"), rgb)  # it says itself what it holds
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(rgb), "PNG"), color="bgr"), rgb)
+    with pytest.raises(InputError, match="color 'bgra' is no order of channels; did you mean 'bgr'"):
+        read_image(rgb, color="bgra")

@@ -1,15 +1,25 @@
-"""Faces drawn into their photo: contours, points coloured by confidence, numbers, boxes."""
+"""Faces drawn into pictures: contours, points coloured by confidence, numbers, boxes.
+
+The one home of contour drawing: contact sheets and reports use `draw_contours` and `draw_points`, plots `polylines`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from facekd.geometry import centre_and_side, tight_box
-from facekd.runtime.landmarker import Face
+from facekd.images import check_color, swap_colors
+from facekd.markup import MarkUp
+
+if TYPE_CHECKING:
+    from facekd.runtime.landmarker import Face
+
+Colour = Sequence[float]  # red, green, blue in [0, 255], in the picture's order of channels
 
 _SHIFT = 4  # OpenCV takes positions in 1/16 px
 _CONTOUR = (255, 255, 255)
@@ -17,6 +27,54 @@ _POINT = (0, 210, 255)
 _OUTLINE = (20, 20, 20)
 # RGB at confidence 0, 0.5 and 1; orange and blue tell apart for the colour-blind, too.
 _SCALE = np.array([(230, 40, 30), (255, 190, 40), (40, 200, 255)], np.float64)
+
+
+def polylines(points: np.ndarray, markup: MarkUp) -> tuple[list[tuple[np.ndarray, bool]], np.ndarray]:
+    """Split a face's points into the lines that draw it and the rest.
+
+    Args:
+        points: (N, 2).
+        markup: whose contours they are.
+
+    Returns:
+        Per contour its points (k, 2) and whether it is closed, its last point joined to the first; and the points
+        (m, 2) that lie in no contour.
+    """
+    lines = [(points[list(contour.points)], contour.closed) for contour in markup.contours]
+    drawn = {index for contour in markup.contours for index in contour.points}
+    return lines, points[[index for index in range(markup.count) if index not in drawn]]
+
+
+def draw_contours(picture: np.ndarray, points: np.ndarray, markup: MarkUp, colour: Colour, width: float = 1) -> None:
+    """Draw a face's contours as lines into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8, changed in place.
+        points: (N, 2) pixels of the picture.
+        markup: whose contours they are.
+        colour: of the lines.
+        width: of the lines in pixels, at least 1.
+    """
+    for line, closed in polylines(points, markup)[0]:
+        _line(picture, line, closed, colour, width)
+
+
+def draw_points(
+    picture: np.ndarray, points: np.ndarray, colours: Iterable[Colour], radius: float, outline: float = 0.0
+) -> None:
+    """Draw points as discs into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8, changed in place.
+        points: (N, 2) pixels of the picture.
+        colours: one per point.
+        radius: in pixels.
+        outline: radius in pixels of a dark disc beneath each; 0: none.
+    """
+    for point, colour in zip(points, colours, strict=True):
+        if outline:
+            _disc(picture, point, outline, _OUTLINE)
+        _disc(picture, point, radius, colour)
 
 
 def draw(
@@ -27,27 +85,38 @@ def draw(
     numbers: bool = False,
     boxes: bool = False,
     labels: Iterable[str] = (),
+    color: str = "rgb",
 ) -> np.ndarray:
-    """Return a copy of a photo (H, W, 3) uint8 RGB with faces drawn into it; widths follow the size of each face.
+    """Draw faces into a copy of a photo; widths follow the size of each face.
 
     Args:
-        photo: the photo.
+        photo: (H, W, 3) uint8.
         faces: as `Landmarker` found them.
         contours: join the points along the mark-up's contours.
         confidence: colour the points by their confidence, from red (0) over yellow to blue (1).
         numbers: write each point's number, counted from 0, beside it.
         boxes: draw the face boxes.
         labels: a word per face, written above it.
+        color: order of the photo's channels, "rgb" or "bgr".
+
+    Returns:
+        The copy (H, W, 3) uint8, its channels in the order of the photo's.
+
+    Raises:
+        InputError: `color` is neither "rgb" nor "bgr".
     """
-    picture = np.ascontiguousarray(photo).copy()
+    if check_color(color) == "bgr":
+        picture = draw(swap_colors(photo), faces, contours, confidence, numbers, boxes, labels)
+        return np.ascontiguousarray(swap_colors(picture))
+    picture = np.array(photo, order="C")
     for face, word in zip(faces, chain(labels, repeat("")), strict=False):
         _, side = centre_and_side(tight_box(face.points))
         unit = float(np.clip(side / 100, 0.4, 0.02 * max(photo.shape[:2]))) if np.isfinite(side) else 0.4
         if not np.isfinite(face.points).all():
             continue
         if contours:
-            _draw_contours(picture, face, unit)
-        _draw_points(picture, face, unit, confidence)
+            _blend_contours(picture, face, unit)
+        draw_points(picture, face.points, _colours(face, confidence), 0.85 * unit, outline=1.15 * unit)
         if numbers:
             for index, point in enumerate(face.points):
                 _write(picture, str(index), np.add(point, (1.2 * unit, -0.8 * unit)), 2.6 * unit)
@@ -60,26 +129,25 @@ def draw(
     return picture
 
 
-def _draw_contours(picture: np.ndarray, face: Face, unit: float) -> None:
+def _blend_contours(picture: np.ndarray, face: Face, unit: float) -> None:
     """Draw the contours half transparent, so that what lies below still shows."""
     layer = picture.copy()
-    for contour in face.markup.contours:
-        _line(layer, face.points[list(contour.points)], contour.closed, _OUTLINE, 1.3 * unit)
-        _line(layer, face.points[list(contour.points)], contour.closed, _CONTOUR, 0.7 * unit)
+    for line, closed in polylines(face.points, face.markup)[0]:
+        _line(layer, line, closed, _OUTLINE, 1.3 * unit)
+        _line(layer, line, closed, _CONTOUR, 0.7 * unit)
     x0, y0, x1, y1 = _inside(picture, tight_box(face.points), 3 * unit)
     part = picture[y0:y1, x0:x1]
     if part.size:
         cv2.addWeighted(layer[y0:y1, x0:x1], 0.65, part, 0.35, 0, dst=part)
 
 
-def _draw_points(picture: np.ndarray, face: Face, unit: float, confidence: bool) -> None:
-    colours: np.ndarray | list[tuple[int, int, int]] = [_POINT] * len(face.points)
-    if confidence and face.confidence is not None:
-        level = np.clip(np.nan_to_num(face.confidence), 0, 1)
-        colours = np.stack([np.interp(level, [0, 0.5, 1], channel) for channel in _SCALE.T], axis=-1)
-    for point, colour in zip(face.points, colours, strict=True):
-        _disc(picture, point, 1.15 * unit, _OUTLINE)
-        _disc(picture, point, 0.85 * unit, colour)
+def _colours(face: Face, confidence: bool) -> Iterable[Colour]:
+    """Return the colour of each point."""
+    if not confidence or face.confidence is None:
+        return repeat(_POINT, len(face.points))
+    level = np.clip(np.nan_to_num(face.confidence), 0, 1)
+    colours: Iterable[Colour] = np.stack([np.interp(level, [0, 0.5, 1], channel) for channel in _SCALE.T], axis=-1)
+    return colours
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:
@@ -87,15 +155,14 @@ def _fixed(values: np.ndarray) -> np.ndarray:
     return np.clip(np.round(values * 2**_SHIFT), -(2**24), 2**24).astype(np.int32)
 
 
-def _disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour: Iterable[float]) -> None:
+def _disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
     x, y = _fixed(centre)
-    cv2.circle(
-        picture, (int(x), int(y)), round(radius * 2**_SHIFT), tuple(map(int, colour)), cv2.FILLED, cv2.LINE_AA, _SHIFT
-    )
+    fixed = round(radius * 2**_SHIFT)
+    cv2.circle(picture, (int(x), int(y)), fixed, tuple(map(int, colour)), cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _line(picture: np.ndarray, points: np.ndarray, closed: bool, colour: tuple[int, int, int], width: float) -> None:
-    cv2.polylines(picture, [_fixed(points)], closed, colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+def _line(picture: np.ndarray, points: np.ndarray, closed: bool, colour: Colour, width: float) -> None:
+    cv2.polylines(picture, [_fixed(points)], closed, tuple(colour), max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
 def _write(picture: np.ndarray, text: str, position: np.ndarray, height: float) -> None:

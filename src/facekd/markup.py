@@ -17,7 +17,13 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Contour:
-    """A polyline through points of a mark-up, for drawing and for errors by part of the face."""
+    """A polyline through points of a mark-up, for drawing and for errors by part of the face.
+
+    Attributes:
+        name: such as "left eye"; left is the image's left.
+        points: indices of the points in drawing order, from 0.
+        closed: whether the last point is joined to the first.
+    """
 
     name: str
     points: tuple[int, ...]
@@ -35,6 +41,7 @@ class MarkUp:
         contours: polylines for drawing.
         inter_ocular: the outer eye corners, as two groups of points; the distance of their means normalises errors.
         inter_pupil: the same for the pupils.
+
     Raises:
         InputError: indices out of range, or `mirror` is not a permutation that undoes itself.
     """
@@ -49,9 +56,7 @@ class MarkUp:
     def __post_init__(self) -> None:
         everything = range(self.count)
         if sorted(self.mirror) != list(everything) or any(self.mirror[self.mirror[i]] != i for i in everything):
-            raise InputError(
-                f"mark-up '{self.name}': mirror must list 0..{self.count - 1} once each, in pairs; mend it"
-            )
+            raise InputError(f"mark-up '{self.name}': mirror must list 0..{self.count - 1} once each, in pairs; fix it")
         named = [contour.points for contour in self.contours]
         named += [group for pair in (self.inter_ocular, self.inter_pupil) if pair for group in pair]
         wrong = sorted({i for group in named for i in group if i not in everything})
@@ -59,17 +64,27 @@ class MarkUp:
             raise InputError(f"mark-up '{self.name}' has {self.count} points but names {wrong}; count from 0")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON or YAML; `from_dict` reads them back."""
+        """Return plain values for JSON or YAML; `from_dict` reads them back.
+
+        Returns:
+            The attributes by name.
+        """
         return asdict(self)
 
     @property
     def mirrors(self) -> bool:
-        """Return whether it says what points become in a mirrored photo; without pairs nobody can know."""
+        """Whether it says what points become in a mirrored photo; without pairs nobody can know."""
         return self.mirror != tuple(range(self.count))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MarkUp:
         """Read what `to_dict` wrote, or a user's YAML, where mirror may list only the pairs [[0, 16], [1, 15], ...].
+
+        Args:
+            values: the attributes by name; name and count are needed.
+
+        Returns:
+            The mark-up.
 
         Raises:
             InputError: a key is missing, unknown or of the wrong kind.
@@ -216,7 +231,13 @@ MARKUPS = {markup.name: markup for markup in (IBUG68, WFLW98, COFW29, FIVE)}
 
 
 def get(name: str | Path) -> MarkUp:
-    """Return a mark-up by its name, or read one from a YAML file (keys: those of `MarkUp`, mirror also as pairs).
+    """Return a mark-up by its name, or read one from a YAML file.
+
+    Args:
+        name: ibug68, wflw98, cofw29, five5, or a .yaml file with the keys of `MarkUp` (mirror also as pairs).
+
+    Returns:
+        The mark-up.
 
     Raises:
         InputError: no such name or file, or the file does not describe a mark-up.
@@ -280,12 +301,28 @@ def _conversion(source: str, target: str, count: int) -> np.ndarray | None:
 
 
 def convertible(source: MarkUp, target: MarkUp) -> bool:
-    """Return whether `convert` knows the way from `source` to `target`."""
+    """Return whether `convert` knows the way from one mark-up to another.
+
+    Args:
+        source: what the points are.
+        target: what they should become.
+
+    Returns:
+        Whether there is a way.
+    """
     return _conversion(source.name, target.name, source.count) is not None
 
 
 def convert(points: np.ndarray, source: MarkUp, target: MarkUp) -> np.ndarray:
-    """Return points (..., n, 2) of one mark-up as points (..., m, 2) of another: 98 -> 68 -> 5, or 29 -> 5.
+    """Convert points from one mark-up to another: 98 -> 68 -> 5, or 29 -> 5.
+
+    Args:
+        points: (..., n, 2).
+        source: what they are, n points.
+        target: what they should become, m points.
+
+    Returns:
+        (..., m, 2) of the same dtype.
 
     Raises:
         InputError: there is no conversion, or `points` do not have the source's count.

@@ -38,6 +38,7 @@ def is_run(folder: Path) -> bool:
 
     Args:
         folder: any path.
+
     Returns:
         Whether it holds a recipe.
     """
@@ -49,8 +50,10 @@ def result_stage(run: Path) -> str:
 
     Args:
         run: the run's folder.
+
     Returns:
         The stage's name.
+
     Raises:
         ModelError: the folder has no recipe of this version.
     """
@@ -66,8 +69,10 @@ def result_model(run: Path) -> Path:
 
     Args:
         run: the run's folder.
+
     Returns:
         The file of its result.
+
     Raises:
         ModelError: the folder is no run, or that network is not trained yet; names those that are.
     """

@@ -63,8 +63,10 @@ def checked(kind: type[Checked], values: Mapping[str, Any], where: str) -> Check
         kind: the class of the settings.
         values: keys and values, as YAML has them.
         where: names them in messages, such as "recipe quick".
+
     Returns:
         The settings, with every default filled in.
+
     Raises:
         RecipeError: which keys are wrong, why, and what is allowed.
     """
@@ -83,8 +85,10 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     Args:
         text: the YAML.
         where: names it in messages.
+
     Returns:
         Keys and values; nested ones are plain values too.
+
     Raises:
         RecipeError: it is not YAML, or no keys and values.
     """
@@ -102,8 +106,10 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
 
     Args:
         changes: "a.b=value" each, the value being read as YAML.
+
     Returns:
         The values by their path, {"a.b": value}.
+
     Raises:
         RecipeError: one has no "=", or its value is not YAML.
     """
@@ -126,8 +132,10 @@ def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         values: keys and values.
         path: the keys that lead to the value, joined by dots.
         value: the new one.
+
     Returns:
         The changed copy.
+
     Raises:
         RecipeError: on the way lies a value where keys should be.
     """

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import facekd
+from facekd.api import load_model as load
+from facekd.api import resolve_model as resolve
 from facekd.cli import main
-from facekd.cli.models import load, resolve
 from facekd.errors import ModelError
 from facekd.runtime.model import DEFAULT, bundled
 from tiny_student import write_student
@@ -56,6 +57,7 @@ def test_a_checkpoint_runs_where_it_is_told_to(run_folder: Path, monkeypatch: py
             load(file, providers=providers)
 
 
+@pytest.mark.slow
 def test_results_of_a_student_before_it_was_trained_again_are_not_mixed_in(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

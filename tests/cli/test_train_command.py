@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
+from facekd.cli import main
 
-def facekd(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import facekd.cli; facekd.cli.main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["facekd", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -24,14 +36,13 @@ def facekd(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["export", "nowhere", "out.onnx"], "no network at nowhere"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = facekd(*arguments)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_what_is_wrong_is_said_in_a_sentence(run: Run, arguments: list[str], message: str) -> None:
+    code, _, err = run(*arguments)
+    assert code == 1 and message in err and len(err.strip().splitlines()) == 1
 
 
-def test_version_and_help() -> None:
-    assert facekd("--version").stdout.startswith("facekd ")
-    shown = facekd("--help").stdout
+def test_version_and_help(run: Run) -> None:
+    assert run("--version")[1].startswith("facekd ")
+    shown = run("--help")[1]
     for command in ("prepare", "inspect", "distill", "study", "evaluate", "export", "detect", "track"):
         assert command in shown

@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, contestant, confidence, lean = map(load, ("jitter", "runtime", "contestant", "confidence", "lean"))
+jitter, runtime, peer, confidence, roll = map(load, ("jitter", "runtime", "peer", "confidence", "roll"))
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
 
@@ -88,18 +88,18 @@ def test_as_many_faces_as_asked_for_from_all_over() -> None:
 
 
 def test_boxes_are_mapped_as_the_own_detector_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(contestant.Boxed):
+    class Own(peer.Boxed):
         def detect(self, image: np.ndarray) -> np.ndarray:
             return np.array([[15.0, 12.0, 25.0, 22.0], [500, 500, 510, 510]])  # side 10, centre (20, 17)
 
         def landmarks(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
             return None if box[0] > 100 else box.reshape(2, 2)
 
-    monkeypatch.setattr(contestant, "read", lambda path: np.zeros((2, 2, 3), np.uint8))
+    monkeypatch.setattr(peer, "read", lambda path: np.zeros((2, 2, 3), np.uint8))
     given = [10.0, 10.0, 24.0, 30.0]  # side 20, centre (17, 20)
-    transform = contestant.to_own_box(Own(), [{"photo": "a", "box": given}] * 3)
+    transform = peer.to_own_box(Own(), [{"photo": "a", "box": given}] * 3)
     np.testing.assert_allclose(transform, [0.5, 3 / 20, -3 / 20])
-    np.testing.assert_allclose(contestant.mapped(np.array(given), transform), [15, 12, 25, 22])
+    np.testing.assert_allclose(peer.mapped(np.array(given), transform), [15, 12, 25, 22])
     assert list(Own().stream(["a", "b"])) == [1, 1]  # of the two boxes one has landmarks
 
 
@@ -112,7 +112,7 @@ def test_a_still_and_a_moving_picture() -> None:
 
 
 def test_every_point_has_a_vertex_of_the_mesh() -> None:
-    assert len(contestant._MESH) == len(set(contestant._MESH)) == 68 and max(contestant._MESH) < 468
+    assert len(peer._MESH) == len(set(peer._MESH)) == 68 and max(peer._MESH) < 468
 
 
 def rows_of_two_faces() -> dict:
@@ -172,7 +172,7 @@ class Faces:
 
 
 class Centred:
-    """Answers where an upright face has its points, 1 px off; the second look is right."""
+    """Answers where an upright face has its points, 1 px off; the second pass is right."""
 
     size, scale = 80, 1.25
 
@@ -184,18 +184,18 @@ class Centred:
         return apply(crop_matrix(box, self.size, self.scale), Faces.points), None
 
 
-def test_lean_turns_the_faces_and_measures_both_looks() -> None:
+def test_roll_rotates_the_faces_and_measures_both_passes() -> None:
     markup = replace(FIVE, inter_ocular=FIVE.inter_pupil)
     faces = Faces()
     faces.markup = markup
-    upright = lean.row(Centred(), faces, 0)
-    assert upright["twice"] == pytest.approx(0, abs=1e-6)
-    assert upright["once"] == pytest.approx(100 / 64, rel=1e-4)  # eyes 40 px apart, 1.6 px to the pixel
-    assert lean.row(Centred(), faces, 30)["twice"] > 10  # the faces turn, these answers do not
-    assert lean.leaning(faces) == 0
+    upright = roll.row(Centred(), faces, 0)
+    assert upright["two_passes"] == pytest.approx(0, abs=1e-6)
+    assert upright["one_pass"] == pytest.approx(100 / 64, rel=1e-4)  # eyes 40 px apart, 1.6 px to the pixel
+    assert roll.row(Centred(), faces, 30)["two_passes"] > 10  # the faces turn, these answers do not
+    assert roll.rolled(faces) == 0
     faces.points = Faces.points @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # 37 degrees
-    assert lean.leaning(faces) == 100
-    rows = [{"angle": 30, "once": 3.456, "twice": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
-    record = {"command": "c", "model": "m", "faces": 2, "split": "val", "leaning": {"val": 7.6}, "rows": rows}
-    page = lean.page(record)
+    assert roll.rolled(faces) == 100
+    rows = [{"angle": 30, "one_pass": 3.456, "two_passes": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
+    record = {"command": "c", "model": "m", "faces": 2, "split": "val", "rolled_percent": {"val": 7.6}, "rows": rows}
+    page = roll.page(record)
     assert "8 % of the val faces" in page and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in page

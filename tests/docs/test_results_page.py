@@ -22,17 +22,33 @@ def test_the_page_on_the_bundled_networks_is_what_their_records_give(results: Mo
     assert (DOCS / results.PAGES["bundled"]).read_text() == results.page("bundled")
 
 
+@pytest.mark.slow
 @STUDIES
 def test_the_page_is_what_the_records_give(results: ModuleType, name: str) -> None:
     assert (DOCS / results.PAGES[name]).read_text() == results.page(name)
 
 
+def test_the_page_on_quick_is_what_its_record_gives(quick: ModuleType) -> None:
+    record, coordinate = (
+        json.loads((DOCS / "results" / name).read_text()) for name in ("quick-300w.json", "quick-300w-coordinate.json")
+    )
+    assert (DOCS / "results" / "quick-300w.md").read_text() == quick.page(record, coordinate)
+
+
+def test_the_page_on_quick_takes_a_run_of_today(quick: ModuleType) -> None:
+    """A recipe has named stages now, and a loss with its options in one place."""
+    student = {"backbone": "b", "head": "spatial", "loss": {"name": "kd", "preset": "paper", "beta": 0.4}}
+    line = quick._line("student", {"stages": {"student": student}}, {"epochs": 3, "seconds": 150})
+    assert line == "| student | b, spatial | kd paper | 3 | 2 |"
+
+
 @STUDIES
 def test_every_plot_of_the_page_is_there_and_small(results: ModuleType, name: str) -> None:
-    linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (DOCS / results.PAGES[name]).read_text())
+    page = DOCS / results.PAGES[name]
+    linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
     assert len(linked) >= 2 * len({record["table"] for record in results.records(name)})
     for path in linked:
-        assert 1000 < (DOCS / path).stat().st_size < 200_000, path
+        assert 1000 < (page.parent / path).stat().st_size < 200_000, path
 
 
 @STUDIES
@@ -49,6 +65,7 @@ def test_records_name_no_place_of_the_machine_they_were_made_on(results: ModuleT
     assert '"/' not in json.dumps(results.records(name))  # no text is an absolute path
 
 
+@pytest.mark.slow
 def test_rows_of_one_network_show_one_figure(results: ModuleType) -> None:
     """A network that stands in two tables was measured once."""
     lines = {line.row: line for line in comparison.summarise(results.records("kd-loss"), "L1")}

@@ -141,6 +141,14 @@ def test_a_model_that_found_nothing_is_still_reported(pack: Pack, tmp_path: Path
     assert json.loads((index.parent / "report.json").read_text())["contours"] == {"blind": {}}
 
 
+def test_curves_without_validation_faces_are_left_out(results: list[Result], tmp_path: Path) -> None:
+    blind, seeing = ({"epoch": epochs, "validation NME, %": values} for epochs, values in (([], []), ([1, 2], [9, 4])))
+    index = report.write(tmp_path / "both", results, curves={"blind": blind, "seeing": seeing})
+    assert set(json.loads((index.parent / "report.json").read_text())["curves"]) == {"seeing"}
+    assert "blind" not in index.read_text()
+    assert "<h2>Training</h2>" not in report.write(tmp_path / "none", results, curves={"blind": blind}).read_text()
+
+
 def test_occlusion_has_its_tables(tmp_path: Path) -> None:
     visible = np.array([[True, True, False]] * 4)
     pack = write_pack(tmp_path / "p.parquet", TRIANGLE, POINTS, visible)

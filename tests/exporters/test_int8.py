@@ -13,8 +13,9 @@ from facekd.errors import InputError, ModelError
 from facekd.exporters.int8 import quantise
 from facekd.exporters.onnx import _pictures, export
 from facekd.markup import IBUG68
-from facekd.networks import network as networks
-from facekd.networks.network import About, Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.checkpoint import ModelMetadata, save
+from facekd.networks.network import LandmarkNet
 from facekd.runtime.model import OnnxModel
 
 
@@ -26,11 +27,12 @@ def exported(tmp_path: Path) -> Path:
 def exported_with(head: str, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     net = LandmarkNet(Architecture("mobilenetv2_035", head, 68, 64)).eval()
-    networks.save(net, About(IBUG68, 1.2), tmp_path / "net.safetensors")
+    save(net, ModelMetadata(IBUG68, 1.2), tmp_path / "net.safetensors")
     export(tmp_path / "net.safetensors", tmp_path / "net.onnx", figures={"nme": 5})
     return tmp_path / "net.onnx"
 
 
+@pytest.mark.slow
 def test_int8_is_near_and_small(exported: Path) -> None:
     frames = _pictures(64, 32)
     out = exported.with_name("small.onnx")
@@ -44,6 +46,7 @@ def test_int8_is_near_and_small(exported: Path) -> None:
     assert small.card.name == "net-int8" and small.card.figures == {} and "32 faces" in small.card.made_with["int8"]
 
 
+@pytest.mark.slow
 def test_a_spatial_heads_last_convolution_stays_float32(tmp_path: Path) -> None:
     exported = exported_with("spatial", tmp_path)
     quantise(exported, tmp_path / "small.onnx", _pictures(64, 16))

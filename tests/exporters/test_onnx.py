@@ -14,23 +14,25 @@ from facekd.exporters import onnx as module
 from facekd.exporters.onnx import Parity, export
 from facekd.geometry import BoxTransform
 from facekd.markup import IBUG68
-from facekd.networks import network as networks
-from facekd.networks.network import About, Architecture, LandmarkNet, TorchModel
-from facekd.networks.refinement import refinement as refined
+from facekd.networks.architecture import Architecture
+from facekd.networks.checkpoint import ModelMetadata, save
+from facekd.networks.network import LandmarkNet
+from facekd.networks.predictor import TorchModel
+from facekd.pipeline.shape_prior import posterior
 from facekd.runtime.model import OnnxModel
 
 
 @pytest.fixture(params=["coordinate", "spatial"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A network with random weights; the coordinate one without sigma, the spatial one with it; both refined."""
+    """Random weights and a shape prior; the coordinate head without log-sigma, the spatial one with it."""
     torch.manual_seed(0)
     net = LandmarkNet(Architecture("mobilenetv2_035", request.param, 68, 64, sigma=request.param == "spatial")).eval()
     data, recipe = [{"name": "tiny", "terms": "Made up."}], {"name": "r"}
     shapes = 0.3 * torch.randn(500, 68, 2)
     noise, bias, typical = 0.01 * torch.eye(136).double(), 0.01 * torch.randn(136).double(), torch.randn(68).double()
-    refinement = refined(shapes, noise, bias, typical)
-    about = About(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe, refinement)
-    networks.save(net, about, tmp_path / "net.safetensors")
+    shape_prior = posterior(shapes, noise, bias, typical)
+    metadata = ModelMetadata(IBUG68, 1.25, BoxTransform(0.8, 0.0, 0.1), 0.02, (0.8, -0.5), data, recipe, shape_prior)
+    save(net, metadata, tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
 
 
@@ -39,7 +41,7 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert parity.frames == 16 and parity.points < 0.01
     torch_model, onnx_model = TorchModel.load(checkpoint), OnnxModel(tmp_path / "out.onnx")
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.predict(frames)
+    (points, sure), (onnx_points, onnx_sure) = torch_model.predict(frames), onnx_model.predict(frames)
     np.testing.assert_allclose(onnx_points, points, atol=0.01)
     if sure is None:
         assert onnx_sure is None and onnx_model.card.confidence is onnx_model.card.confidence_radius is None
@@ -57,17 +59,19 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 72])  # at 72 a level of the pyramid has an odd side
 def test_the_graph_of_a_spatial_head_computes_no_shapes(size: int, tmp_path: Path) -> None:
     """All but the number of faces is known when it is written; arithmetic on shapes only takes time."""
     net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 68, size, sigma=True)).eval()
-    networks.save(net, About(IBUG68, 1.25), tmp_path / "net.safetensors")
+    save(net, ModelMetadata(IBUG68, 1.25), tmp_path / "net.safetensors")
     assert export(tmp_path / "net.safetensors", tmp_path / "out.onnx").points < 0.01
     kinds = {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
     assert "Conv" in kinds and "Shape" not in kinds
 
 
-def test_the_matrices_of_a_refinement_are_written_once(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_matrices_of_a_shape_prior_are_written_once(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path / "out.onnx")
     graph = onnx.load(tmp_path / "out.onnx").graph
     sizes = [list(tensor.dims) for tensor in graph.initializer]

@@ -49,7 +49,7 @@ def test_the_covariance_of_a_heatmap() -> None:
 
 
 def test_a_heatmap_that_is_the_teachers_costs_its_own_entropy() -> None:
-    """The least that a cross-entropy can be; any other heatmap costs more. The teacher's covariance gains half a cell."""
+    """The least that a cross-entropy can be; any other costs more. The teacher's covariance gains half a cell."""
     where = torch.tensor([[[0.1, -0.05]]])
     covariance = torch.tensor([[[0.004, 0.001, 0.006]]])
     x = (torch.arange(16) + 0.5) / 16 - 0.5

@@ -11,6 +11,7 @@ import facekd
 from facekd.geometry import iou, square, tight_box
 from facekd.images import read_image
 from facekd.markup import FIVE, convertible
+from facekd.runtime.detector import yunet_weights
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import DEFAULT, bundled
 
@@ -22,8 +23,11 @@ def landmarker(request: pytest.FixtureRequest) -> Landmarker:
     return Landmarker(request.param, threads=1)
 
 
-def test_the_default_is_there() -> None:
-    assert DEFAULT in bundled()
+def test_the_default_is_there_and_the_detector_is_no_landmark_model() -> None:
+    assert set(bundled()) == {DEFAULT, "facekd-68-lite"}
+    assert yunet_weights().parent == bundled()[DEFAULT].parent
+    licence = yunet_weights().with_name("YUNET_LICENSE.txt").read_text()
+    assert "MIT License" in licence and "Shiqi Yu" in licence
 
 
 def test_the_card_says_what_one_needs_to_know(landmarker: Landmarker) -> None:

@@ -15,6 +15,7 @@ from facekd.errors import InputError, ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE, IBUG68, WFLW98
 from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.tracking import Tracker
 
 OFFSETS = np.array([[-8, -8], [8, -8], [0, 0], [-6, 8], [6, 8]], np.float64)
 
@@ -193,3 +194,32 @@ def test_face_converts_and_reads_as_json() -> None:
 def test_unknown_model() -> None:
     with pytest.raises(ModelError, match="no bundled model"):
         facekd.Landmarker("no-such-model")
+
+
+class Red:
+    """A detector that finds red photos only, and remembers what it saw."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = int(image[..., 0].max() > image[..., 2].max())
+        return np.array([[40, 30, 80, 70]] * found, np.float32).reshape(-1, 4), np.ones(found, np.float32)
+
+
+def test_bgr_arrays_are_seen_as_rgb(make_model: Callable[..., Path]) -> None:
+    photo = np.zeros((120, 160, 3), np.uint8)
+    photo[50:54, 60:64] = (200, 40, 0)
+    model = make_model(offsets=OFFSETS)
+    rgb, bgr = (Landmarker(model, Red(), threads=1, color=color) for color in ("rgb", "bgr"))
+    truth = rgb.detect(photo)[0].points
+    for faces in (bgr.detect(photo[..., ::-1]), *bgr.detect_batch([photo[..., ::-1], Image.fromarray(photo)])):
+        np.testing.assert_array_equal(faces[0].points, truth)
+    assert rgb.detect(photo[..., ::-1]) == [] and bgr.detect(photo) == []
+    np.testing.assert_array_equal(bgr.detect_boxes(photo[..., ::-1])[0], [[40, 30, 80, 70]])
+    (tracked,) = Tracker(bgr, confidence=0).update(photo[..., ::-1], 0.0)
+    np.testing.assert_allclose(tracked.raw, truth, atol=1e-3)
+    with pytest.raises(InputError, match="did you mean 'bgr'"):
+        Landmarker(model, Red(), color="BGR".lower() + "r")
+
+
+def test_unknown_box_types_are_refused(landmarker: Landmarker) -> None:
+    with pytest.raises(InputError, match="box_type 'landmark' is no kind of boxes; did you mean 'landmarks'"):
+        landmarker.detect(photo_with(), boxes=[[0, 0, 9, 9]], box_type="landmark")

@@ -38,6 +38,14 @@ def test_card_round_trip(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text())["input"] == {"size": 128, "scale": 1.3}
 
 
+def test_cards_of_before_are_read(tmp_path: Path) -> None:
+    card = ModelCard("a", FIVE, 64, 1.2, BoxTransform(0.8, 0.0, 0.1), "probability", 0.03)
+    values = card.to_dict()
+    values["detector"], values["within"] = values.pop("box_transform"), values.pop("confidence_radius")
+    assert ModelCard.from_dict(values) == card
+    assert ModelCard.from_dict(values | {"detector": None, "within": None}).box_transform is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "a", "markup": {}, "input": {"size": 1, "scale": 1}}'])
 def test_bad_card_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)

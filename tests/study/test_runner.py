@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from facekd.data.pack import Pack
 from facekd.errors import InputError
-from facekd.recipes import schema as recipe
-from facekd.study import config as plan
-from facekd.study import runner as study
-from tiny_run import ROWS, write_study
+from facekd.recipes.load import load
+from facekd.recipes.resolve import resolve
+from facekd.study import config, runner
+from facekd.study.context import StudyContext
+from tiny_run import BASE, ROWS, SPATIAL, recipe, write_study
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +73,18 @@ def test_the_page_shows_every_row_and_what_failed(done: Path) -> None:
 def test_a_study_goes_on_and_trains_nothing_twice(done: Path, tiny_pack: Pack) -> None:
     before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     assert len(before) == 7
-    rows = [*ROWS[:-1], {"name": "new", "set": {"student.loss": "wing", "student.loss_options": {}}}]
-    found = study.run(plan.load(write_study(done, rows=rows)), tiny_pack, done / "out", accelerator="cpu")
+    rows = [*ROWS[:-1], {"name": "new", "set": {"student.loss": "wing", "student.teachers": []}}]
+    found = runner.run(config.load(write_study(done, rows=rows)), tiny_pack, done / "out", accelerator="cpu")
     assert [r["row"] for r in found] == ["teacher", "l1", "l2", "both", "one", "one", "new"]
     after = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     assert len(after) == 8 and after.items() >= before.items()
 
 
 def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tmp_path: Path) -> None:
-    one = write_study(tmp_path, rows=[{"name": "teacher", "network": "tough"}])
+    one = write_study(tmp_path, rows=[{"name": "teacher", "stage": "tough"}])
     code = (
-        "import sys; from facekd.study import config as plan, runner as study; from facekd.data.pack import Pack; "
-        "study.run(plan.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
+        "import sys; from facekd.study import config, runner; from facekd.data.pack import Pack; "
+        "runner.run(config.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
     )
     command = [sys.executable, "-c", code, str(one), str(tiny_pack.path), str(tmp_path / "out")]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
@@ -93,9 +95,10 @@ def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tm
     assert [json.loads(line)["epoch"] for line in log.splitlines()] == [1, 2]
 
 
-def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_recipe: Path) -> None:
-    def name(network: str, **changes: Any) -> str:
-        return study.Site(tiny_recipe.parent, tiny_pack).identity(recipe.load(tiny_recipe, changes), network)
+def test_a_networks_folder_is_named_after_what_decides_it(tiny_pack: Pack, tiny_recipe: Path) -> None:
+    def name(stage: str, **changes: Any) -> str:
+        study = StudyContext(tiny_recipe.parent, tiny_pack)
+        return study.stage_dir(resolve(load(tiny_recipe, changes))[stage]).name
 
     assert name("student") == name("student", **{"baseline.epochs": 9, "evaluation.bootstrap": 200})
     assert name("tough") == name("tough", **{"student.seed": 1, "shape.variance": 80})
@@ -103,33 +106,80 @@ def test_the_identity_of_a_network_is_what_decides_it(tiny_pack: Pack, tiny_reci
     assert name("student") != name("student", **{"shape.variance": 80})  # by its tolerant teacher
     assert name("student") != name("student", **{"tough.epochs": 1})
     assert name("student") != name("student", **{"student.seed": 1})
-    plain = {"student.loss": "l1", "student.loss_options": {}}
-    assert name("student", **plain) == name("student", **plain, **{"tough.epochs": 1, "student.teachers": ["tough"]})
+    plain = {"student.loss": "l1", "student.teachers": []}
+    assert name("student", **plain) == name("student", **plain, **{"tough.epochs": 1})
     assert name("student", **plain) == name("baseline", **{"baseline.epochs": 3})
     assert name("tough", **{"tough.size": 64}) == name("tough", **{"input.size": 64}) != name("tough")
-    assert name("student", **{"student.unlabelled": False}) == name("student")  # there are none
     still = {"rotation": 0}
-    assert (
-        name("student", **{"student.augment": {}}) == name("student") != name("student", **{"student.augment": still})
-    )
+    student = name("student")
+    assert name("student", **{"student.augment": {}}) == student != name("student", **{"student.augment": still})
     assert name("tough", **{"student.augment": still}) == name("tough") != name("tough", augment=still)
-    assert name("student", **{"teaching.mode": "moved"}) != name("student", **{"teaching.mode": "online"})
+    online = {"student.views": 0}
+    assert name("student", **online, **{"student.teacher_view": "plain"}) != name("student", **online) != student
+    other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
+    assert name("tough") != StudyContext(tiny_recipe.parent, other).stage_dir(resolve(load(tiny_recipe))["tough"]).name
+
+
+def test_faces_without_labels_tell_apart_the_networks_that_learn_from_them(tiny_pack: Pack, tmp_path: Path) -> None:
+    wise = {"stage": "wise", "how": "landmarks"}
+    stages = resolve(
+        recipe(
+            {
+                "wise": SPATIAL,
+                "student": SPATIAL | {"teachers": [wise]},
+                "next": SPATIAL | {"init": "student"},
+                "without": SPATIAL | {"teachers": [wise], "use_unlabelled": False},
+            }
+        )
+    )
+    alone, more = StudyContext(tmp_path, tiny_pack), StudyContext(tmp_path, tiny_pack, unlabelled=tiny_pack)
+    same = {name: alone.stage_dir(stage) == more.stage_dir(stage) for name, stage in stages.items()}
+    assert same == {"wise": True, "student": False, "next": False, "without": True}
 
 
 def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:
     other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
     with pytest.raises(InputError, match="another pack"):
-        study.run(plan.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
+        runner.run(config.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
 
 
 def test_figures_asked_for_in_another_way_are_measured_anew(done: Path, tiny_pack: Pack) -> None:
     before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
-    teacher = plan.load(write_study(done, rows=[{"name": "teacher", "network": "tough"}]))
+    teacher = config.load(write_study(done, rows=[{"name": "teacher", "stage": "tough"}]))
     for samples in (200, 300):
-        study.run(teacher, tiny_pack, done / "out", changes={"evaluation.bootstrap": samples}, accelerator="cpu")
+        runner.run(teacher, tiny_pack, done / "out", changes={"evaluation.bootstrap": samples}, accelerator="cpu")
     home = done / "out" / "networks" / records(done)["teacher-0"]["id"]
     figures = {path.name: path.read_text() for path in home.glob("evaluation-truth-*.json")}
     assert sorted(figures) == [f"evaluation-truth-{samples}.json" for samples in (100, 200, 300)]
     assert len(set(figures.values())) == 3  # other resamples, other intervals
     assert json.loads(figures["evaluation-truth-300.json"]) == records(done)["teacher-0"]["results"]
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_study_on_a_pack_without_validation_faces_ends_with_its_table(tiny_pack: Pack, tmp_path: Path) -> None:
+    keep = [i for i, split in enumerate(tiny_pack.splits) if split != "val"]
+    rows = [{"name": "teacher", "stage": "tough"}]
+    study = config.load(write_study(tmp_path, rows=rows))
+    (record,) = runner.run(study, tiny_pack.select(indices=keep), tmp_path / "out", accelerator="cpu")
+    assert record["curve"] == {"epoch": [], "validation NME, %": []} and "val_nme" not in record["summary"]
+    assert "1 of 1 runs are done" in (tmp_path / "out" / "study.md").read_text()
+
+
+def test_an_average_is_trained_by_its_members_and_takes_their_seeds(tiny_pack: Pack, tmp_path: Path) -> None:
+    member = SPATIAL | {"init": "start"}
+    stages = {
+        "start": SPATIAL,
+        "a": member,
+        "b": member | {"seed": 3},
+        "soup": {"kind": "weight_average", "of": ["a", "b"]},
+    }
+    values = BASE | {"stages": stages}
+    (tmp_path / "soup.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"name": "s", "recipe": "soup.yaml", "seeds": [0, 1], "rows": [{"name": "soup"}]}))
+    first, second = config.entries(config.load(path))
+    assert [first.recipe.trained(name).seed for name in "ab"] == [0, 3]
+    assert [second.recipe.trained(name).seed for name in "ab"] == [1, 4]
+    records = runner.run(config.load(path), tiny_pack, tmp_path / "out", accelerator="cpu")
+    assert [record["stage"] for record in records] == ["soup", "soup"] and records[0]["id"] != records[1]["id"]
+    assert len(list((tmp_path / "out" / "networks").iterdir())) == 1 + 2 * 3

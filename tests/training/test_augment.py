@@ -8,7 +8,7 @@ import torch
 
 from facekd.geometry import apply, crop_matrix, normalise, tight_box, to_pixels, warp
 from facekd.markup import FIVE, IBUG68, MarkUp
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training.augment import Augmenter
 
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "tint": 0, "blur": 0, "noise": 0, "cutout": 0}
@@ -128,3 +128,93 @@ def test_without_mirror_pairs_no_view_is_mirrored() -> None:
         views = Augmenter(Augment(), Input(size=32), markup)
         boxes, faces = np.tile([0.0, 0, 10, 10], (40, 1)), np.arange(40)
         assert views._matrices(boxes, views._draws(faces, 0))[1].any() == some
+
+
+DRAWS = 4000
+
+
+def draw_matrices(**settings: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the similarities (n, 2, 3) of many views of a face whose box is 80 px wide about (80, 80); and mirrors."""
+    still = dict.fromkeys(Augment.model_fields, 0)
+    views = Augmenter(Augment(**still | settings), FRAME, IBUG68, seed=1)
+    boxes = np.tile([40.0, 40, 120, 120], (DRAWS, 1))
+    return views._matrices(boxes, views._draws(np.arange(DRAWS), 0))
+
+
+def check_uniform(values: np.ndarray, limit: float) -> None:
+    """Check that values are uniform in +- limit: their extremes, and the standard deviation limit / sqrt(3)."""
+    assert np.abs(values).max() <= limit
+    assert values.max() > 0.99 * limit and values.min() < -0.99 * limit
+    assert abs(values.std() - limit / 3**0.5) < 0.03 * limit and abs(values.mean()) < 0.04 * limit
+
+
+def test_rotations_scales_and_shifts_are_uniform_up_to_what_is_set() -> None:
+    matrices, _ = draw_matrices(rotation=30)
+    check_uniform(np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])), 30)
+    plain = FRAME.size / (80 * FRAME.scale)
+    matrices, _ = draw_matrices(scale=0.2)
+    check_uniform(np.log(matrices[:, 0, 0] / plain), 0.2)
+    matrices, _ = draw_matrices(shift=0.05)
+    middle = (matrices @ np.array([80, 80, 1.0]) - (FRAME.size - 1) / 2) / FRAME.size
+    check_uniform(middle[:, 0], 0.05)
+    check_uniform(middle[:, 1], 0.05)
+    assert abs(np.corrcoef(middle.T)[0, 1]) < 0.06
+
+
+def test_half_of_the_views_are_mirrored_or_none() -> None:
+    for mirror, share in ((True, 0.5), (False, 0.0)):
+        matrices, mirrored = draw_matrices(mirror=mirror)
+        assert abs(mirrored.mean() - share) < 0.03 * (share > 0) + 1e-9
+        np.testing.assert_array_equal(np.linalg.det(matrices[:, :, :2]) < 0, mirrored)
+
+
+def look_at(colour: tuple[int, int, int], count: int = 1000, **settings: float) -> torch.Tensor:
+    """Return many views (n, 3, S, S) of a frame of one colour that vary in these settings alone."""
+    still = dict.fromkeys(Augment.model_fields, 0)
+    frame = Input(size=32, scale=1.0)
+    frames = torch.tensor(colour, dtype=torch.uint8).expand(count, 64, 64, 3)
+    boxes = np.tile([20.0, 20, 44, 44], (count, 1))
+    points = np.full((count, 68, 2), 32, np.float32)
+    return Augmenter(Augment(**still | settings), frame, IBUG68, seed=1)(frames, points, boxes, np.arange(count)).images
+
+
+def test_colours_vary_by_what_is_set() -> None:
+    """Levels 0.2, 0.4, 0.6: each setting is read back from what it does to them."""
+    colour = (51, 102, 153)
+    plain = torch.tensor([0.2, 0.4, 0.6])
+    brightness = look_at(colour, brightness=0.1)[:, :, 16, 16]
+    check_uniform((brightness - plain)[:, 1].numpy(), 0.1 + 1e-6)
+    torch.testing.assert_close(brightness - brightness[:, :1], (plain - 0.2).expand_as(brightness), rtol=0, atol=1e-5)
+    contrast = look_at(colour, contrast=0.3)[:, :, 16, 16]  # about mid-grey, which stays
+    check_uniform(((contrast[:, 2] - contrast[:, 0]) / 0.4).log().numpy(), 0.3 + 1e-5)
+    torch.testing.assert_close((contrast[:, 1] - 0.5) * 3, contrast[:, 0] - 0.5, rtol=0, atol=1e-4)
+    tint = look_at(colour, tint=0.2)[:, :, 16, 16]
+    for channel in range(3):
+        check_uniform((tint[:, channel] / plain[channel]).log().numpy(), 0.2 + 1e-5)
+    assert np.abs(np.corrcoef(tint.T) - np.eye(3)).max() < 0.1
+    grey = 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6
+    saturation = look_at(colour, saturation=0.5)[:, :, 16, 16]
+    check_uniform((1 - (saturation[:, 2] - grey) / (0.6 - grey)).numpy(), 0.5 + 1e-5)
+    luma = saturation @ torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(luma, torch.full_like(luma, grey), rtol=0, atol=1e-5)
+
+
+def test_noise_is_on_half_of_the_views_and_up_to_what_is_set() -> None:
+    noise = look_at((128, 128, 128), noise=0.1).std(dim=(1, 2, 3)).numpy()
+    noisy = noise[noise > 1e-4]
+    assert abs(len(noisy) / len(noise) - 0.5) < 0.05
+    assert 0.095 < noisy.max() < 0.105 and abs(noisy.mean() - 0.05) < 0.004
+
+
+def test_cutouts_are_rectangles_of_a_tenth_to_a_half_of_the_frame_in_one_shade() -> None:
+    images = look_at((255, 255, 255), cutout=0.3).numpy()
+    holes = images[:, 0] < 0.999
+    hit = holes.any((1, 2))
+    assert abs(hit.mean() - 0.3) < 0.05
+    widths, shades = holes.any(1).sum(-1)[hit], []
+    for image, hole in zip(images[hit], holes[hit], strict=True):
+        assert hole.sum() == hole.any(0).sum() * hole.any(1).sum()  # a rectangle
+        shades.append(image[:, hole].mean())
+        assert np.ptp(image[:, hole]) == 0
+    assert widths.max() == 16 and 0.2 * 32 < widths.mean() < 0.3 * 32  # those at the frame's edge are cut off
+    assert min(shades) < 0.05 and max(shades) > 0.95

@@ -8,12 +8,16 @@ import warnings
 
 import typer
 
-from facekd import __version__
 from facekd.errors import FacekdError
+from facekd.version import __version__
 
 
 def build() -> typer.Typer:
-    """Return the command line application with every command registered."""
+    """Make the command line application.
+
+    Returns:
+        The application with every command registered.
+    """
     from facekd.cli import data, detect, evaluate, train
 
     app = typer.Typer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +12,20 @@ import typer
 from facekd.errors import InputError
 
 if TYPE_CHECKING:
+    from facekd.data.dataset import Item
     from facekd.data.pack import Pack
+    from facekd.data.prepare import Summary
+    from facekd.markup import MarkUp
 
 _SHOWN = 20  # problems printed; the file has all
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the application."""
+    """Add the commands of this module to the application.
+
+    Args:
+        app: the application.
+    """
     app.command()(prepare)
     app.command()(inspect)
 
@@ -36,12 +45,8 @@ def prepare(
     seed: int = typer.Option(0, min=0, help="synthetic: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from facekd import markup as markups
     from facekd.data import registry, unlabelled
-    from facekd.data.prepare import prepare as run
 
     source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
@@ -50,26 +55,12 @@ def prepare(
         wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
         raise InputError(f"{dataset} needs {wants}")
     points = source.markup or markups.get(markup)
-    arguments: dict[str, Any] = {"count": count, "seed": seed} if source.generated else {"source": paths[0]}
     if not source.generated and not paths[0].is_dir():
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
-    total = count if source.generated else sum(1 for _ in source.read(**arguments))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(dataset, total=total)
-        summary = run(
-            source.read(**arguments),
-            paths[-1],
-            points,
-            dataset=dataset,
-            terms=source.terms,
-            margin=margin,
-            size=size,
-            jpeg_quality=quality,
-            jobs=jobs,
-            strict=strict,
-            advance=lambda: bar.advance(task),
-        )
+    read = partial(source.read, count=count, seed=seed) if source.generated else partial(source.read, paths[0])
+    settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
+    total = count if source.generated else sum(1 for _ in read())
+    summary = _with_bar(read(), paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
     typer.echo(f"{paths[-1]}: {summary.faces} faces, {paths[-1].stat().st_size / 1e6:.1f} MB")
     if summary.faces_outside:
         typer.echo(f"{summary.faces_outside} of them have points outside their photo, kept as they are")
@@ -77,6 +68,21 @@ def prepare(
         typer.echo(f"left out: {problem}")
     if summary.problems:
         typer.echo(f"left out {len(summary.problems)} in all, listed in {paths[-1]}.problems.txt")
+
+
+def _with_bar(
+    items: Iterable[Item], out: Path, markup: MarkUp, total: int, *, dataset: str, **settings: Any
+) -> Summary:
+    """Prepare under a progress bar of `total` faces; settings are those of `facekd.data.prepare.prepare`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from facekd.data.prepare import prepare as run
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(dataset, total=total)
+        return run(items, out, markup, dataset=dataset, advance=lambda: bar.advance(task), **settings)
 
 
 def inspect(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from facekd.cli.models import load, resolve
-
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this module to the application."""
+    """Add the commands of this module to the application.
+
+    Args:
+        app: the application.
+    """
     app.command()(evaluate)
-
-
-def _shown(path: Path) -> str:
-    """Return the name to show for a model: a run's or a stage's folder, a file, or the bundled name itself."""
-    return path.parent.name if path.name == "model.safetensors" else path.name
 
 
 def evaluate(
@@ -31,31 +29,36 @@ def evaluate(
 ) -> None:
     """Measure a model: NME, failure rate and AUC per subset, with 95 % intervals."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
-    from rich.table import Table
 
-    from facekd.data.pack import Pack
-    from facekd.evaluation import protocol, tables
+    from facekd import api
     from facekd.files import write_text
-    from facekd.runtime.detector import YuNet
 
-    faces = Pack.open(pack).select(split)
-    predictor = load(resolve(model))
-    detector = YuNet() if boxes == "detector" else None
+    faces = api.read_pack(pack).select(split)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))
-        result = protocol.evaluate(
-            predictor,
-            faces,
-            boxes,
-            detector,
-            model=_shown(Path(model).resolve()),
-            batch=batch,
-            progress=lambda count: bar.advance(task, count),
+        result = api.evaluate(
+            model, faces, boxes=boxes, split=None, batch=batch, progress=lambda count: bar.advance(task, count)
         )
     figures = result.to_json()
     title = f"{figures['model']} on {figures['dataset']}"
+    _print(figures, title)
+    if out:
+        write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    if report:
+        from facekd.evaluation.report import write
+
+        typer.echo(f"Report: {write(report, [result], title=title)}")
+
+
+def _print(figures: dict[str, Any], title: str) -> None:
+    """Print a result as a table of 80 columns."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from facekd.evaluation import tables
+
     heading, *lines = tables.rows(figures)
     table = Table(title=escape(title), caption=escape(tables.caption(figures)), caption_justify="left")
     for index, text in enumerate(heading):
@@ -63,9 +66,3 @@ def evaluate(
     for line in lines:
         table.add_row(*(cell.replace(" [", "\n[") for cell in line))  # intervals beneath: it fits 80 columns
     Console().print(table)
-    if out:
-        write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    if report:
-        from facekd.evaluation.report import write
-
-        typer.echo(f"Report: {write(report, [result], title=title)}")

@@ -1,100 +1,34 @@
-"""`facekd models` and `facekd demo`, and finding the model that a user names."""
+"""`facekd models` and `facekd demo`."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from facekd.errors import FacekdError, ModelError
-
-if TYPE_CHECKING:
-    from facekd.runtime.model import Predictor
-
-
-def resolve(model: str) -> Path:
-    """Return the file of the network a user names.
-
-    Args:
-        model: an .onnx file, a .safetensors checkpoint, a run's folder (its student), or else a bundled model's name;
-            "" is the default one.
-
-    Raises:
-        ModelError: nothing there has that name.
-    """
-    from facekd.runtime import model as runtime
-
-    if not model:
-        return runtime.resolve(runtime.DEFAULT)
-    path = Path(model)
-    file = path / "student" / "model.safetensors" if path.is_dir() else path
-    if file.suffix in (".onnx", ".safetensors") and file.is_file():
-        return file
-    unfinished = (path / "recipe.yaml").is_file()  # a run, even without a student, is what its name means
-    if model in runtime.bundled() and not unfinished:
-        return runtime.resolve(model)
-    if path.is_dir():
-        others = [str(found.relative_to(path)) for found in sorted(path.glob("*/model.safetensors"))]
-        there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
-        raise ModelError(f"the folder {model} has no student/model.safetensors; {there}")
-    raise ModelError(
-        f"no model '{model}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
-        f"({', '.join(runtime.bundled()) or 'none in this build'})"
-    )
-
-
-def load(file: Path, threads: int | None = None, providers: list[str] | None = None) -> Predictor:
-    """Return the network of a file that `resolve` found.
-
-    Args:
-        file: an .onnx file or a .safetensors checkpoint.
-        threads: CPU threads of the network; None: all cores.
-        providers: where it runs, first choice first; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
-
-    Raises:
-        ModelError: the file cannot be used, or not there.
-    """
-    if file.suffix == ".onnx":
-        from facekd.runtime.model import OnnxModel
-
-        return OnnxModel(file, threads, providers)
-    import torch
-
-    from facekd.networks.network import TorchModel
-
-    available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
-    wanted = providers or available
-    for name in wanted:
-        if name not in available:
-            raise ModelError(
-                f"a checkpoint cannot run on '{name}' (torch has {', '.join(available)}); facekd export makes an .onnx "
-                "file of it for other providers"
-            )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return TorchModel.load(file, device=wanted[0])
+from facekd.errors import FacekdError
 
 
 def models() -> None:
     """List the bundled models and check their files; the exit code says if one is damaged."""
-    from facekd.runtime.card import ModelCard
+    from facekd.api import list_models
     from facekd.runtime.detector import yunet_weights
-    from facekd.runtime.model import bundled
 
     damaged = 0
-    for name, path in bundled().items():
+    for model in list_models():
         try:
-            card = ModelCard.load(path)
-            card.verify(path)
+            card = model.card
+            card.verify(model.path)
         except FacekdError as error:
             damaged += 1
-            typer.echo(f"{name}: {error}")
+            typer.echo(f"{model.name}: {error}")
             continue
-        kind = f"{card.markup.count} points ({card.markup.name}), {card.size} px, {path.stat().st_size / 1e6:.1f} MB"
-        typer.echo(f"{name}: {kind}, verified")
+        megabytes = model.path.stat().st_size / 1e6
+        kind = f"{card.markup.count} points ({card.markup.name}), {card.size} px, {megabytes:.1f} MB"
+        typer.echo(f"{model.name}: {kind}, verified")
         if "macs" in card.made_with:
             cost = card.made_with["parameters"] / 1e6, card.made_with["macs"] / 1e9
             typer.echo(f"  {cost[0]:.2f} M parameters, {cost[1]:.3f} GMACs per face")
@@ -124,13 +58,14 @@ def demo(
     """Find the landmarks of a sample picture with six synthetic faces."""
     from PIL import Image
 
+    from facekd.api import load_model
     from facekd.drawing import draw
     from facekd.files import atomic, write_text
     from facekd.images import read_image
     from facekd.runtime.landmarker import Landmarker
 
     sample = Path(__file__).parents[1] / "weights" / "sample.jpg"
-    photo, landmarker = read_image(sample), Landmarker(load(resolve(model)))
+    photo, landmarker = read_image(sample), Landmarker(load_model(model))
     landmarker.detect(photo)  # the first call also allocates
     start = time.perf_counter()
     faces = landmarker.detect(photo)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -41,44 +40,50 @@ def track(
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    from facekd.cli.models import load, resolve
-    from facekd.drawing import draw
-    from facekd.files import atomic
+    from facekd.api import load_model
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
-    from facekd.runtime.results import csv_header, csv_rows
     from facekd.runtime.smoothing import Smoothing
     from facekd.runtime.tracking import Tracker
-    from facekd.runtime.video import Video, VideoWriter
+    from facekd.runtime.video import Video
 
     if format not in FORMATS:
         raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
     name = f"camera{source}" if source.isdigit() else Path(source).stem or "stream"
-    table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4"
-    for path in (table, film) if video else (table,):
+    table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4" if video else None
+    for path in filter(None, (table, film)):
         if path.exists():
             raise InputError(f"{path} is there already; move it away or choose another folder with --out")
-    landmarker = Landmarker(load(resolve(model), threads, provider), YuNet(min_score, size=640))
+    landmarker = Landmarker(load_model(model, threads, provider), YuNet(min_score, size=640))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
-    opened = Video(source)
-    count, ids, start = 0, set(), time.perf_counter()
-    with ExitStack() as stack:
-        lines = stack.enter_context(open(stack.enter_context(atomic(table)), "w", encoding="utf-8", newline="\n"))
-        if format == "csv":
-            lines.write(csv_header(landmarker.model.markup, "frame", "time", "id"))
-        if video:
-            temporary = stack.enter_context(atomic(film))
-            pictures = stack.enter_context(closing(VideoWriter(temporary, opened.fps, opened.size)))
-        for seconds, frame, faces in _followed(opened, tracker, frames):
-            values = [{"id": each.id, **each.face.to_dict()} for each in faces]
-            ids |= {each.id for each in faces}
-            record = {"frame": count, "time": round(seconds, 4), "faces": values}
-            lines.write(csv_rows(record, "frame", "time", "id") if format == "csv" else json.dumps(record) + "\n")
-            if video:
-                pictures.add(draw(frame, [each.face for each in faces], labels=[str(each.id) for each in faces]))
-            count += 1
+    opened, start = Video(source), time.perf_counter()
+    count, ids = _write(opened, tracker, frames, table, film)
     fps = count / (time.perf_counter() - start)
     typer.echo(f"{count} frames, {len(ids)} faces, {fps:.1f} frames/s; results are in {out}")
+
+
+def _write(video: Video, tracker: Tracker, limit: int | None, table: Path, film: Path | None) -> tuple[int, set[int]]:
+    """Follow the faces and write what is found; returns the number of frames and the faces' numbers."""
+    from facekd.drawing import draw
+    from facekd.files import atomic
+    from facekd.runtime.results import RecordWriter
+    from facekd.runtime.video import VideoWriter
+
+    count, ids, pictures = 0, set(), None
+    with ExitStack() as stack:
+        file = stack.enter_context(open(stack.enter_context(atomic(table)), "w", encoding="utf-8", newline="\n"))
+        lines = RecordWriter(file, table.suffix[1:], tracker.landmarker.model.markup, "frame", "time", "id")
+        if film:
+            temporary = stack.enter_context(atomic(film))
+            pictures = stack.enter_context(closing(VideoWriter(temporary, video.fps, video.size)))
+        for seconds, frame, faces in _followed(video, tracker, limit):
+            values = [{"id": each.id, **each.face.to_dict()} for each in faces]
+            ids |= {each.id for each in faces}
+            lines.write({"frame": count, "time": round(seconds, 4), "faces": values})
+            if pictures:
+                pictures.add(draw(frame, [each.face for each in faces], labels=[str(each.id) for each in faces]))
+            count += 1
+    return count, ids
 
 
 def _followed(

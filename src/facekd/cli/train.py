@@ -8,11 +8,13 @@ from pathlib import Path
 
 import typer
 
-from facekd.errors import ModelError
-
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the application."""
+    """Add the commands of this module to the application.
+
+    Args:
+        app: the application.
+    """
     app.command()(distill)
     app.command()(study)
     app.command()(export)
@@ -25,47 +27,40 @@ def distill(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting: --set student.epochs=20. Repeatable."),
-    unlabelled: Path | None = typer.Option(None, help="More faces for an expert to teach on: prepare unlabelled."),
+    unlabelled: Path | None = typer.Option(None, help="More faces, without labels: facekd prepare unlabelled."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
 ) -> None:
-    """Train a recipe's networks: teachers, student, the student without teachers; evaluate all and write a report."""
-    from facekd.recipes.load import load
-
-    settings = load(recipe, change)
-    from facekd.data.pack import Pack
+    """Train a recipe's networks, stage by stage; evaluate all and write a report."""
+    from facekd import api
     from facekd.evaluation.tables import markdown_table
-    from facekd.pipeline.distill import distill as run
+    from facekd.run_folder import EVALUATION, REPORT, result_model
 
-    folder = run(settings, Pack.open(data), out, accelerator, Pack.open(unlabelled) if unlabelled else None)
+    folder = api.train(recipe, data=data, out=out, set=change, unlabelled=unlabelled, accelerator=accelerator)
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
         return
-    if (folder / "evaluation.json").is_file():
-        typer.echo(markdown_table(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["results"]))
-        typer.echo(f"\nReport: {folder / 'report' / 'index.html'}")
+    if (folder / EVALUATION).is_file():
+        typer.echo(markdown_table(json.loads((folder / EVALUATION).read_text(encoding="utf-8"))["results"]))
+        typer.echo(f"\nReport: {folder / REPORT / 'index.html'}")
     else:
         typer.echo(f"{data} has no faces in its test split: nothing was measured")
-    typer.echo(f"Student: {folder / 'student' / 'model.safetensors'}")
+    typer.echo(f"Result: {result_model(folder)}")
 
 
 def export(
-    run: Path = typer.Argument(help="A run's folder (its student) or a .safetensors file."),
+    run: Path = typer.Argument(help="A run's folder (its result) or a .safetensors file."),
     out: Path = typer.Argument(help="The .onnx file to write; its card goes beside it as .json."),
     name: str = typer.Option("", help="Name on the card; default: the file's."),
     int8: Path | None = typer.Option(None, help="Also write OUT-int8.onnx, calibrated on this pack's training faces."),
 ) -> None:
     """Write a network as ONNX, checked against torch, with a model card."""
-    from facekd.exporters.onnx import export as write
-    from facekd.runtime.card import ModelCard
+    from facekd import api
 
-    checkpoint = run / "student" / "model.safetensors" if run.is_dir() else run
-    if not checkpoint.is_file():
-        raise ModelError(f"no network at {checkpoint}; give a finished run's folder or a .safetensors file")
-    parity = write(checkpoint, out, name=name or None, figures=_figures(run))
+    written = api.export(run, out, name=name or None, int8_data=int8)
+    parity, card = written.parity, written.card
     typer.echo(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
         f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
     )
-    card = ModelCard.load(out)
     if card.box_transform is None:
         typer.echo(
             "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
@@ -73,28 +68,8 @@ def export(
         )
     made = card.made_with
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
-    if int8:
-        from facekd.data.pack import Pack
-        from facekd.exporters.int8 import calibration_frames, quantise
-        from facekd.runtime.model import OnnxModel
-
-        small = out.with_name(f"{out.stem}-int8.onnx")
-        quantise(out, small, calibration_frames(Pack.open(int8).select("train"), OnnxModel(out)))
-        typer.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
-
-
-def _figures(run: Path) -> dict[str, object]:
-    """Return what a run measured of its student, for the card: NME in percent per subset, by data set and boxes."""
-    path = run / "evaluation.json"
-    if not path.is_file():
-        return {}
-    figures: dict[str, object] = {}
-    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
-        if result["model"] == "student":
-            name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
-            key = f"nme_{result['normaliser']}"
-            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
-    return figures
+    if written.int8:
+        typer.echo(f"{written.int8}: {written.int8.stat().st_size / 1e6:.1f} MB")
 
 
 def study(
@@ -102,7 +77,7 @@ def study(
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the study; the same command goes on where it stopped."),
     change: list[str] = typer.Option([], "--set", help="Change a setting in every row. Repeatable."),
-    unlabelled: Path | None = typer.Option(None, help="More faces for an expert to teach on: prepare unlabelled."),
+    unlabelled: Path | None = typer.Option(None, help="More faces, without labels: facekd prepare unlabelled."),
     jobs: int = typer.Option(1, min=1, help="Networks trained side by side, each on its share of the cores."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:

@@ -1,6 +1,8 @@
-"""COFW: 29 points with occlusion, photos and labels in MATLAB v7.3 files. https://www.vision.caltech.edu/xpburgos/ICCV13/
+"""COFW: 29 points with occlusion, photos and labels in MATLAB v7.3 files.
 
 MATLAB stores columns first, so that every array arrives transposed, and counts pixels from 1.
+
+Source: https://www.vision.caltech.edu/xpburgos/ICCV13/
 """
 
 from __future__ import annotations
@@ -24,7 +26,17 @@ _FILES = (
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:
-    """Yield the faces of the two files, training first; every test face is in the subset "full"."""
+    """Yield the faces of the two files, training first.
+
+    Args:
+        source: the dataset's folder.
+
+    Yields:
+        Faces with visibility and box; every test face is in the subset "full".
+
+    Raises:
+        InputError: a file is missing, or does not hold what it should.
+    """
     import h5py
 
     paths = [next((source / name for name in names if (source / name).is_file()), None) for _, names, _ in _FILES]

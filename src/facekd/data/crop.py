@@ -19,7 +19,12 @@ SMALLEST_SIDE = 4.0  # pixels of the tight landmark box; below, the points are o
 
 @dataclass(frozen=True)
 class Cropped:
-    """A face ready for the pack, and how many of its points lie outside its photo."""
+    """A face ready for the pack.
+
+    Attributes:
+        face: cut out, with its image as JPEG.
+        outside: how many of its points lie outside its photo.
+    """
 
     face: LabelledFace
     outside: int
@@ -29,7 +34,7 @@ class Cropped:
 class Cropper:
     """Cuts faces out of their photos; picklable, so that worker processes can take it along.
 
-    Args:
+    Attributes:
         count: how many points a face must have.
         margin: side of the crop / larger side of the tight landmark box, at least 1.
         size: largest side of a stored crop in pixels; a smaller face is stored as it is, never enlarged.

@@ -22,7 +22,7 @@ VALIDATION_SHARE = 0.1  # of the training photos with exact labels
 class Annotation:
     """One labelled face in its photo.
 
-    Args:
+    Attributes:
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         load: returns the photo, (h, w, 3) uint8 RGB; it runs in another process, so it must be picklable.
         points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
@@ -45,7 +45,12 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Problem:
-    """A face that was left out: its photo or label file, and why."""
+    """A face that was left out.
+
+    Attributes:
+        name: its photo or label file.
+        reason: why.
+    """
 
     name: str
     reason: str
@@ -62,12 +67,12 @@ Item = Annotation | Problem | Callable[[], "Annotation | Problem"]
 class Dataset:
     """A dataset that `facekd prepare` knows.
 
-    Args:
+    Attributes:
         name: as given to `facekd prepare`.
         read: yields the faces, in an order that is always the same. A dataset in a folder takes that folder's path, and
             raises InputError, with what it expected where, when the layout is not there; a generated one takes
             `count` and `seed`.
-        markup: what the points are; None where the user says it.
+        markup: what the points are; None where the user gives it.
         terms: one sentence on the terms the data come under.
         generated: made by a program, so that there is no folder to read.
     """
@@ -80,16 +85,29 @@ class Dataset:
 
 
 def train_or_val(photo: str) -> str:
-    """Return "val" for one training photo in ten, else "train".
+    """Return the split of a training photo; one in ten validates.
 
     The choice is a hash of the photo's name: it stays the same when other photos are missing, and all faces of a photo
     go the same way. Only faces with exact labels should be asked about.
+
+    Args:
+        photo: the photo's name.
+
+    Returns:
+        "train" or "val".
     """
     hashed = int.from_bytes(hashlib.sha256(photo.encode()).digest()[:8], "big") / 2**64
     return "val" if hashed < VALIDATION_SHARE else "train"
 
 
 def find_photo(labels: Path) -> Path | None:
-    """Return the photo that lies beside a label file under the same name, its suffix in small or capital letters."""
+    """Return the photo that lies beside a label file under the same name.
+
+    Args:
+        labels: the label file.
+
+    Returns:
+        The photo, its suffix in small or capital letters; None if there is none.
+    """
     suffixes = (form for suffix in SUFFIXES for form in (suffix, suffix.upper()))
     return next((photo for photo in map(labels.with_suffix, suffixes) if photo.exists()), None)

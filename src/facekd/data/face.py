@@ -16,7 +16,7 @@ IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 class LabelledFace:
     """One labelled face as a pack holds it.
 
-    Args:
+    Attributes:
         image: the square crop, (S, S, 3) uint8 RGB, or its encoded JPEG (then `size` is needed).
         points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0).
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
@@ -46,7 +46,14 @@ class LabelledFace:
             self.size = int(self.image.shape[0])
 
     def encoded(self, quality: int) -> LabelledFace:
-        """Return the face with its image as JPEG of this quality (1 to 100); bytes stay as they are."""
+        """Return the face with its image as JPEG; bytes stay as they are.
+
+        Args:
+            quality: of the JPEG, 1 to 100.
+
+        Returns:
+            A copy, or the face itself.
+        """
         if isinstance(self.image, bytes):
             return self
         bgr = cv2.cvtColor(self.image, cv2.COLOR_RGB2BGR)
@@ -55,5 +62,12 @@ class LabelledFace:
 
 
 def decode(image: bytes) -> np.ndarray:
-    """Decode image bytes to (h, w, 3) uint8 RGB."""
+    """Decode an image.
+
+    Args:
+        image: bytes of a JPEG or PNG file.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

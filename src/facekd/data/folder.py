@@ -23,7 +23,17 @@ from facekd.pts import read_pts
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:
-    """Yield the faces of the folder's one CSV or, without a CSV, of its `.pts` files in the order of their names."""
+    """Yield the faces of the folder's one CSV or, without a CSV, of its `.pts` files in the order of their names.
+
+    Args:
+        source: the dataset's folder.
+
+    Yields:
+        Faces, and a Problem for each label that cannot be read or has no photo.
+
+    Raises:
+        InputError: the folder holds neither labels nor a CSV, or several CSVs.
+    """
     tables, labels = sorted(source.glob("*.csv")), sorted(source.rglob("*.pts"))
     if len(tables) > 1 or not (tables or labels):
         found = ", ".join(path.name for path in tables) or "neither"

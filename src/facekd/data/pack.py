@@ -86,7 +86,17 @@ class Pack:
 
     @classmethod
     def open(cls, path: str | Path) -> Pack:
-        """Read the labels of a pack. Raises InputError when the file is missing, is not a pack, or is a newer one."""
+        """Read the labels of a pack; the photos stay in the file.
+
+        Args:
+            path: the Parquet file.
+
+        Returns:
+            All of its faces.
+
+        Raises:
+            InputError: the file is missing, is not a pack, or is of a newer version.
+        """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"there is no pack at {path}; make one with `facekd prepare DATASET SRC {path}`")
@@ -135,9 +145,18 @@ class Pack:
     def select(
         self, split: str | None = None, subset: str | None = None, indices: Sequence[int] | np.ndarray | None = None
     ) -> Pack:
-        """Return a view of the faces that meet every condition given; `indices` count within this view.
+        """Return a view of the faces that meet every condition given.
 
-        Raises InputError when nothing is left, with the splits and subsets there are.
+        Args:
+            split: "train", "val" or "test"; None for any.
+            subset: a test subset's name; None for any.
+            indices: rows of this view to keep, in this order; None for all.
+
+        Returns:
+            A pack of the same file with fewer faces.
+
+        Raises:
+            InputError: nothing is left; says which splits and subsets there are.
         """
         keep = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
         if split is not None:
@@ -155,11 +174,25 @@ class Pack:
         return replace(self, **taken)
 
     def image(self, index: int) -> np.ndarray:
-        """Decode one crop: (size, size, 3) uint8 RGB."""
+        """Decode one crop.
+
+        Args:
+            index: row of this view.
+
+        Returns:
+            (size, size, 3) uint8 RGB.
+        """
         return decode(self._jpegs[int(self.rows[index])])
 
     def images(self, batch: int = ROW_GROUP) -> Iterator[list[np.ndarray]]:
-        """Decode all crops in order on all cores, holding one batch at a time: lists of `batch` uint8 RGB arrays."""
+        """Decode all crops in order on all cores, holding one batch at a time.
+
+        Args:
+            batch: images per batch.
+
+        Yields:
+            Lists of (size, size, 3) uint8 RGB arrays; the last may be shorter.
+        """
         return self._decoded(batch, decode)
 
     def frames(self, path: str | Path, px: int) -> tuple[np.memmap, np.ndarray]:

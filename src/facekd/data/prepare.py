@@ -27,7 +27,13 @@ _AHEAD = 8  # faces under way per process: enough to keep it busy, few enough th
 
 @dataclass
 class Summary:
-    """What `prepare` did."""
+    """What `prepare` did.
+
+    Attributes:
+        faces: how many are in the pack.
+        faces_outside: how many of them have a point outside their photo.
+        problems: what was left out, and why.
+    """
 
     faces: int = 0
     faces_outside: int = 0  # with a point outside their photo, kept
@@ -50,7 +56,7 @@ def prepare(
 ) -> Summary:
     """Crop every annotated face and write them, in order, into the pack `out`.
 
-    Memory does not grow with the number of faces. The pack appears when it is whole. What was left out is listed in
+    Memory does not grow with the number of faces. The pack appears when it is complete. What was left out is listed in
     `<out>.problems.txt`, if anything was.
 
     Args:
@@ -66,21 +72,15 @@ def prepare(
         strict: raise at the first problem.
         advance: called once per item, for a progress bar.
 
+    Returns:
+        How many faces there are, and what was left out.
+
     Raises:
         InputError: a setting out of range, no face left, or, if `strict`, the first problem.
     """
     jobs = cores() if jobs is None else jobs
-    for name, value, low, high in (
-        ("margin", margin, 1, 10),
-        ("size", size, 16, 4096),
-        ("quality", jpeg_quality, 1, 100),
-        ("jobs", jobs, 1, 1024),
-    ):
-        if not low <= value <= high:
-            raise InputError(f"{name} must be from {low} to {high}, got {value}")
-    if Path(out).is_dir():
-        raise InputError(f"{out} is a folder; give the .parquet file to write")
-    summary, listed = Summary(), Path(f"{out}.problems.txt")
+    _check(out, margin, size, jpeg_quality, jobs)
+    summary = Summary()
     cropper = Cropper(markup.count, margin, size, jpeg_quality)
     writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
     with writer:
@@ -97,15 +97,38 @@ def prepare(
         if not summary.faces:
             first = f", first {summary.problems[0]}" if summary.problems else ""
             raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
-    if summary.problems:
-        write_text(listed, "".join(f"{problem}\n" for problem in summary.problems))
-    else:
-        listed.unlink(missing_ok=True)
+    _list_problems(Path(f"{out}.problems.txt"), summary.problems)
     return summary
 
 
+def _check(out: str | Path, margin: float, size: int, quality: int, jobs: int) -> None:
+    """Raise InputError where a setting is out of range, or `out` is a folder."""
+    for name, value, low, high in (
+        ("margin", margin, 1, 10),
+        ("size", size, 16, 4096),
+        ("quality", quality, 1, 100),
+        ("jobs", jobs, 1, 1024),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"{name} must be from {low} to {high}, got {value}")
+    if Path(out).is_dir():
+        raise InputError(f"{out} is a folder; give the .parquet file to write")
+
+
+def _list_problems(path: Path, problems: list[Problem]) -> None:
+    """Write what was left out, one a line; without problems remove an earlier list."""
+    if problems:
+        write_text(path, "".join(f"{problem}\n" for problem in problems))
+    else:
+        path.unlink(missing_ok=True)
+
+
 def cores() -> int:
-    """Return how many cores this process may use, which in a container is fewer than there are."""
+    """Return how many cores this process may use, which in a container is fewer than there are.
+
+    Returns:
+        The count, at least 1.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

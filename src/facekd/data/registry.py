@@ -10,9 +10,17 @@ DATASETS = {module.DATASET.name: module.DATASET for module in (w300, wflw, cofw,
 
 
 def get(name: str, *more: Dataset) -> Dataset:
-    """Return a dataset by its name. Raises InputError, with the nearest name, when there is none.
+    """Return a dataset by its name.
 
-    more: datasets beside those of this package, whose readers need what it must not import.
+    Args:
+        name: as given to `facekd prepare`.
+        *more: datasets beside those of this package, whose readers need what it must not import.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: there is none of this name; gives the nearest one.
     """
     datasets = DATASETS | {dataset.name: dataset for dataset in more}
     if name not in datasets:

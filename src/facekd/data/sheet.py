@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from facekd.data.pack import Pack
+from facekd.drawing import draw_contours, draw_points
 from facekd.files import atomic
 from facekd.geometry import apply, crop_matrix, tight_box, warp
 from facekd.markup import MarkUp
@@ -24,7 +25,7 @@ _GROUND = (24, 24, 24)
 
 
 def draw_labels(image: np.ndarray, points: np.ndarray, markup: MarkUp, visible: np.ndarray | None = None) -> np.ndarray:
-    """Return a copy of an RGB image with a face's contours and points.
+    """Draw a face's contours and points.
 
     Points on the image's left side of the face are blue, on its right pink, on its middle white; occluded ones are red.
 
@@ -33,19 +34,29 @@ def draw_labels(image: np.ndarray, points: np.ndarray, markup: MarkUp, visible: 
         points: (N, 2), pixels of the image.
         markup: gives contours and sides.
         visible: (N,) bool, or None if all are.
+
+    Returns:
+        A copy of the image.
     """
-    canvas, fine = image.copy(), _fine(points)
-    for contour in markup.contours:
-        cv2.polylines(canvas, [fine[list(contour.points)]], contour.closed, _LINE, 1, cv2.LINE_AA, _SHIFT)
+    canvas = image.copy()
+    draw_contours(canvas, points, markup, _LINE)
     canvas = cv2.addWeighted(image, 0.5, canvas, 0.5, 0)  # lines stay behind the points and let the photo through
-    for i, centre in enumerate(fine.tolist()):
-        colour = _OCCLUDED if visible is not None and not visible[i] else _side(i, markup)
-        cv2.circle(canvas, centre, int(1.4 * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+    seen = [True] * markup.count if visible is None else visible
+    draw_points(canvas, points, [_side(i, markup) if seen[i] else _OCCLUDED for i in range(markup.count)], 1.4)
     return canvas
 
 
 def label_sheet(pack: Pack, faces: Sequence[int], details: Sequence[str] = ()) -> np.ndarray:
-    """Return a sheet (h, w, 3) uint8 RGB of these faces, labels and boxes; `details` stand behind names."""
+    """Draw a sheet of faces with their labels and boxes.
+
+    Args:
+        pack: the faces.
+        faces: which of them, rows of the pack.
+        details: a word for each face, shown behind its name; empty for none.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
     cells = []
     for k, i in enumerate(faces):
         matrix = crop_matrix(pack.boxes[i], _CELL, _ZOOM)
@@ -59,9 +70,15 @@ def label_sheet(pack: Pack, faces: Sequence[int], details: Sequence[str] = ()) -
 
 
 def soft_sheet(pack: Pack, faces: Sequence[int], soft: np.ndarray) -> np.ndarray:
-    """Return a sheet of pairs: a face with its hard-landmarks; beside it, its soft ones and by how much they moved.
+    """Draw a sheet of pairs: a face with its hard-landmarks and, beside it, its soft-landmarks and their distances.
 
-    soft: (len(faces), N, 2), pixels of the stored crops.
+    Args:
+        pack: the faces.
+        faces: which of them, rows of the pack.
+        soft: (len(faces), N, 2), their soft-landmarks in pixels of the stored crops.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
     """
     cells = []
     for i, softened in zip(faces, soft, strict=True):
@@ -78,7 +95,12 @@ def soft_sheet(pack: Pack, faces: Sequence[int], soft: np.ndarray) -> np.ndarray
 
 
 def save(path: Path, sheet: np.ndarray) -> None:
-    """Write an RGB picture, in the format its suffix says."""
+    """Write a picture, whole or not at all.
+
+    Args:
+        path: the file; its suffix names the format.
+        sheet: (h, w, 3) uint8 RGB.
+    """
     with atomic(path) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
 

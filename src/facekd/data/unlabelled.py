@@ -1,6 +1,6 @@
-"""Photos without labels, as faces on which an expert can teach a student: `facekd prepare unlabelled SRC OUT`.
+"""Photos without labels, on which a teacher can still teach a student: `facekd prepare unlabelled SRC OUT`.
 
-The bundled network says where each face is; its points are stored as such (quality "predicted") and teach nothing.
+The bundled network finds each face; its points are stored as quality "predicted", and are no labels to learn from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from facekd.runtime.landmarker import Landmarker
 
 
 def read(source: Path) -> Iterator[Item]:
-    """Yield the largest face of every photo below a folder, found by whoever asks. Raises InputError without photos."""
+    """Yield the largest face of every photo below a folder.
+
+    Args:
+        source: the dataset's folder.
+
+    Yields:
+        A function per photo that finds its face; worker processes call it.
+
+    Raises:
+        InputError: there are no photos below the folder.
+    """
     photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not photos:
         raise InputError(f"there are no photos below {source}")

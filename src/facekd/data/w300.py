@@ -1,7 +1,9 @@
-"""300W: `.pts` files beside png or jpg photos, 68 points. https://ibug.doc.ic.ac.uk/resources/300-W/
+"""300W: `.pts` files beside png or jpg photos, 68 points.
 
 Training is AFW and the training sets of LFPW and HELEN. Testing is their test sets ("common") and IBUG ("challenge").
 A `derived_labels.txt` in the dataset's folder may list photos whose labels were registered rather than annotated.
+
+Source: https://ibug.doc.ic.ac.uk/resources/300-W/
 """
 
 from __future__ import annotations
@@ -28,13 +30,30 @@ _FOLDERS: dict[str, tuple[str, ...]] = {  # and the test subsets, none for train
 
 
 def photo_of(name: str) -> str:
-    """Return what all faces of a photo share: AFW and HELEN number them behind its name, LFPW numbers its photos."""
+    """Return what all faces of a photo share: AFW and HELEN number them behind its name, LFPW numbers its photos.
+
+    Args:
+        name: a face's name, its photo's path below the dataset's folder.
+
+    Returns:
+        The name without suffix and, but for LFPW, without the face's number.
+    """
     stem = name.rsplit(".", 1)[0]
     return stem if stem.startswith("lfpw/") else re.sub(r"_\d+$", "", stem)
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:
-    """Yield the faces below `source`, training first. A missing folder is a Problem, all missing an InputError."""
+    """Yield the faces of 300W, training first.
+
+    Args:
+        source: the dataset's folder.
+
+    Yields:
+        Faces, and a Problem for each missing folder or photo and each label file that cannot be read.
+
+    Raises:
+        InputError: none of 300W's folders is there.
+    """
     if not any((source / folder).is_dir() for folder in _FOLDERS):
         raise InputError(f"300W needs the folders {', '.join(_FOLDERS)} with .pts files beside photos in {source}")
     list_of_derived = source / "derived_labels.txt"

@@ -1,4 +1,7 @@
-"""WFLW: 98 points, a box and six attributes per face in two text files. https://wywu.github.io/projects/LAB/WFLW.html"""
+"""WFLW: 98 points, a box and six attributes per face in two text files.
+
+Source: https://wywu.github.io/projects/LAB/WFLW.html
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,17 @@ _NUMBERS = 2 * WFLW98.count + 4 + len(ATTRIBUTES)
 
 
 def read(source: Path) -> Iterator[Annotation | Problem]:
-    """Yield the faces of the two lists, training first; a test face is in "full" and in its attributes' subsets."""
+    """Yield the faces of the two lists, training first.
+
+    Args:
+        source: the dataset's folder.
+
+    Yields:
+        Faces with box; a test face is in "full" and in the subsets of its attributes. A Problem for each bad line.
+
+    Raises:
+        InputError: a list or the folder of photos is missing.
+    """
     lists = {split: source / _LISTS.format(split) for split in ("train", "test")}
     missing = [str(path.relative_to(source)) for path in lists.values() if not path.is_file()]
     missing += [] if (source / "WFLW_images").is_dir() else ["WFLW_images/"]

@@ -101,7 +101,14 @@ class PackWriter:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, face: LabelledFace) -> None:
-        """Append one face. Raises InputError when it does not fit the mark-up or the table."""
+        """Append one face.
+
+        Args:
+            face: its image as an array or as JPEG.
+
+        Raises:
+            InputError: it does not fit the mark-up or the table.
+        """
         points = np.asarray(face.points, np.float32)
         if points.shape != (self.markup.count, 2) or not np.isfinite(points).all():
             need = f"{self.markup.name} needs {self.markup.count} finite points"

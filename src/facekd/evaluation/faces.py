@@ -1,24 +1,33 @@
-"""Faces of a result drawn for the report: the truth beside what the model said."""
+"""Faces of a result drawn for the report: the truth beside the model's points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from facekd.drawing import draw_contours, draw_points
 from facekd.evaluation.protocol import Result
 from facekd.geometry import apply, crop_matrix, warp
-from facekd.markup import MarkUp
 
 TRUTH = (255, 255, 255)
 PREDICTED = (255, 140, 0)
-_SUBPIXEL = 4  # OpenCV draws at 1/16 pixel
 
 
 def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: int = 6) -> dict[str, list[int]]:
-    """Return the rows of the worst (missed faces first), the median and the best faces of errors (n,)."""
+    """Return the rows of the worst (missed faces first), the median and the best faces.
+
+    Args:
+        errors: (n,) fractions, infinite where a face was missed.
+        worst: how many of the worst.
+        middle: how many around the median.
+        best: how many of the best.
+
+    Returns:
+        Rows by "worst", "median" and "best", fewer where there are fewer faces.
+    """
     order = np.argsort(-errors, kind="stable").tolist()
     worst, best = min(worst, len(order)), min(best, len(order))
     start = max(0, (len(order) - middle) // 2)
@@ -26,7 +35,12 @@ def ends_and_middle(errors: np.ndarray, worst: int = 6, middle: int = 6, best: i
 
 
 def save(result: Result, folder: Path, stem: str) -> dict[str, list[dict[str, str]]]:
-    """Draw the worst, median and best faces as `<folder>/<stem>-<row>.jpg`.
+    """Draw the worst, median and best faces of a result as `<folder>/<stem>-<row>.jpg`.
+
+    Args:
+        result: what `evaluate` returned.
+        folder: of the report.
+        stem: of the file names, with a folder below the report's.
 
     Returns:
         By group, each face's file (relative to the folder), name, and error as text.
@@ -45,21 +59,24 @@ def save(result: Result, folder: Path, stem: str) -> dict[str, list[dict[str, st
 
 
 def draw(result: Result, row: int, px: int = 320, scale: float = 1.5) -> np.ndarray:
-    """Return a face (px, px, 3) uint8 RGB with its true points in white and the predicted ones, if any, in orange."""
+    """Draw a face with its true points in white and the predicted ones, if any, in orange.
+
+    Args:
+        result: what `evaluate` returned.
+        row: which of its faces.
+        px: side of the picture in pixels.
+        scale: side of what it shows / larger side of the landmark box.
+
+    Returns:
+        (px, px, 3) uint8 RGB.
+    """
     pack = result.pack
     matrix = crop_matrix(pack.boxes[row], px, scale)
     picture = warp(pack.image(row), matrix, px)
     picture = (picture * 0.8).astype(np.uint8)  # so that white lines stand out on bright skin
     for points, colour in ((pack.points[row], TRUTH), (result.predicted[row], PREDICTED)):
         if np.isfinite(points).all():
-            _draw_points(picture, apply(matrix, points), pack.markup, colour)
+            in_picture = apply(matrix, points)
+            draw_contours(picture, in_picture, pack.markup, colour)
+            draw_points(picture, in_picture, repeat(colour, len(points)), radius=2)
     return picture
-
-
-def _draw_points(picture: np.ndarray, points: np.ndarray, markup: MarkUp, colour: Sequence[int]) -> None:
-    fixed = np.round(np.clip(points, -1e4, 1e4) * 2**_SUBPIXEL).astype(np.int32)
-    for contour in markup.contours:
-        line = fixed[list(contour.points)]
-        cv2.polylines(picture, [line], contour.closed, colour, 1, cv2.LINE_AA, _SUBPIXEL)
-    for x, y in fixed.tolist():
-        cv2.circle(picture, (x, y), 2 << _SUBPIXEL, colour, -1, cv2.LINE_AA, _SUBPIXEL)

@@ -1,4 +1,4 @@
-"""The report's page: what was measured, put into words, tables and plots for report.html.j2."""
+"""The report's page: results as texts, tables and plots for report.html.j2."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-import facekd
 from facekd.evaluation import plots, tables
 from facekd.evaluation.metrics import ContourError
 from facekd.evaluation.protocol import Result
+from facekd.version import __version__
 
 CED_LIMIT = 0.10
 Curves = Mapping[str, Mapping[str, Sequence[float]]]
@@ -20,7 +20,18 @@ Curves = Mapping[str, Mapping[str, Sequence[float]]]
 
 @dataclass(frozen=True)
 class Content:
-    """What a report says; `results`, `jsons` and `contours` are by the name to show."""
+    """What a report says.
+
+    Attributes:
+        title: heading of the page.
+        notes: sentences beneath it.
+        results: by the name to show.
+        jsons: their figures, by the same names.
+        differences: what `report.differences` returned.
+        contours: errors of each contour, by the result's name.
+        wall_times: seconds by stage.
+        curves: training curves by model: columns of equal length, "epoch" and what to draw over it.
+    """
 
     title: str
     notes: Sequence[str]
@@ -33,7 +44,15 @@ class Content:
 
 
 def render(content: Content, galleries: Mapping[str, Mapping[str, list[dict[str, str]]]]) -> str:
-    """Return the page as HTML; `galleries` are what `faces.save` returned, by name."""
+    """Write a report's page as HTML.
+
+    Args:
+        content: what the page says.
+        galleries: what `faces.save` returned, by the result's name.
+
+    Returns:
+        The text of index.html.
+    """
     import jinja2
 
     first = next(iter(content.jsons.values()))
@@ -58,12 +77,19 @@ def render(content: Content, galleries: Mapping[str, Mapping[str, list[dict[str,
         curves=_curve_plots(content.curves, styles),
         curve_models=list(content.curves),
         wall_times={stage: duration(seconds) for stage, seconds in content.wall_times.items()},
-        version=facekd.__version__,
+        version=__version__,
     )
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: "4.2 s", "3 min 20 s", "1 h 05 min"."""
+    """Return a duration as people say it: "4.2 s", "3 min 20 s", "1 h 05 min".
+
+    Args:
+        seconds: 0 or more.
+
+    Returns:
+        The text.
+    """
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -26,7 +26,12 @@ _INK = "#010203"  # stands for the page's text colour until the SVG is written
 
 @dataclass(frozen=True)
 class Style:
-    """How a model's line is drawn."""
+    """How a model's line is drawn.
+
+    Attributes:
+        colour: as matplotlib takes it.
+        dashed: a dashed line instead of a solid one.
+    """
 
     colour: str
     dashed: bool = False
@@ -66,12 +71,26 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def styles(models: Sequence[str]) -> dict[str, Style]:
-    """Return how each model is drawn, wherever it is drawn."""
+    """Return how each model is drawn, wherever it is drawn.
+
+    Args:
+        models: their names.
+
+    Returns:
+        A style by model: six colours, then the same ones dashed.
+    """
     return {m: Style(COLOURS[k % len(COLOURS)], k // len(COLOURS) % 2 == 1) for k, m in enumerate(models)}
 
 
 def alone(svg: str) -> str:
-    """Return a plot as a file of its own: dark on white, since no page gives it a colour."""
+    """Return a plot as a file of its own: dark on white, since no page gives it a colour.
+
+    Args:
+        svg: what `ced_plot` or `curve_plot` returned.
+
+    Returns:
+        The SVG text.
+    """
     return svg.replace("<svg ", '<svg style="background:#fff;color:#222" ', 1)
 
 
@@ -85,10 +104,17 @@ def _legend(figure: Figure) -> None:
 def ced_plot(
     errors: Mapping[str, np.ndarray], limit: float, styles: Mapping[str, Style], name: str, legend: bool = False
 ) -> str:
-    """Draw the cumulative error curves of several models on one set of faces, up to an error of `limit`.
+    """Draw the cumulative error curves of several models on one set of faces.
 
-    `errors` are (n,) fractions by model, infinite where a face was missed. `name` is unique on the page. legend: name
-    the models beside the plot.
+    Args:
+        errors: (n,) fractions by model, infinite where a face was missed.
+        limit: the largest error shown, a fraction.
+        styles: how each model is drawn.
+        name: unique on the page.
+        legend: name the models beside the plot.
+
+    Returns:
+        SVG text.
     """
     figure, (axes,) = _figure(4.6, 3.2)
     at = np.linspace(0, limit, 400)
@@ -101,7 +127,15 @@ def ced_plot(
 
 
 def contour_plot(errors: Mapping[str, Mapping[str, ContourError]], styles: Mapping[str, Style]) -> str:
-    """Draw the error of each contour by model: its size on the left, how far it lies outwards on the right."""
+    """Draw the error of each contour by model: its size on the left, how far it lies outwards on the right.
+
+    Args:
+        errors: by model and contour.
+        styles: how each model is drawn.
+
+    Returns:
+        SVG text.
+    """
     contours = list(next(iter(errors.values())))
     bar = 0.8 / len(errors)
     figure, (size, sign) = _figure(9.0, 0.6 + len(contours) * max(0.3, 0.11 * len(errors)), columns=2)
@@ -125,9 +159,16 @@ def curve_plot(
     styles: Mapping[str, Style],
     legend: bool = False,
 ) -> str:
-    """Draw a training curve of each model: epochs and values, on a logarithmic axis when all values are positive.
+    """Draw a training curve of each model, on a logarithmic axis when all values are positive.
 
-    legend: name the models beside the plot.
+    Args:
+        curves: epochs and values by model.
+        label: what the values are.
+        styles: how each model is drawn.
+        legend: name the models beside the plot.
+
+    Returns:
+        SVG text.
     """
     figure, (axes,) = _figure(4.6, 3.0)
     for model, (epochs, values) in curves.items():

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-import facekd
 from facekd.errors import InputError
 from facekd.evaluation import faces, page
 from facekd.evaluation.metrics import ContourError, contour_errors, normalisers, paired_difference
 from facekd.evaluation.protocol import Result
 from facekd.evaluation.tables import BOX_NAMES
+from facekd.version import __version__
 
 _PAGE = {"index.html", "report.json"}  # with faces/ all of a report: a folder that holds more is not ours to replace
 
@@ -32,7 +32,7 @@ def write(
     wall_times: Mapping[str, float] | None = None,
     curves: page.Curves | None = None,
 ) -> Path:
-    """Write the report of one or more models on the same faces and return its index.html.
+    """Write the report of one or more models on the same faces.
 
     The page needs no scripts and no network. The folder appears whole or not at all, in place of an earlier report.
 
@@ -42,7 +42,11 @@ def write(
         title: heading of the page.
         notes: sentences beneath it, such as what the data leave out.
         wall_times: seconds by stage.
-        curves: by model, columns of equal length: "epoch", and what to draw over it, such as "validation NME, %".
+        curves: by model, columns of equal length: "epoch", and what to draw over it, such as "validation NME, %". Empty
+            ones, of a run without validation faces, are left out.
+
+    Returns:
+        Its index.html.
 
     Raises:
         InputError: no results, results on different faces, two results of the same model and boxes, or a folder that
@@ -57,7 +61,7 @@ def write(
         differences=differences(named),
         contours={name: _contours(result) for name, result in named.items() if result.boxes == results[0].boxes},
         wall_times=wall_times or {},
-        curves=curves or {},
+        curves={model: columns for model, columns in (curves or {}).items() if columns["epoch"]},
     )
     with _replacing(Path(folder)) as temporary:
         galleries = {
@@ -69,7 +73,14 @@ def write(
 
 
 def differences(named: Mapping[str, Result]) -> list[dict[str, Any]]:
-    """Return the paired differences of NME in percent of results that differ in either the model or the boxes."""
+    """Return the paired differences of results that differ in either the model or the boxes.
+
+    Args:
+        named: results on the same faces, by the name to show.
+
+    Returns:
+        For each pair: first, second, nme (of first less second, in percent), nme_interval, and count of faces.
+    """
     found = []
     for (first, a), (second, b) in combinations(named.items(), 2):
         comparable = a.model == b.model or a.boxes == b.boxes
@@ -112,7 +123,7 @@ def _plain(content: page.Content) -> dict[str, Any]:
     return {
         "title": content.title,
         "notes": list(content.notes),
-        "facekd": facekd.__version__,
+        "facekd": __version__,
         "results": list(content.jsons.values()),
         "differences": content.differences,
         "contours": {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facekd.drawing import polylines
 from facekd.files import atomic
 from facekd.markup import MarkUp
 from facekd.shape import Array, ShapeModel
@@ -19,17 +20,22 @@ GREY, BLUE, ORANGE, GREEN, RED = "#777777", "#0072B2", "#E69F00", "#009E73", "#D
 
 
 def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **line: Any) -> None:
-    """Draw the contours of one shape (N, 2) as lines, x to the right and y down; points in no contour become dots.
+    """Draw the contours of one shape as lines, x to the right and y down; points in no contour become dots.
 
-    line: further settings of matplotlib's lines; a `label` appears once.
+    Args:
+        axes: of matplotlib.
+        points: (N, 2).
+        markup: what the points are.
+        colour: as matplotlib takes it.
+        **line: further settings of matplotlib's lines; a `label` appears once.
     """
     label = line.pop("label", None)
-    for contour in markup.contours:
-        order = [*contour.points, contour.points[0]] if contour.closed else list(contour.points)
-        axes.plot(*points[order].T, color=colour, marker="." if len(order) == 1 else None, label=label, **line)
+    contours, loose = polylines(points, markup)
+    for contour, closed in contours:
+        whole = np.concatenate([contour, contour[:1]]) if closed else contour
+        axes.plot(*whole.T, color=colour, marker="." if len(whole) == 1 else None, label=label, **line)
         label = None
-    loose = sorted(set(range(markup.count)) - {i for contour in markup.contours for i in contour.points})
-    axes.plot(*points[loose].T, ".", color=colour, markersize=3, label=label)
+    axes.plot(*loose.T, ".", color=colour, markersize=3, label=label)
     axes.set_aspect("equal")
     axes.yaxis.set_inverted(True)
     axes.axis("off")
@@ -38,7 +44,11 @@ def draw_shape(axes: Axes, points: Array, markup: MarkUp, colour: str = BLUE, **
 def modes(model: ShapeModel, path: str | Path, markup: MarkUp, count: int = 4) -> None:
     """Draw what a shape model has learned: its first modes at +-2 standard deviations, and its variance by modes.
 
-    path: .png, .svg or another format of matplotlib; markup: of the model's N points.
+    Args:
+        model: the shape model.
+        path: .png, .svg or another format of matplotlib.
+        markup: of the model's N points.
+        count: how many modes.
     """
     from matplotlib.figure import Figure
 

@@ -22,12 +22,29 @@ SHORT_NAMES = {"inter_ocular": "inter-ocular", "inter_pupil": "inter-pupil", "bo
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a figure in percent as text, a dash where there is none."""
+    """Return a figure as text.
+
+    Args:
+        value: in percent; None where there is none.
+        digits: behind the point.
+
+    Returns:
+        The text, a dash for None.
+    """
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def with_interval(figures: Json, key: str, digits: int = 2) -> str:
-    """Return a figure with its interval, like "4.06 [3.95, 4.18]"."""
+    """Return a figure with its interval, like "4.06 [3.95, 4.18]".
+
+    Args:
+        figures: of one subset, as `Result.to_json` has them.
+        key: which of them.
+        digits: behind the point.
+
+    Returns:
+        The text, a dash where there is no figure.
+    """
     if figures[key] is None:
         return "–"
     low, high = figures[f"{key}_interval"]
@@ -35,14 +52,28 @@ def with_interval(figures: Json, key: str, digits: int = 2) -> str:
 
 
 def columns(result: Json) -> dict[str, str]:
-    """Return the heading of each figure that the mark-up has, by key, in the order tables show them."""
+    """Return the heading of each figure that the mark-up has, in the order tables show them.
+
+    Args:
+        result: what `Result.to_json` returned.
+
+    Returns:
+        Headings by the figure's key.
+    """
     full = result["subsets"]["full"]
     headings = {f"nme_{name}": f"NME {short}" for name, short in SHORT_NAMES.items() if full[f"nme_{name}"] is not None}
     return headings | {"fr_8": "FR@8", "auc_8": "AUC@8", "fr_10": "FR@10", "auc_10": "AUC@10"}
 
 
 def rows(result: Json) -> list[list[str]]:
-    """Return a heading with the subsets and their number of faces, and a row for missed faces and for each figure."""
+    """Return a result as a table: a column per subset, a row per figure.
+
+    Args:
+        result: what `Result.to_json` returned.
+
+    Returns:
+        A heading with the subsets and their number of faces, then the rows; missed faces are the last.
+    """
     subsets = result["subsets"].values()
     table = [["%", *(f"{name} ({figures['count']})" for name, figures in result["subsets"].items())]]
     table += [[heading, *(with_interval(one, key) for one in subsets)] for key, heading in columns(result).items()]
@@ -50,7 +81,14 @@ def rows(result: Json) -> list[list[str]]:
 
 
 def caption(result: Json) -> str:
-    """Return the sentence that a table of this result needs beside it."""
+    """Return the sentence that a table of this result needs beside it.
+
+    Args:
+        result: what `Result.to_json` returned.
+
+    Returns:
+        Dataset, split, mark-up, normaliser, boxes and kind of interval.
+    """
     parts = [
         f"{result['dataset']}, {result['split']} split, {result['markup']}; figures in %",
         f"FR, AUC: {NORMALISER_NAMES[result['normaliser']]}",
@@ -68,6 +106,9 @@ def markdown_table(results: Sequence[Json], subsets: Sequence[str] | None = None
     Args:
         results: what `Result.to_json` returned, or JSON files hold.
         subsets: the subsets to show; all by default.
+
+    Returns:
+        The table with its caption.
 
     Raises:
         InputError: the results are not on the same faces, or use different normalisers.

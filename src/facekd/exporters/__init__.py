@@ -1,1 +1,1 @@
-"""From a trained network to files that others run."""
+"""Export of trained networks: ONNX and int8."""

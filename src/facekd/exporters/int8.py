@@ -1,4 +1,4 @@
-"""int8: convolutions in 8 bits, calibrated on faces; a third of the bytes, and less time where the CPU has VNNI."""
+"""int8 quantisation: convolutions in 8 bits; a third of the bytes, and faster on CPUs with VNNI instructions."""
 
 from __future__ import annotations
 
@@ -17,33 +17,43 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
-from facekd.geometry import crop_matrix, warp
+from facekd.geometry import crop_faces
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.model import OnnxModel
 
 _CALIBRATION = 256  # faces
 _BATCH = 16
-_LAST = "/net/head/out/"  # a spatial head's last convolution, as the exporter calls it
+_LAST = "/net/head/out/"  # the exporter's name of a spatial head's last convolution
 
 
 def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) -> np.ndarray:
-    """Return frames (n, size, size, 3) uint8 of faces, spread evenly over a pack, as the model sees them."""
+    """Return crops to calibrate on, of faces spread evenly over a pack.
+
+    Args:
+        pack: training faces.
+        model: the exported network, whose crops are wanted.
+        count: at most so many.
+
+    Returns:
+        (n, size, size, 3) uint8 RGB.
+    """
     rows = np.linspace(0, len(pack) - 1, min(count, len(pack))).astype(int)
-    return np.stack(
-        [warp(pack.image(i), crop_matrix(pack.boxes[i], model.size, model.scale), model.size) for i in rows]
-    )
+    crops = [crop_faces(pack.image(i), pack.boxes[[i]], model.size, model.scale).images for i in rows]
+    return np.concatenate([np.empty((0, model.size, model.size, 3), np.uint8), *crops])
 
 
 def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     """Write an int8 form of an exported network, with its card.
 
-    Convolutions only, and not a spatial head's last: its outputs are heatmaps, offsets and spreads, which are of three
-    scales. That one, the layer whose outputs are coordinates and all that follows stay float32.
+    Convolutions only. The last one of a spatial head stays float32, for its outputs (heatmaps, offsets, log-sigmas)
+    are of three scales; so do the layer whose outputs are coordinates and all that follows.
 
     Args:
         path: an .onnx file that `facekd export` wrote.
         out: the .onnx file to write.
-        frames: (n, size, size, 3) uint8 to calibrate the ranges of activations on; training faces, never test faces.
+        frames: (n, size, size, 3) uint8 crops to calibrate the ranges of activations on: training faces, never test
+            faces.
+
     Raises:
         ModelError: `path` is no model of ours, or `out` does not end with .onnx.
         InputError: there are no frames.
@@ -81,7 +91,7 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime's hints, which it logs to the root logger, from the user."""
+    """Silence the hints that ONNX Runtime writes to the root logger."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -90,12 +100,12 @@ def _quiet() -> Iterator[None]:
 
 
 class _Frames(CalibrationDataReader):
-    """Hands the frames over in batches, as ONNX Runtime asks for them."""
+    """Calibration frames in batches, through the interface of ONNX Runtime."""
 
     def __init__(self, frames: np.ndarray) -> None:
         self._batches = iter([frames[i : i + _BATCH] for i in range(0, len(frames), _BATCH)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next batch, or None behind the last."""
+        """Return the next batch, or None when all have been read."""
         batch = next(self._batches, None)
         return None if batch is None else {"image": batch}

@@ -1,4 +1,4 @@
-"""From a trained network to one ONNX file that holds everything: photo frame in, points and confidence out."""
+"""ONNX export: one file that holds pre- and post-processing too; crop in, landmarks and confidence out."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facekd import __version__
 from facekd.errors import ModelError
 from facekd.files import atomic
 from facekd.geometry import to_pixels
-from facekd.networks import network as networks
-from facekd.networks.network import About, LandmarkNet, TorchModel, confidence
+from facekd.networks.checkpoint import ModelMetadata, load
+from facekd.networks.network import LandmarkNet, cost
+from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.model import OnnxModel
+from facekd.version import __version__
 
 _OPSET = 18
-_TOLERANCE = 0.02  # px: what float32 rounding in another order of operations may move a point
-CONFIDENCE = (
-    "the probability, by the network's own estimate, that the point lies where a person would mark it, give or take "
-    "{:.1f} % of the larger side of the landmarks' box"
+_TOLERANCE = 0.02  # px: what float32 rounding in another order of operations may move a landmark
+_CONFIDENCE = (
+    "the probability, by the network's own estimate, that the landmark lies where a person would mark it, within "
+    "{:.1f} % of the larger side of the tight landmark box"
 )
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the exported file is from the network it came from, on the same frames.
+    """How far the exported file is from the network it came from, on the same crops.
 
     Attributes:
-        frames: how many were compared.
-        points: largest distance of a coordinate, in frame pixels.
+        frames: how many crops were compared.
+        points: largest difference of a coordinate, in crop pixels.
         confidence: largest difference of a confidence; 0 where there is none.
     """
 
@@ -44,23 +45,34 @@ class Parity:
     confidence: float
 
 
-class Whole(nn.Module):
-    """A landmark network with its pre- and post-processing: (B, S, S, 3) uint8 RGB -> points in pixels, confidence."""
+class ExportModule(nn.Module):
+    """A landmark network with its pre- and post-processing, as it is exported.
 
-    def __init__(self, net: LandmarkNet, about: About) -> None:
+    Args:
+        net: put into evaluation mode.
+        metadata: gives shape prior and calibration.
+    """
+
+    def __init__(self, net: LandmarkNet, metadata: ModelMetadata) -> None:
         super().__init__()
-        self.net, self.about = net.eval(), about
-        if about.refinement:  # buffers are written once, other tensors at each use
-            for name, value in vars(about.refinement).items():
+        self.net, self.metadata = net.eval(), metadata
+        if metadata.shape_prior:  # as buffers they are written once, other tensors at each use
+            for name, value in vars(metadata.shape_prior).items():
                 self.register_buffer(name, value)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return points (B, N, 2) in frame pixels and, if the network has sigma, confidence (B, N)."""
+        """Find landmarks.
+
+        Args:
+            image: (B, S, S, 3) uint8 RGB crops.
+
+        Returns:
+            Points (B, N, 2) in crop pixels and, if the network has log-sigma, confidence (B, N) in [0, 1].
+        """
         prediction = self.net(image.permute(0, 3, 1, 2).float() / 255)
-        points = to_pixels(self.about.refined(prediction), self.net.architecture.size)
-        if prediction.log_sigma is None:
-            return (points,)
-        return points, confidence(prediction.log_sigma, self.about.confident, *self.about.calibration)
+        points = to_pixels(self.metadata.landmarks(prediction), self.net.architecture.size)
+        confidence = self.metadata.confidence(prediction)
+        return (points,) if confidence is None else (points, confidence)
 
 
 def export(
@@ -78,20 +90,24 @@ def export(
         out: the .onnx file to write.
         name: of the model, for its card; default: the file's stem.
         figures: measured errors, for the card.
-        frames: (n, S, S, 3) uint8 to compare on; default: seeded noise and smooth pictures.
+        frames: (n, S, S, 3) uint8 crops to compare on; default: seeded pictures from smooth to noisy.
+
+    Returns:
+        How far the two are apart.
+
     Raises:
         ModelError: not a network of ours, not an .onnx name, or the file does not compute what torch does.
     """
     out = Path(out)
     if out.suffix != ".onnx":
         raise ModelError(f"{out} must end with .onnx")
-    net, about = networks.load(checkpoint)
+    net, metadata = load(checkpoint)
     with atomic(out) as temporary:
-        _to_onnx(Whole(net, about), net.architecture.size, temporary)
-        card = _card(net, about, name or out.stem, figures or {}, temporary)
+        _write_onnx(ExportModule(net, metadata), net.architecture.size, temporary)
+        card = _card(net, metadata, name or out.stem, figures or {}, temporary)
         card.save(temporary)
         try:
-            parity = compare(TorchModel(net, about), OnnxModel(temporary), frames)
+            parity = compare(TorchModel(net, metadata), OnnxModel(temporary), frames)
         finally:
             temporary.with_suffix(".json").unlink()
         if not max(parity.points, 100 * parity.confidence) < _TOLERANCE:
@@ -104,23 +120,34 @@ def export(
 
 
 def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray | None = None) -> Parity:
-    """Return how far two forms of one network are apart on frames (n, S, S, 3) uint8, or on pictures made for it."""
+    """Return how far two forms of one network are apart.
+
+    Args:
+        torch_model: the network it came from.
+        onnx_model: the exported file.
+        frames: (n, S, S, 3) uint8 crops; default: seeded pictures from smooth to noisy.
+
+    Returns:
+        The largest differences.
+    """
     if frames is None:
         frames = _pictures(torch_model.size)
-    (points, sure), (onnx_points, onnx_sure) = torch_model.look(frames), onnx_model.predict(frames)
-    apart = 0.0 if sure is None or onnx_sure is None else float(np.abs(sure - onnx_sure).max())
-    return Parity(len(frames), float(np.abs(points - onnx_points).max()), apart)
+    (points, confidence), (onnx_points, onnx_confidence) = torch_model.predict(frames), onnx_model.predict(frames)
+    difference = 0.0
+    if confidence is not None and onnx_confidence is not None:
+        difference = float(np.abs(confidence - onnx_confidence).max())
+    return Parity(len(frames), float(np.abs(points - onnx_points).max()), difference)
 
 
-def _to_onnx(whole: Whole, size: int, path: Path) -> None:
-    """Write the ONNX file; the number of frames is left open."""
+def _write_onnx(module: ExportModule, size: int, path: Path) -> None:
+    """Write the ONNX file; the batch size is left open."""
     frame = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    outputs = ["points", "confidence"][: len(whole(frame))]
+    outputs = ["points", "confidence"][: len(module(frame))]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter, on its own inner workings
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
         torch.onnx.export(
-            whole,
+            module,
             (frame,),
             str(path),
             input_names=["image"],
@@ -131,25 +158,26 @@ def _to_onnx(whole: Whole, size: int, path: Path) -> None:
         )
 
 
-def _card(net: LandmarkNet, about: About, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
-    parameters, macs = networks.cost(net)
-    radius = about.confident * about.scale if net.architecture.sigma else None
+def _card(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
+    """Return the card of an exported network; its confidence radius is in units of the landmark box's larger side."""
+    parameters, macs = cost(net)
+    radius = metadata.confidence_radius * metadata.scale if net.architecture.sigma else None
     return ModelCard(
         name=name,
-        markup=about.markup,
+        markup=metadata.markup,
         size=net.architecture.size,
-        scale=about.scale,
-        box_transform=about.detector,
-        confidence=CONFIDENCE.format(100 * radius) if radius else None,
+        scale=metadata.scale,
+        box_transform=metadata.box_transform,
+        confidence=_CONFIDENCE.format(100 * radius) if radius else None,
         confidence_radius=radius,
-        data=tuple(about.data),
+        data=tuple(metadata.data),
         figures=figures,
         sha256=sha256(onnx),
         made_with={
             "facekd": __version__,
             "parameters": parameters,
             "macs": macs,
-            "recipe": about.recipe,
+            "recipe": metadata.recipe,
         },
     )
 

@@ -28,7 +28,11 @@ class L1Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return L1()
 
 
@@ -40,6 +44,7 @@ class L2(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
@@ -53,7 +58,11 @@ class L2Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return L2()
 
 
@@ -75,6 +84,7 @@ class SmoothL1(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
@@ -89,7 +99,11 @@ class SmoothL1Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return SmoothL1(self.width)
 
 
@@ -113,6 +127,7 @@ class Wing(DistanceLoss):
 
         Args:
             error: absolute error per coordinate, any shape.
+
         Returns:
             The loss per coordinate, same shape.
         """
@@ -129,5 +144,9 @@ class WingSettings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return Wing(self.width, self.curvature)

@@ -88,7 +88,11 @@ class KDSettings(Settings):
         return _RELEASED | values if isinstance(values, dict) and values.get("preset") == "released" else values
 
     def build(self) -> KDLoss:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return KDLoss(**self.model_dump(exclude={"name"}))
 
 
@@ -102,6 +106,7 @@ def main_loss(error: Tensor, slope: float, breakpoint: float | Tensor) -> Tensor
         error: absolute error per coordinate, any shape.
         slope: of the linear part.
         breakpoint: a number (infinity: no parabola) or a tensor of that shape.
+
     Returns:
         The loss per coordinate, same shape.
     """
@@ -121,6 +126,7 @@ def assistive_loss(
         negative: weight where it is ahead, 0 or less.
         beta: share of the teacher's error below which its influence is low, in (0, 1).
         ramp: whether the influence there falls to 0 with the error, or is 0.
+
     Returns:
         The loss per coordinate, same shape.
     """
@@ -144,6 +150,7 @@ class KDLoss(nn.Module):
     Args:
         preset: "paper" (the figures) or "released" (the authors' code).
         overrides: any field of `KDSettings`.
+
     Raises:
         RecipeError: an unknown preset or name, or a value outside its range.
     """
@@ -162,8 +169,10 @@ class KDLoss(nn.Module):
             target: (B, N, 2) the ground truth, normalised.
             tough: (B, N, 2) the tough teacher's landmarks, or None; no gradient flows into them.
             tolerant: (B, N, 2) the tolerant teacher's, or None.
+
         Returns:
             total, main (with its coefficient), tough, tolerant: scalars, means over the coordinates.
+
         Raises:
             InputError: shapes differ.
         """

@@ -91,6 +91,7 @@ class Objective(nn.Module):
             labelled: (B,) bool, the faces whose target counts; imitated teachers count for all. None: all are.
             weight: scalar, of the terms that need labels, where several processes share a batch:
                 `facekd.training.distributed.labelled_weight`.
+
         Returns:
             Scalars by name, always the same ones; `total` is what to descend, the others are without their weights.
         """

@@ -12,8 +12,8 @@ from filelock import FileLock
 from lightning.fabric import Fabric
 
 from facekd.data.pack import Pack
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import Stage
-from facekd.recipes.schema import Input
 from facekd.run_folder import CACHE, MODEL
 
 
@@ -58,6 +58,7 @@ class Context:
 
         Args:
             stage: of this run.
+
         Returns:
             The path of its .safetensors file.
         """
@@ -69,6 +70,7 @@ class Context:
         Args:
             stage: of this run.
             size: side in pixels; None: the stage's own.
+
         Returns:
             The frame.
         """

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
@@ -24,6 +23,7 @@ from facekd.recipes.resolve import Stage, resolve
 from facekd.recipes.schema import Recipe
 from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, SUMMARY
 from facekd.training import distributed, logger
+from facekd.version import __version__
 
 
 def distill(
@@ -39,8 +39,10 @@ def distill(
         folder: of the run.
         accelerator: "auto", "cpu" or "cuda".
         unlabelled: more faces for stages that learn from such, as `facekd prepare unlabelled` packs them.
+
     Returns:
         The folder.
+
     Raises:
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, or is not the one that the run began with.

@@ -13,8 +13,8 @@ from facekd.evaluation.shapes import modes
 from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
 from facekd.markup import convert, convertible
 from facekd.pipeline.context import Context
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import SoftLandmarks, TrainStage
-from facekd.recipes.schema import Input
 from facekd.run_folder import SHAPE_MODEL, SHAPE_PICTURE
 from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter
@@ -30,6 +30,7 @@ def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, v
         stage: whose views.
         frame: what is seen; None: the stage's own frame.
         varied: False: the plain crop, as in validation.
+
     Returns:
         The augmenter.
     """
@@ -43,8 +44,10 @@ def training_data(context: Context, stage: TrainStage) -> TrainingData:
     Args:
         context: of the run.
         stage: to train.
+
     Returns:
         Faces for training and validation with the stage's targets, and what makes views of them.
+
     Raises:
         InputError: the pack has no training faces, or the faces without labels have a mark-up that says too little.
     """
@@ -66,8 +69,10 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
         context: of the run.
         stage: to train.
         frame: for which they are decoded.
+
     Returns:
         The faces, in an order that is always the same.
+
     Raises:
         InputError: as `training_data`.
     """
@@ -94,8 +99,10 @@ def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Fac
         context: of the run.
         frame: for which they are decoded.
         splits: ("train",) or ("train", "val").
+
     Returns:
         The faces.
+
     Raises:
         InputError: the pack has no training faces.
     """
@@ -111,6 +118,7 @@ def val_faces(context: Context, stage: TrainStage) -> Faces:
     Args:
         context: of the run.
         stage: one that learns from the validation faces is validated on none.
+
     Returns:
         The faces.
     """
@@ -123,6 +131,7 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
     Args:
         faces: n of them.
         frame: of the crop.
+
     Returns:
         (n, N, 2), normalised.
     """

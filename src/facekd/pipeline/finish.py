@@ -12,14 +12,16 @@ import torch
 from facekd.evaluation.metrics import primary_normaliser
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_faces, normalise
-from facekd.networks import refinement
-from facekd.networks.network import About, LandmarkNet, Prediction, TorchModel
-from facekd.pipeline.boxes import fit_detector
+from facekd.networks.checkpoint import ModelMetadata
+from facekd.networks.network import LandmarkNet, Prediction
+from facekd.networks.predictor import TorchModel
+from facekd.pipeline.boxes import fit_box_transform
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
+from facekd.pipeline.shape_prior import fit_shape_prior
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
-from facekd.recipes.schema import Input
 from facekd.run_folder import BOX_TRANSFORM
 from facekd.training.loop import face_errors
 
@@ -28,29 +30,30 @@ _RADIUS = 0.05  # of the primary normaliser: within it a point counts as right
 _BATCH = 32
 
 
-def metadata(context: Context, stage: Stage) -> About:
+def metadata(context: Context, stage: Stage) -> ModelMetadata:
     """Return what is saved with a network before anything is fitted to its predictions.
 
     Args:
         context: of the run.
         stage: whose network it is.
+
     Returns:
         Mark-up, crop, box transform, confidence radius, data and recipe.
     """
     packs = [context.pack]
     if context.unlabelled and stage.learns_unlabelled:
         packs.append(context.unlabelled)
-    return About(
+    return ModelMetadata(
         markup=context.pack.markup,
         scale=stage.frame.scale,
-        detector=_box_transform(context),
-        confident=_confidence_radius(context, _trained(stage), stage.frame),
+        box_transform=_box_transform(context),
+        confidence_radius=_confidence_radius(context, _trained(stage), stage.frame),
         data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
         recipe={"stage": stage.name, **context.recipe},
     )
 
 
-def fitted(context: Context, stage: Stage, net: LandmarkNet, about: About) -> About:
+def fitted(context: Context, stage: Stage, net: LandmarkNet, about: ModelMetadata) -> ModelMetadata:
     """Return what is saved with a network, its shape prior and calibration fitted on the validation faces.
 
     They are cut and predicted as the runtime does: of training's frames the last tenth of a pixel may be another.
@@ -60,6 +63,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, about: About) -> Ab
         stage: whose network it is.
         net: trained without the validation faces.
         about: as `metadata` returns it.
+
     Returns:
         The same with shape prior and calibration; as it was without validation faces.
     """
@@ -71,10 +75,11 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, about: About) -> Ab
         known = _view_shapes(context, trained)
         error = partial(face_errors, markup=context.pack.markup, size=size)
         landmarks, log_sigma = predictions.landmarks, predictions.log_sigma
-        about = replace(about, refinement=refinement.fit(known, landmarks, log_sigma, truth, context.mirror, error))
+        prior = fit_shape_prior(known, landmarks, log_sigma, truth, context.mirror, error)
+        about = replace(about, shape_prior=prior)
     if predictions.log_sigma is not None:
-        distance = (about.refined(predictions) - truth).norm(dim=-1)
-        about = replace(about, calibration=calibrate(predictions.log_sigma, distance, about.confident))
+        distance = (about.landmarks(predictions) - truth).norm(dim=-1)
+        about = replace(about, calibration=calibrate(predictions.log_sigma, distance, about.confidence_radius))
     return about
 
 
@@ -83,7 +88,7 @@ def _trained(stage: Stage) -> TrainStage:
     return stage.members[0] if isinstance(stage, AverageStage) else stage
 
 
-def _on_validation_faces(context: Context, net: LandmarkNet, about: About) -> tuple[Prediction, torch.Tensor]:
+def _on_validation_faces(context: Context, net: LandmarkNet, about: ModelMetadata) -> tuple[Prediction, torch.Tensor]:
     """Return a network's predictions for the validation faces, and their labels (n, N, 2), normalised."""
     faces, size = context.pack.select("val"), net.architecture.size
     crops = [crop_faces(faces.image(row), box, size, about.scale) for row, box in enumerate(faces.boxes)]
@@ -91,7 +96,7 @@ def _on_validation_faces(context: Context, net: LandmarkNet, about: About) -> tu
     truth = normalise(torch.from_numpy(points).float(), size)
     frames = np.concatenate([crop.images for crop in crops])
     model = TorchModel(net, about, str(context.fabric.device))
-    parts = [model.predict(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
+    parts = [model.predict_raw(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
     landmarks = torch.cat([part.landmarks.cpu() for part in parts])
     sigmas = [part.log_sigma.cpu() for part in parts if part.log_sigma is not None]
     return Prediction(landmarks, torch.cat(sigmas) if sigmas else None), truth
@@ -101,7 +106,7 @@ def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
     """Return the shapes (m, N, 2) of views of the training faces, normalised."""
     train, views = labelled_faces(context, stage.frame, ("train",)), augmenter(context, stage)
     points, rows = torch.from_numpy(train.points), np.arange(len(train))
-    return torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
+    return torch.cat([views.warp_points(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
 
 
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
@@ -116,7 +121,7 @@ def _box_transform(context: Context) -> BoxTransform | None:
 
     def fit() -> None:
         if not path.is_file():
-            record = fit_detector(context.pack.select("train"))
+            record = fit_box_transform(context.pack.select("train"))
             write_text(path, json.dumps(record, indent=1))
 
     context.once(path, fit)

@@ -11,8 +11,9 @@ import torch
 from facekd.evaluation import protocol
 from facekd.evaluation.protocol import Result
 from facekd.files import write_text
-from facekd.networks import network as networks
-from facekd.networks.network import LandmarkNet, TorchModel
+from facekd.networks.checkpoint import load, save
+from facekd.networks.network import LandmarkNet, cost
+from facekd.networks.predictor import TorchModel
 from facekd.pipeline import finish
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, training_data, val_faces
@@ -33,6 +34,7 @@ def train_stage(context: Context, stage: Stage) -> None:
     Args:
         context: of the run.
         stage: to train.
+
     Raises:
         InputError: the pack has no training faces.
         RecipeError: a network cannot start from the stage it names, or a teacher has another mark-up.
@@ -50,9 +52,9 @@ def train_stage(context: Context, stage: Stage) -> None:
     if held_out is not None:
         about = finish.fitted(context, stage, held_out, about)
     if context.is_global_zero:
-        summary["parameters"], summary["macs"] = networks.cost(net)
+        summary["parameters"], summary["macs"] = cost(net)
         write_text(folder / SUMMARY, json.dumps(summary, indent=1))
-        networks.save(net, about, path)
+        save(net, about, path)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     context.fabric.barrier()
 
@@ -64,6 +66,7 @@ def evaluate_stage(context: Context, stage: Stage, settings: Evaluation) -> list
         context: of the run.
         stage: whose network.
         settings: which boxes cut the faces, and how many resamples are behind each interval.
+
     Returns:
         A result for each kind of boxes; none for the detector's where their transform is not known.
     """
@@ -95,7 +98,7 @@ def _trained(context: Context, stage: TrainStage) -> tuple[LandmarkNet, Landmark
 
 def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:
     """Return the mean of the members, that of those which did not see the validation faces, and what they took."""
-    nets = {member: networks.load(context.model(member))[0] for member in stage.members}
+    nets = {member: load(context.model(member))[0] for member in stage.members}
     net = _mean(list(nets.values())).to(context.fabric.device)
     held_out = _mean([one for member, one in nets.items() if not member.sees_val]).to(context.fabric.device)
     folders = [context.stage_dir(member) for member in stage.members]

@@ -8,8 +8,10 @@ from typing import assert_never
 import torch
 
 from facekd.errors import RecipeError
-from facekd.networks import network as networks
-from facekd.networks.network import Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.backbone import load_backbone
+from facekd.networks.checkpoint import load
+from facekd.networks.network import LandmarkNet
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import labelled_faces, shapes
 from facekd.recipes.resolve import AverageStage, RandomWeights, TimmWeights, TrainStage, WeightFile
@@ -21,8 +23,10 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
     Args:
         context: of the run; a stage that it starts from is trained.
         stage: to train.
+
     Returns:
         The network, on the CPU.
+
     Raises:
         RecipeError: the stage it starts from has another network.
         ModelError: weights cannot be had, or do not fit.
@@ -41,7 +45,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
     net, start = LandmarkNet(architecture), stage.start
     match start:
         case TrainStage() | AverageStage():
-            earlier, _ = networks.load(context.model(start))
+            earlier, _ = load(context.model(start))
             # Weights fit whatever size and dropout are.
             if replace(earlier.architecture, size=architecture.size, dropout=architecture.dropout) != architecture:
                 raise RecipeError(
@@ -51,9 +55,9 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
             net.load_state_dict(earlier.state_dict())
             return net
         case WeightFile():
-            networks.load_backbone(net, str(start.path), f"{stage.name}.init")
+            load_backbone(net.backbone, settings.backbone, str(start.path), f"{stage.name}.init")
         case TimmWeights():
-            networks.load_backbone(net, "timm", f"{stage.name}.init")
+            load_backbone(net.backbone, settings.backbone, "timm", f"{stage.name}.init")
         case RandomWeights():
             pass
         case _:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from facekd.errors import RecipeError
-from facekd.networks import network as networks
+from facekd.networks.checkpoint import load
 from facekd.networks.network import LandmarkNet
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, training_faces
@@ -36,8 +36,10 @@ def teacher_predictions(context: Context, stage: TrainStage, train: Faces) -> Te
         context: of the run; the teachers are trained.
         stage: the student.
         train: the faces it learns from.
+
     Returns:
         A function of a batch; None for a stage without teachers.
+
     Raises:
         RecipeError: a teacher has another mark-up.
     """
@@ -67,7 +69,7 @@ def teacher_predictions(context: Context, stage: TrainStage, train: Faces) -> Te
 
 
 def _frozen(context: Context, teacher: TeacherStage) -> LandmarkNet:
-    net, about = networks.load(context.model(teacher.stage))
+    net, about = load(context.model(teacher.stage))
     if about.markup != context.pack.markup:
         raise RecipeError(
             f"the teacher {teacher.stage.name} has the mark-up {about.markup.name}, the faces "

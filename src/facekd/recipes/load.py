@@ -13,7 +13,11 @@ from facekd.settings import changed, checked, pairs, read_yaml
 
 
 def bundled() -> list[str]:
-    """Return the names of the recipes that come with the package."""
+    """List the recipes that come with the package.
+
+    Returns:
+        Their names, sorted.
+    """
     return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
 
 
@@ -24,8 +28,10 @@ def load(name: str | Path, changes: Iterable[str] | Mapping[str, Any] = ()) -> R
         name: a bundled recipe (`quick` or `quick.yaml`) or a YAML file.
         changes: "student.epochs=20" and so on, values being read as YAML; or {"student.epochs": 20}. The name of a
             stage stands for `stages.NAME`.
+
     Returns:
         The recipe.
+
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key or a bad value; with the names or values allowed.
     """
@@ -41,8 +47,10 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
     Args:
         values: keys and values, as YAML has them.
         where: names them in messages.
+
     Returns:
         The recipe.
+
     Raises:
         RecipeError: an unknown key or a bad value.
     """

@@ -10,7 +10,7 @@ from facekd.images import Photo, read_image
 from facekd.markup import FIVE, MarkUp, convert
 
 CHIP = 112  # pixels, the side of the chips that ArcFace and InsightFace are trained on
-# Eye centres, nose tip and mouth corners in a chip of 112 px. Source: `arcface_dst` in InsightFace's utils/face_align.py;
+# Eyes, nose tip and mouth corners in a chip of 112 px. Source: `arcface_dst` of InsightFace (utils/face_align.py);
 # Deng et al., "ArcFace", CVPR 2019.
 ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 

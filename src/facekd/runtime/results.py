@@ -7,9 +7,9 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from facekd.errors import InputError
+from facekd.errors import InputError, nearest
 from facekd.markup import MarkUp
 
 
@@ -85,6 +85,47 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) and line.endswith(b"\n") else None
+
+
+class RecordWriter:
+    """Writes records one after the other into one text: a JSON array, JSON lines, or CSV.
+
+    Args:
+        stream: takes the text.
+        format: "json" (one array, whole only after `close`), "jsonl" (a record per line) or "csv" (a row per face).
+        markup: what the points are.
+        keys: names of the first columns of CSV, taken from the face or else from the record.
+
+    Raises:
+        InputError: there is no such format.
+    """
+
+    def __init__(self, stream: TextIO, format: str, markup: MarkUp, *keys: str) -> None:
+        if format not in ("json", "jsonl", "csv"):
+            raise InputError(f"no format '{format}' of one text; {nearest(format, ('json', 'jsonl', 'csv'))}")
+        self._stream, self._format, self._keys = stream, format, keys
+        self._empty = True
+        if format == "csv":
+            stream.write(csv_header(markup, *keys))
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add a record.
+
+        Args:
+            record: plain values, with `Face.to_dict` of each face under "faces".
+        """
+        if self._format == "csv":
+            self._stream.write(csv_rows(record, *self._keys))
+        elif self._format == "jsonl":
+            self._stream.write(json.dumps(record) + "\n")
+        else:
+            self._stream.write(("[\n" if self._empty else ",\n") + json.dumps(record))
+        self._empty = False
+
+    def close(self) -> None:
+        """Write the end of the text; the stream stays open."""
+        if self._format == "json":
+            self._stream.write("[\n]\n" if self._empty else "\n]\n")
 
 
 def csv_header(markup: MarkUp, *keys: str) -> str:

@@ -17,11 +17,13 @@ class Video:
 
     Args:
         source: a path, an address (rtsp://...), or a camera's number.
+
     Attributes:
         live: whether it is a camera or stream, whose frames come when they come.
         fps: frames per second as the source says, or 30 if it does not.
         count: frames as the file says, or None; files may be wrong.
         size: width and height of the frames in pixels.
+
     Raises:
         InputError: there is no such file or camera, or OpenCV cannot decode it.
     """
@@ -70,6 +72,7 @@ class VideoWriter:
         path: the file to write.
         fps: frames per second.
         size: width and height of the frames in pixels.
+
     Raises:
         InputError: OpenCV cannot write it.
     """
@@ -81,7 +84,11 @@ class VideoWriter:
         self._size = size
 
     def add(self, frame: np.ndarray) -> None:
-        """Add a frame (H, W, 3) uint8 RGB; one of another size is resized."""
+        """Add a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB; one of another size is resized.
+        """
         if (frame.shape[1], frame.shape[0]) != self._size:
             frame = cv2.resize(frame, self._size)
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

@@ -83,8 +83,10 @@ def load(path: str | Path) -> Study:
 
     Args:
         path: the YAML file.
+
     Returns:
         The study.
+
     Raises:
         RecipeError: no file, not YAML, an unknown key or a bad value.
     """
@@ -103,8 +105,10 @@ def entries(study: Study, changes: dict[str, Any] | None = None) -> list[Entry]:
     Args:
         study: as `load` returns it.
         changes: of the recipe in every row, such as {"student.init": FILE}; a row's own come after.
+
     Returns:
         An entry for each row and seed.
+
     Raises:
         RecipeError: a row's recipe cannot be, with the row's name.
     """
@@ -132,6 +136,7 @@ def cells(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Args:
         row: of a study.
+
     Yields:
         The name with the values filled in, and the values by their keys.
     """
@@ -148,6 +153,7 @@ def slug(text: str) -> str:
 
     Args:
         text: any.
+
     Returns:
         Its letters and digits in lower case, joined by hyphens.
     """

@@ -42,6 +42,7 @@ class StudyContext:
 
         Args:
             stage: of a resolved recipe.
+
         Returns:
             The folder; two stages of one identity share it.
         """
@@ -57,6 +58,7 @@ class StudyContext:
 
         Args:
             recipe: of an entry.
+
         Returns:
             The context, its processes launched.
         """
@@ -69,6 +71,7 @@ class StudyContext:
         Args:
             stage: of a resolved recipe.
             settings: boxes and resamples.
+
         Returns:
             The path of the JSON file.
         """
@@ -80,6 +83,7 @@ class StudyContext:
         Args:
             stage: of a resolved recipe.
             settings: boxes and resamples.
+
         Returns:
             Whether nothing is left to do for it.
         """
@@ -90,6 +94,7 @@ class StudyContext:
 
         Args:
             stage: of a resolved recipe.
+
         Returns:
             The path; there only if it did.
         """

@@ -26,7 +26,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from facekd import __version__
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
 from facekd.errors import FacekdError, InputError, TrainingError
@@ -39,6 +38,7 @@ from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import StudyContext
 from facekd.training import logger
+from facekd.version import __version__
 
 _WAIT = 0.5  # seconds between two looks at what other processes do
 
@@ -64,8 +64,10 @@ def run(
         jobs: how many networks are trained side by side, each on its share of the processor's cores. Small networks
             use two cores better as two trainings than as one.
         accelerator: "auto", "cpu" or "cuda".
+
     Returns:
         The records, in the study's order; those of rows that failed have "error" in place of the figures.
+
     Raises:
         RecipeError: a row's recipe cannot be.
         InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.

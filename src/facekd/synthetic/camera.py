@@ -59,13 +59,29 @@ class Camera:
         return roll @ pitch @ yaw
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Project head points (..., 3): pixels (..., 2), and nearness to the camera (...) in head units."""
+        """Project points of the head into the image.
+
+        Args:
+            points: (..., 3), head frame.
+
+        Returns:
+            Pixels (..., 2), and nearness to the camera (...) in head units.
+        """
         turned = (points - self.PIVOT) @ self.rotation.T
         near = turned[..., 2]
         return turned[..., :2] * (self.unit / (1 - near / self.distance))[..., None] + self.centre, near
 
     def framed(self, points: np.ndarray, side: float, middle: np.ndarray) -> Camera:
-        """Return this camera moved so that head points (n, 3) have a tight box of this larger side, around `middle`."""
+        """Return this camera moved so that points of the head fill a given square of the image.
+
+        Args:
+            points: (n, 3), head frame.
+            side: larger side of their tight box in the image, pixels.
+            middle: (2,) centre of that box, pixels.
+
+        Returns:
+            The same pose with another unit and centre.
+        """
         seen, _ = replace(self, unit=1.0, centre=(0.0, 0.0)).project(points)
         low, high = seen.min(0), seen.max(0)
         unit = side / (high - low).max()
@@ -73,17 +89,32 @@ class Camera:
         return replace(self, unit=float(unit), centre=(float(x), float(y)))
 
     def cropped(self, x: int, y: int, shrink: int = 1) -> Camera:
-        """Return this camera for the part of the image from pixel (x, y) on, and that part shrunk by a whole number."""
+        """Return this camera for a part of the image.
+
+        Args:
+            x: column of the part's left-most pixel.
+            y: row of its topmost pixel.
+            shrink: whole number by which the part is shrunk.
+
+        Returns:
+            The same pose with another unit and centre.
+        """
         left, top = ((centre - start + 0.5) / shrink - 0.5 for centre, start in zip(self.centre, (x, y), strict=True))
         return replace(self, unit=self.unit / shrink, centre=(left, top))
 
 
 def slide(head: Head, camera: Camera, flat: np.ndarray, outward: np.ndarray) -> np.ndarray:
-    """Move frontal points (n, 2) that are turned away from the camera to the visible outline of the head.
+    """Move points that are turned away from the camera to the visible outline of the head.
 
     That is where annotators of photos put the far side of a jaw. Each point moves over the face towards its middle
-    line, to where it lies furthest `outward` ((n, 2), frontal plane) in the image; a point that faces the camera stays.
-    Points move level, but those of the chin (whose outward is not level) also upwards.
+    line, to where it lies furthest outward in the image; a point that faces the camera stays. Points move level, but
+    those of the chin (whose outward is not level) also upwards.
+
+    Args:
+        head: the head.
+        camera: its pose; roll does not matter.
+        flat: (n, 2) points in the frontal plane.
+        outward: (n, 2) direction away from the face's middle, in the frontal plane.
 
     Returns:
         (n, 3) points of the head.
@@ -98,7 +129,15 @@ def slide(head: Head, camera: Camera, flat: np.ndarray, outward: np.ndarray) -> 
 
 
 def landmarks(head: Head, camera: Camera) -> np.ndarray:
-    """Return the 68 points on the head, (68, 3), where a person who sees the image would put them."""
+    """Return the 68 points where a person who sees the image would put them.
+
+    Args:
+        head: the head.
+        camera: its pose.
+
+    Returns:
+        (68, 3) points of the head, iBUG's order.
+    """
     sideways = np.stack([np.sign(head.flat[:, 0]), np.zeros(68)], -1)
     sideways[JAW] = normals(head.flat[JAW])
     points = slide(head, camera, head.flat, sideways)

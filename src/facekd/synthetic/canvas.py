@@ -11,7 +11,16 @@ _SWELL = 0.6  # pixels by which OpenCV's anti-aliased fill reaches beyond the ou
 
 
 def spline(knots: np.ndarray, steps: int = 8, closed: bool = False) -> np.ndarray:
-    """Return a smooth curve (Catmull-Rom) through knots (k, d): `steps` points per segment, every knot among them."""
+    """Return a smooth curve through knots (Catmull-Rom), every knot on it.
+
+    Args:
+        knots: (k, d).
+        steps: points per segment.
+        closed: whether the curve returns to its first knot.
+
+    Returns:
+        (k * steps, d) for a closed curve, ((k - 1) * steps + 1, d) for an open one.
+    """
     if closed:
         padded = np.concatenate([knots[-1:], knots, knots[:2]])
     else:
@@ -24,7 +33,17 @@ def spline(knots: np.ndarray, steps: int = 8, closed: bool = False) -> np.ndarra
 
 
 def ellipse(centre: ArrayLike, right: ArrayLike, down: ArrayLike, steps: int = 20) -> np.ndarray:
-    """Return an ellipse (steps, d) from its centre (d,) and its two half axes (d,)."""
+    """Return the outline of an ellipse.
+
+    Args:
+        centre: (d,).
+        right: (d,) one half axis.
+        down: (d,) the other.
+        steps: how many points.
+
+    Returns:
+        (steps, d).
+    """
     turn = np.linspace(0, 2 * np.pi, steps, endpoint=False)[:, None]
     return np.asarray(centre) + np.cos(turn) * np.asarray(right) + np.sin(turn) * np.asarray(down)
 
@@ -40,13 +59,28 @@ def _complex(curve: np.ndarray) -> np.ndarray:
 
 
 def normals(curve: np.ndarray) -> np.ndarray:
-    """Return the unit normals (n, 2) of an open curve (n, 2), to the right of who walks along it."""
+    """Return the unit normals of an open curve, to the right of who walks along it.
+
+    Args:
+        curve: (n, 2).
+
+    Returns:
+        (n, 2).
+    """
     z = _complex(curve)
     return _unit(np.concatenate([z[1:], z[-1:]]) - np.concatenate([z[:1], z[:-1]])).view(np.float64).reshape(-1, 2)
 
 
 def ribbon(curve: np.ndarray, width: ArrayLike) -> np.ndarray:
-    """Return the outline of a brush stroke along an open curve (n, 2); width in pixels, one or several along it."""
+    """Return the outline of a brush stroke along an open curve.
+
+    Args:
+        curve: (n, 2), pixels.
+        width: in pixels, one or several along the curve.
+
+    Returns:
+        (2n, 2), pixels.
+    """
     half = np.maximum(np.atleast_1d(width) / 2, _SWELL)
     if len(half) > 1:
         half = np.interp(np.arange(len(curve)) / (len(curve) - 1), np.arange(len(half)) / (len(half) - 1), half)
@@ -55,7 +89,15 @@ def ribbon(curve: np.ndarray, width: ArrayLike) -> np.ndarray:
 
 
 def coverage(shape: tuple[int, ...], outline: np.ndarray) -> np.ndarray:
-    """Return how much of each pixel of an image (h, w) a closed outline (n, 2) covers: (h, w) uint8."""
+    """Return how much of each pixel of an image a closed outline covers.
+
+    Args:
+        shape: (h, w) of the image.
+        outline: (n, 2), pixels.
+
+    Returns:
+        (h, w) uint8, 255 where it covers the whole pixel.
+    """
     mask = np.zeros(shape, np.uint8)
     _cover(mask, outline, (0, 0))
     return mask
@@ -72,7 +114,16 @@ def _cover(mask: np.ndarray, outline: np.ndarray, origin: tuple[int, int]) -> No
 
 
 def blend(below: np.ndarray, above: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return two images (h, w, 3) uint8 laid over each other; weight (h, w) float32 of the upper one, 0 to 1."""
+    """Lay one image over another.
+
+    Args:
+        below: (h, w, 3) uint8.
+        above: (h, w, 3) uint8.
+        weight: (h, w) float32 of the upper one, 0 to 1.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
     return cv2.blendLinear(above, below, weight, 1 - weight)
 
 
@@ -131,6 +182,14 @@ class Canvas:
     def stroke(
         self, curve: np.ndarray, colour: ArrayLike, width: ArrayLike, alpha: float = 1.0, soft: float = 0.0
     ) -> None:
-        """Paint a brush stroke along an open curve (n, 2); width in pixels, thinner than a pixel fades instead."""
+        """Paint a brush stroke along an open curve.
+
+        Args:
+            curve: (n, 2), pixels.
+            colour: RGB; values beyond 255 count as 255.
+            width: in pixels, one or several along the curve; thinner than a pixel fades instead.
+            alpha: 0 (nothing) to 1 (opaque).
+            soft: blur of the edge in pixels.
+        """
         thin = min(1.0, float(np.max(width)))
         self.fill(ribbon(curve, width), colour, alpha * thin, soft)

@@ -137,12 +137,26 @@ class Head:
         return spline(self.flat[8:17], 6)[::-1].T
 
     def width(self, y: np.ndarray) -> np.ndarray:
-        """Return half the width of the face at height y: the jaw line below the eyes, an ellipse above them."""
+        """Return half the width of the face: the jaw line below the eyes, an ellipse above them.
+
+        Args:
+            y: (...) heights, head units.
+
+        Returns:
+            (...) head units.
+        """
         dome = np.sqrt(np.clip(1 - (np.minimum(y, 0) / CROWN) ** 2, 0, 1))
         return np.where(y > 0, np.interp(y, self._jaw[1], self._jaw[0]), self.flat[16, 0] * dome)
 
     def shell(self, xy: np.ndarray) -> np.ndarray:
-        """Return the depth (...) of the smooth head, without nose, eyes and mouth, at frontal points (..., 2)."""
+        """Return the depth of the smooth head, without nose, eyes and mouth.
+
+        Args:
+            xy: (..., 2) points in the frontal plane.
+
+        Returns:
+            (...) z in head units.
+        """
         x, y = xy[..., 0], xy[..., 1]
         below = y / self.flat[8, 1]
         dome = np.clip(1 - np.abs(np.minimum(y, 0) / CROWN) ** 2.4, 0, 1)
@@ -152,7 +166,15 @@ class Head:
         return rim + (front - rim) * (1 - across**2.3) ** 0.5
 
     def relief(self, xy: np.ndarray, nose: bool = True) -> np.ndarray:
-        """Return the depth (...) of the face at frontal points (..., 2): the shell with its hills and hollows."""
+        """Return the depth of the face: the shell with its hills and hollows.
+
+        Args:
+            xy: (..., 2) points in the frontal plane.
+            nose: whether the nose stands on it.
+
+        Returns:
+            (...) z in head units.
+        """
         x, y = xy[..., 0], xy[..., 1]
         p = self.flat
 
@@ -172,7 +194,14 @@ class Head:
         return z + self.nose * self.nose_profile(xy) if nose else z
 
     def nose_profile(self, xy: np.ndarray) -> np.ndarray:
-        """Return how far the nose stands out at frontal points (..., 2), as a share of its tip's."""
+        """Return how far the nose stands out, as a share of its tip's height.
+
+        Args:
+            xy: (..., 2) points in the frontal plane.
+
+        Returns:
+            (...) 0 to 1.
+        """
         x, y = xy[..., 0], xy[..., 1]
         (_, root), (_, middle), (_, tip), (_, base) = self.flat[[27, 28, 30, 33]]
         alae = np.ptp(self.flat[[31, 35], 0]) / 2
@@ -183,7 +212,14 @@ class Head:
 
 
 def sample_head(rng: np.random.Generator) -> Head:
-    """Draw a person and an expression: identity modes are normal, expressions come and go."""
+    """Draw a person and an expression: identity modes are normal, expressions come and go.
+
+    Args:
+        rng: source of the randomness.
+
+    Returns:
+        The head.
+    """
     flat = MEAN.copy()
     for mode in IDENTITY.values():
         flat += mode * np.clip(rng.normal(), -2.2, 2.2)

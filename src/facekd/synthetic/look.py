@@ -18,7 +18,25 @@ _IRIS = np.array([[58, 36, 22], [92, 60, 32], [96, 104, 60], [84, 120, 140], [70
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The colours and habits of one face; colours are (3,) RGB, 0 to 255."""
+    """The colours and habits of one face; colours are (3,) RGB, 0 to 255.
+
+    Attributes:
+        skin: colour in white light.
+        hair: colour.
+        iris: colour.
+        lips: colour.
+        blush: how red the cheeks are, 0 to 1.
+        beard: how dark the beard is, 0 to 1.
+        brow: thickness of the brows in head units.
+        lashes: darkness of the upper lid's line, 0 to 1.
+        folds: depth of the folds about nose and eyes, 0 to 1.
+        gaze: (2,) where the eyes look, in units of the iris' radius.
+        freckles: (k, 2) in the frontal plane.
+        hairline: (7, 2) in the frontal plane, from the image's right to its left.
+        bald: without hair.
+        volume: size of the hair over the size of the head.
+        length: y in head units where long hair ends; 0 for short hair.
+    """
 
     skin: np.ndarray
     hair: np.ndarray
@@ -26,19 +44,26 @@ class Look:
     lips: np.ndarray
     blush: float
     beard: float
-    brow: float  # thickness of the brows in head units
-    lashes: float  # darkness of the upper lid's line, 0 to 1
-    folds: float  # depth of the folds about nose and eyes, 0 to 1
-    gaze: np.ndarray  # (2,) where the eyes look, in units of the iris' radius
-    freckles: np.ndarray  # (k, 2) in the frontal plane
-    hairline: np.ndarray  # (7, 2) in the frontal plane, from the image's right to its left
+    brow: float
+    lashes: float
+    folds: float
+    gaze: np.ndarray
+    freckles: np.ndarray
+    hairline: np.ndarray
     bald: bool
-    volume: float  # size of the hair over the size of the head
-    length: float  # y in head units where long hair ends; 0 for short hair
+    volume: float
+    length: float
 
 
 def sample_look(rng: np.random.Generator) -> Look:
-    """Draw a look."""
+    """Draw colours and habits.
+
+    Args:
+        rng: source of the randomness.
+
+    Returns:
+        The look.
+    """
     tone = rng.uniform(0, len(_SKIN) - 1)
     skin = np.array([np.interp(tone, np.arange(len(_SKIN)), channel) for channel in _SKIN.T])
     hair = _HAIR[rng.choice(len(_HAIR) if tone > 2.5 else 3)] * rng.uniform(0.7, 1.2)

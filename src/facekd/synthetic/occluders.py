@@ -12,7 +12,16 @@ from facekd.synthetic.skin import Light
 
 
 def occlude(rng: np.random.Generator, canvas: Canvas, head: Head, camera: Camera, light: Light, look: Look) -> None:
-    """Paint none, one or several occluders."""
+    """Paint none, one or several occluders.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image; its `hidden` grows where something is painted.
+        head: whose face is hidden.
+        camera: its pose.
+        light: falls on a hand, too.
+        look: colours of hair and skin.
+    """
     fringe, glasses, held = rng.random(3)
     if fringe < 0.35 and not look.bald:
         paint_fringe(rng, canvas, head, camera, look)
@@ -25,7 +34,15 @@ def occlude(rng: np.random.Generator, canvas: Canvas, head: Head, camera: Camera
 
 
 def paint_fringe(rng: np.random.Generator, canvas: Canvas, head: Head, camera: Camera, look: Look) -> None:
-    """Paint locks that fall from the hairline over the forehead, some as far as the eyes."""
+    """Paint locks that fall from the hairline over the forehead, some as far as the eyes.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image.
+        head: whose hair it is.
+        camera: its pose.
+        look: hairline and colour.
+    """
     parting, reach = rng.uniform(-0.5, 0.5), rng.uniform(0.3, 0.95)
     x, y = look.hairline[::-1].T
     root = np.sort(rng.uniform(-0.75, 0.75, rng.integers(5, 14)))
@@ -39,7 +56,15 @@ def paint_fringe(rng: np.random.Generator, canvas: Canvas, head: Head, camera: C
 
 
 def paint_glasses(rng: np.random.Generator, canvas: Canvas, head: Head, camera: Camera, dark: bool) -> None:
-    """Paint glasses before the eyes, clear or dark."""
+    """Paint glasses before the eyes.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image.
+        head: who wears them.
+        camera: its pose.
+        dark: they hide the eyes; clear ones hide nothing.
+    """
     unit, frame, width = camera.unit, rng.uniform(0, 90, 3), rng.uniform(0.02, 0.055) * camera.unit
     half, square, shine = rng.uniform((0.27, 0.19), (0.33, 0.27)), rng.uniform(0.5, 1.0), rng.uniform(0.03, 0.12)
     turn = np.linspace(0, 2 * np.pi, 33)
@@ -62,10 +87,18 @@ def paint_glasses(rng: np.random.Generator, canvas: Canvas, head: Head, camera: 
 
 
 def paint_hand(rng: np.random.Generator, canvas: Canvas, camera: Camera, light: Light, look: Look) -> None:
-    """Paint a hand before the lower face: a palm on an arm that comes from the image's edge, and four fingers."""
-    unit, lean = camera.unit, rng.uniform(-1.0, 1.0)
+    """Paint a hand before the lower face: a palm on an arm that comes from the image's edge, and four fingers.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image.
+        camera: pose of the head.
+        light: falls on the hand.
+        look: colour of the skin.
+    """
+    unit, tilt = camera.unit, rng.uniform(-1.0, 1.0)
     at = camera.project(np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.7, 1.7), 1.3]))[0]
-    up, across = np.array([[np.sin(lean), -np.cos(lean)], [np.cos(lean), np.sin(lean)]]) * unit
+    up, across = np.array([[np.sin(tilt), -np.cos(tilt)], [np.cos(tilt), np.sin(tilt)]]) * unit
     lit = light.colour * (light.ambient + 0.7 * (1 - light.ambient)) * rng.uniform(0.85, 1.1)
     skin = np.clip(look.skin * lit, 0, 240)
     palm = at - 0.55 * up
@@ -81,7 +114,13 @@ def paint_hand(rng: np.random.Generator, canvas: Canvas, camera: Camera, light: 
 
 
 def paint_thing(rng: np.random.Generator, canvas: Canvas, camera: Camera) -> None:
-    """Paint a thing held before the face: a phone or a book, a ball or a cup's bottom."""
+    """Paint a thing held before the face: a phone or a book, a ball or a cup's bottom.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image.
+        camera: pose of the head.
+    """
     at = camera.project(np.array([rng.choice([-1, 1]) * rng.uniform(0.45, 1.1), rng.uniform(0.1, 1.7), 1.4]))[0]
     turn, reach = rng.normal(0, 0.5), rng.uniform(0.25, 0.6, 2) * camera.unit
     right, down = reach[:, None] * [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]

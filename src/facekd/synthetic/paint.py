@@ -19,7 +19,10 @@ class FacePainter:
     """Paints one face.
 
     Args:
-        head, camera, light, look: what to paint.
+        head: its shape.
+        camera: its pose, and where in the image it is.
+        light: the lamp.
+        look: its colours.
         solid: (68, 3) the landmarks on the head, from `camera.landmarks`.
         shape: (h, w) of the image to paint into.
 
@@ -38,20 +41,33 @@ class FacePainter:
         self._right, self._down = camera.rotation[:2, 0] * camera.unit, camera.rotation[:2, 1] * camera.unit
 
     def visible(self) -> np.ndarray:
-        """Return which landmarks the face itself does not hide, (68,) bool; the jaw is its outline, never hidden."""
+        """Return which landmarks the face itself does not hide; the jaw is its outline, never hidden.
+
+        Returns:
+            (68,) bool.
+        """
         in_view = self._in_view(self.points, self._near)
         in_view[JAW] = True
         return in_view
 
     def outline(self) -> np.ndarray:
-        """Return the outline of the skin (n, 2): the jaw through its 17 landmarks, and the hairline."""
+        """Return the outline of the skin: the jaw through its 17 landmarks, and the hairline.
+
+        Returns:
+            (n, 2), pixels.
+        """
         hairline = self.look.hairline
         outward = np.stack([np.sign(hairline[:, 0]), np.zeros(len(hairline))], -1)
         above, _ = self.camera.project(slide(self.head, self.camera, hairline, outward))
         return spline(np.concatenate([self.points[JAW], above]), closed=True)
 
     def paint(self, image: np.ndarray, rng: np.random.Generator) -> None:
-        """Paint the face over `image` (h, w, 3) uint8; the mottling of the skin is drawn from `rng`."""
+        """Paint the face over an image.
+
+        Args:
+            image: (h, w, 3) uint8, painted in place.
+            rng: the mottling of the skin is drawn from it.
+        """
         look, seen = self.look, self._seen
         height, width = image.shape[:2]
 

@@ -16,12 +16,29 @@ _SHOULDER = np.array([[0.0, 0.14], [0.4, 0.06], [0.7, -0.12], [1.3, 0.12], [2.1,
 
 
 def cloud(rng: np.random.Generator, cells: int, size: int) -> np.ndarray:
-    """Return smooth noise (size, size) float32, mean 0, deviation near 1, with about `cells` blotches across."""
+    """Return smooth noise.
+
+    Args:
+        rng: source of the randomness.
+        cells: about how many blotches there are across.
+        size: side in pixels.
+
+    Returns:
+        (size, size) float32, mean 0, deviation near 1.
+    """
     return cv2.resize(rng.standard_normal((cells, cells), np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Paint what is behind a person, (size, size, 3) uint8: colours that flow, blotches, things with edges, blur."""
+    """Paint what is behind a person: colours that flow, blotches, things with edges, blur.
+
+    Args:
+        rng: source of the randomness.
+        size: side in pixels.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
     grey, tint = rng.uniform(20, 235, (2, 1)), rng.uniform(-60, 60, (2, 3)) * rng.random()
     ends = np.clip(grey + tint, 0, 255).astype(np.float32)
     half = size // 2  # it is smooth, and so quicker
@@ -39,7 +56,16 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def behind(rng: np.random.Generator, canvas: Canvas, head: Head, camera: Camera, light: Light, look: Look) -> None:
-    """Paint clothes, neck, the back of the head with its hair, and the ears."""
+    """Paint clothes, neck, the back of the head with its hair, and the ears.
+
+    Args:
+        rng: source of the randomness.
+        canvas: the image.
+        head: the head.
+        camera: its pose.
+        light: the lamp.
+        look: colours of skin and hair.
+    """
     width = head.flat[16, 0]
     towards = camera.rotation @ (-np.sign(camera.yaw), 0.0, 0.3)  # the side of the head that one sees
     lit = light.colour * (light.ambient + (1 - light.ambient) * np.clip(1.2 * towards @ light.towards, 0.1, 1.0))
@@ -105,7 +131,15 @@ def _locks(rng: np.random.Generator, count: int, width: float) -> np.ndarray:
 
 
 def develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Return the image (size, size, 3) uint8 as a camera would have kept it: tone, blur, sensor noise, JPEG."""
+    """Return an image as a camera would have kept it: tone, blur, sensor noise, JPEG.
+
+    Args:
+        rng: source of the randomness.
+        image: (size, size, 3) uint8 RGB.
+
+    Returns:
+        Another image of this shape and type.
+    """
     size = len(image)
     gain, gamma = rng.uniform(0.8, 1.15), rng.uniform(0.8, 1.3)
     grey, blur, quality = rng.random() < 0.06, rng.uniform(-1.0, 1.2) * size / 256, int(rng.integers(45, 96))

@@ -34,7 +34,14 @@ class Light:
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """Draw a lamp: from the left to the right, mostly from above, hard or soft, warm or cool."""
+    """Draw a lamp: from the left to the right, mostly from above, hard or soft, warm or cool.
+
+    Args:
+        rng: source of the randomness.
+
+    Returns:
+        The lamp and the room's own light.
+    """
     side, up = np.radians(rng.uniform((-75, -15), (75, 60)))
     towards = np.array([np.sin(side) * np.cos(up), -np.sin(up), np.cos(side) * np.cos(up)])
     warmth = rng.normal(0.0, 0.06)
@@ -61,10 +68,19 @@ class Surface:
 
 
 def surface(head: Head, camera: Camera, light: Light, shape: tuple[int, int]) -> Surface:
-    """Render the relief of a head into maps of `shape` (h, w).
+    """Render the relief of a head into maps.
 
     A height field is drawn back to front by walking its grid from the corner that is farthest from the camera, so that
     of the samples that fall on a pixel the last one written is the one in front.
+
+    Args:
+        head: the head.
+        camera: its pose, and where in the maps it is.
+        light: the lamp.
+        shape: (h, w) of the maps.
+
+    Returns:
+        The maps.
     """
     flat = np.empty((_ROWS, len(_SIDES), 2))
     flat[..., 1] = np.linspace(CROWN + 0.02, head.flat[8, 1] - 0.01, _ROWS)[:, None]

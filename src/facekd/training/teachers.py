@@ -35,6 +35,7 @@ def predict_landmarks(net: LandmarkNet) -> TeacherFn:
 
     Args:
         net: the frozen teacher.
+
     Returns:
         A function of views (B, 3, S, S) that gives normalised landmarks (B, N, 2).
     """
@@ -59,6 +60,7 @@ def predict_moments(net: LandmarkNet, mirror: Tensor | None = None) -> TeacherFn
         net: the frozen teacher.
         mirror: (N,) what each point is in the mirrored face; the teacher then predicts both, and the mean counts.
             None: the view alone.
+
     Returns:
         A function of views (B, 3, S, S) that gives (B, N, 5): x, y, xx, xy, yy, normalised.
     """
@@ -133,7 +135,7 @@ class WarpedTeachers:
     def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
         """Return each teacher's predictions for a batch."""
         return {
-            key: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))
+            key: _from_tips(self.augmenter.warp_points(tips[faces], self.boxes[faces], faces, view))
             for key, tips in self.known.items()
         }
 

@@ -1,0 +1,310 @@
+"""What `import facekd` gives beside the classes: find, measure, export and train networks. The commands call these.
+
+Torch and what else training needs are imported when a function needs them, not before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekd.errors import ModelError
+from facekd.run_folder import EVALUATION, MODEL, is_run, result_model, result_stage
+from facekd.runtime import model as onnx_models
+from facekd.runtime.card import ModelCard
+from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+
+if TYPE_CHECKING:
+    from facekd.data.pack import Pack
+    from facekd.evaluation.protocol import Result
+    from facekd.exporters.onnx import Parity
+    from facekd.runtime.detector import Detector
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A landmark network that comes with the package.
+
+    Attributes:
+        name: what `Landmarker` takes.
+        path: its .onnx file.
+    """
+
+    name: str
+    path: Path
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """What it is: mark-up, input, training data and their terms, measured errors. Raises ModelError if damaged."""
+        return ModelCard.load(self.path)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        path: the .onnx file.
+        card: its model card, which lies beside it as .json.
+        parity: how far it is from the network it came from.
+        int8: the .onnx file in 8 bits, or None.
+    """
+
+    path: Path
+    card: ModelCard
+    parity: Parity
+    int8: Path | None = None
+
+
+def list_models() -> list[BundledModel]:
+    """List the landmark networks that come with the package.
+
+    Returns:
+        Each with its name, file and card.
+    """
+    return [BundledModel(name, path) for name, path in onnx_models.bundled().items()]
+
+
+def resolve_model(model: str | Path) -> Path:
+    """Find the file of a network.
+
+    Args:
+        model: an .onnx file, a .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
+            model's name; "" is the default one.
+
+    Returns:
+        The .onnx or .safetensors file.
+
+    Raises:
+        ModelError: nothing there has that name.
+    """
+    name, path = str(model), Path(model)
+    if not name:
+        return onnx_models.resolve(DEFAULT)
+    if is_run(path):  # even an unfinished one is what its name means
+        return result_model(path)
+    file = path / MODEL if path.is_dir() else path  # a stage's folder, or a file
+    if file.suffix in (".onnx", ".safetensors") and file.is_file():
+        return file
+    if name in onnx_models.bundled():
+        return onnx_models.resolve(name)
+    if path.is_dir():
+        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
+    raise ModelError(
+        f"no model '{name}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
+        f"({', '.join(onnx_models.bundled()) or 'none in this build'})"
+    )
+
+
+def load_model(
+    model: str | Path = DEFAULT, threads: int | None = None, providers: Sequence[str] | str | None = None
+) -> Predictor:
+    """Load a network of any kind, for `Landmarker` or `evaluate`.
+
+    Args:
+        model: as for `resolve_model`. An .onnx file runs in ONNX Runtime, a .safetensors file in torch.
+        threads: CPU threads of the network; None: all cores.
+        providers: where it runs, first choice first; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
+
+    Returns:
+        The network.
+
+    Raises:
+        ModelError: the file cannot be used, or is not there.
+    """
+    file = resolve_model(model)
+    if file.suffix == ".onnx":
+        return OnnxModel(file, threads, providers)
+    import torch
+
+    from facekd.networks.predictor import TorchModel
+
+    available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
+    wanted = [providers] if isinstance(providers, str) else list(providers or available)
+    for name in wanted:
+        if name not in available:
+            raise ModelError(
+                f"a checkpoint cannot run on '{name}' (torch has {', '.join(available)}); facekd export makes an .onnx "
+                "file of it for other providers"
+            )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchModel.load(file, device=wanted[0])
+
+
+def read_pack(path: str | Path) -> Pack:
+    """Open a pack of faces, as `facekd prepare` writes it.
+
+    Args:
+        path: the .parquet file.
+
+    Returns:
+        The pack; photos are decoded when they are asked for.
+
+    Raises:
+        InputError: there is no such file, or it is no pack.
+    """
+    from facekd.data.pack import Pack
+
+    return Pack.open(path)
+
+
+def evaluate(
+    model: str | Path | Predictor,
+    data: Pack | str | Path,
+    *,
+    boxes: str = "truth",
+    split: str | None = "test",
+    batch: int = 64,
+    detector: Detector | None = None,
+    name: str | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Result:
+    """Measure a network on labelled faces: NME, failure rate and AUC per subset, with 95 % intervals.
+
+    Args:
+        model: a bundled model's name, an .onnx or .safetensors file, a run's folder (its result), or a `Predictor`.
+        data: a pack or its file.
+        boxes: how faces are cut out: "truth", by the box of the true landmarks; or "detector", by what a face detector
+            finds, as a user would.
+        split: "train", "val" or "test"; None: all faces of the pack.
+        batch: faces per call of the network.
+        detector: finds the faces with boxes="detector"; default `YuNet()`.
+        name: what the model is called in the result; default: the name of its file or folder.
+        bootstrap: resampled test sets behind each interval.
+        seed: of the resampling.
+        progress: called after each batch with the number of its faces.
+
+    Returns:
+        The figures, and what they were computed from: `Result.to_json()`, `facekd.evaluation.report.write`.
+
+    Raises:
+        InputError: no faces, unknown boxes, or mark-ups that cannot be converted.
+        ModelError: the model cannot be used, or has no box transform for a detector's boxes.
+    """
+    from facekd.evaluation import protocol
+    from facekd.runtime.detector import YuNet
+
+    faces = _pack(data) if split is None else _pack(data).select(split)
+    if isinstance(model, str | Path):
+        predictor, shown = load_model(model), _shown(Path(model or DEFAULT).resolve())
+    else:
+        predictor, shown = model, "model"
+    finder = (detector or YuNet()) if boxes == "detector" else None
+    return protocol.evaluate(
+        predictor,
+        faces,
+        boxes,
+        finder,
+        model=name or shown,
+        batch=batch,
+        bootstrap=bootstrap,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def export(
+    model: str | Path,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    int8_data: Pack | str | Path | None = None,
+) -> ExportResult:
+    """Write a trained network as ONNX, checked against torch, with its model card beside it.
+
+    Args:
+        model: a run's folder (its result, with what the run measured of it on the card) or a .safetensors file.
+        out: the .onnx file to write.
+        name: of the model, for its card; default: the file's stem.
+        int8_data: a pack or its file; then OUT-int8.onnx is written, too, calibrated on its training faces.
+
+    Returns:
+        What was written, and how far it is from the network it came from.
+
+    Raises:
+        ModelError: there is no network, `out` does not end with .onnx, or ONNX Runtime does not compute what torch
+            does.
+        InputError: `int8_data` has no training faces.
+    """
+    out, checkpoint = Path(out), resolve_model(model)
+    if checkpoint.suffix != ".safetensors":
+        raise ModelError(f"{model} is exported already; give a finished run's folder or a .safetensors file")
+    from facekd.exporters import onnx as exporter
+
+    faces = None if int8_data is None else _pack(int8_data).select("train")
+    parity = exporter.export(checkpoint, out, name=name, figures=_figures(Path(model)))
+    small = None
+    if faces is not None:
+        from facekd.exporters.int8 import calibration_frames, quantise
+
+        small = out.with_name(f"{out.stem}-int8.onnx")
+        quantise(out, small, calibration_frames(faces, OnnxModel(out)))
+    return ExportResult(out, ModelCard.load(out), parity, small)
+
+
+def train(
+    recipe: str | Path,
+    *,
+    data: Pack | str | Path,
+    out: str | Path,
+    set: Mapping[str, Any] | Iterable[str] | None = None,
+    unlabelled: Pack | str | Path | None = None,
+    accelerator: str = "auto",
+) -> Path:
+    """Train the networks of a recipe, each stage after those it needs, and evaluate them; the same call goes on.
+
+    Args:
+        recipe: a bundled recipe's name ("quick", "paper", ...) or a YAML file.
+        data: a pack or its file: faces to train, validate and test on.
+        out: folder of the run.
+        set: settings to change: {"student.epochs": 20}, or ["student.epochs=20"], whose values are read as YAML.
+        unlabelled: a pack or its file: more faces for stages that need no labels.
+        accelerator: "auto", "cpu" or "cuda".
+
+    Returns:
+        The run's folder; `load_model`, `evaluate` and `export` take it.
+
+    Raises:
+        RecipeError: the recipe or a setting is wrong, or the folder holds a run of other settings.
+        InputError: a pack cannot be used, or is not the one that the run began with.
+        ModelError: a backbone or its weights cannot be had.
+        TrainingError: a loss is no longer a number.
+    """
+    from facekd.pipeline.distill import distill
+    from facekd.recipes.load import load
+
+    settings = load(recipe, set or ())
+
+    more = None if unlabelled is None else _pack(unlabelled)
+    return distill(settings, _pack(data), out, accelerator, more)
+
+
+def _pack(data: Pack | str | Path) -> Pack:
+    return read_pack(data) if isinstance(data, str | Path) else data
+
+
+def _shown(path: Path) -> str:
+    """Return the name to show for a model: a run's or a stage's folder, a file, or the bundled name itself."""
+    return path.parent.name if path.name == MODEL else path.name
+
+
+def _figures(run: Path) -> dict[str, object]:
+    """Return what a run measured of its result, for the card: NME in percent per subset, by data set and boxes."""
+    path = run / EVALUATION
+    if not path.is_file():
+        return {}
+    stage = result_stage(run)
+    figures: dict[str, object] = {}
+    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
+        if result["model"] == stage:
+            name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
+            key = f"nme_{result['normaliser']}"
+            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
+    return figures

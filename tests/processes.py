@@ -1,0 +1,88 @@
+"""Processes that a test holds or ends at a known call, in place of a signal after a guessed time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from run_stopped import ENDED
+
+_SCRIPT = Path(__file__).with_name("run_stopped.py")
+_LONGEST = 300  # seconds: no test waits for them, but one that fails
+
+
+@dataclass
+class Held:
+    """A process that waits at a call of one of its functions."""
+
+    process: subprocess.Popen[str]
+    errors: IO[str]
+
+    def release(self) -> None:
+        """Let it go on."""
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C where it is held. The signal is there before the line that lets it go on."""
+        self.process.send_signal(signal.SIGINT)
+        self.release()
+
+    def finish(self) -> tuple[int, str, str]:
+        """Wait for the end; return the exit code, what was written to stdout since it was held, and all of stderr."""
+        printed, _ = self.process.communicate(timeout=_LONGEST)
+        return self.process.returncode, printed, self.said()
+
+    def said(self) -> str:
+        """Return what was written to stderr so far."""
+        self.errors.seek(0)
+        return self.errors.read()
+
+
+def _command(action: str, script: object, arguments: tuple[object, ...], *stop: object) -> list[str]:
+    return [sys.executable, *map(str, (_SCRIPT, action, *stop, script, *arguments))]
+
+
+@contextmanager
+def held(script: object, *arguments: object, at: str, when: str = "after", count: int = 1) -> Iterator[Held]:
+    """Start a script, or the command line ("facekd"), and wait until it is held at the count-th call of a function.
+
+    at: the function, as "facekd.runtime.tracking:Tracker.update".
+    when: "before" or "after" that call.
+    """
+    command = _command("hold", script, arguments, when, at, count, "")
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
+        ) as process,
+    ):
+        given_up = threading.Timer(_LONGEST, process.kill)
+        given_up.start()
+        try:
+            assert process.stdout
+            found = Held(process, errors)
+            assert any(line == "held\n" for line in process.stdout), f"it never came to {at}: {found.said()}"
+            yield found
+        finally:
+            given_up.cancel()
+            process.kill()
+
+
+def ended(script: object, *arguments: object, at: str, when: str, count: int = 1, text: str = "") -> None:
+    """Run a script until it is ended, as by SIGKILL, at a call of a function.
+
+    count: of the calls with `text` in their arguments, from 1.
+    """
+    command = _command("end", script, arguments, when, at, count, text)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=_LONGEST)
+    assert done.returncode == ENDED, done.stderr

@@ -1,0 +1,145 @@
+"""Named, resumed results as a library feature; tests/cli/test_detect_command.py has the same through the command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekd.drawing import draw
+from facekd.errors import InputError
+from facekd.markup import COFW29, FIVE, IBUG68
+from facekd.pts import read_pts
+from facekd.runtime.batch import PhotoBatch, Summary, detect_files
+from facekd.runtime.landmarker import Landmarker
+from facekd.runtime.results import RecordWriter
+
+
+class Finder:
+    """Finds one face in bright photos, and counts how many photos it was given."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.calls += 1
+        found = int(image.max() > 100)
+        return np.array([[10, 10, 50, 50]] * found, np.float32).reshape(-1, 4), np.ones(found, np.float32)
+
+
+@pytest.fixture
+def landmarker(make_model: Callable[..., Path]) -> Landmarker:
+    offsets = np.random.default_rng(0).uniform(-9, 9, (68, 2))
+    return Landmarker(make_model(markup=IBUG68, offsets=offsets), Finder(), threads=1)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a face, an empty photo below it, and one that is damaged."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    Image.new("RGB", (60, 60), (200, 200, 200)).save(folder / "a.png")
+    Image.new("RGB", (60, 60)).save(folder / "below" / "b.png")
+    (folder / "c.png").write_bytes(b"no photo")
+    return folder
+
+
+def test_a_folder_becomes_named_results_once(landmarker: Landmarker, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for calls in (2, 2):  # the second run finds all done, but for what failed, which no detector sees
+        assert detect_files([photos], landmarker, out, draw=draw) == Summary(photos=3, faces=1, failed=1)
+        assert landmarker.detector.calls == calls
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert names == {"facekd.jsonl", "a.json", "a.landmarks.jpg", "below/b.json", "below/b.landmarks.jpg"}
+    assert len(json.loads((out / "a.json").read_text())["faces"][0]["points"]) == 68
+
+
+def test_each_photo_is_told_in_order_and_nothing_is_written_without_a_folder(
+    landmarker: Landmarker, photos: Path, tmp_path: Path
+) -> None:
+    batch = PhotoBatch([photos, photos / "a.png"], landmarker, markup=FIVE)
+    results = list(batch.run())
+    assert len(batch) == 3 and [result.photo.name for result in results] == ["a.png", "b.png", "c.png"]
+    assert [result.faces for result in results] == [1, 0, 0]
+    assert [bool(result.error) for result in results] == [False, False, True]
+    assert len(results[0].record["faces"][0]["points"]) == 5 and results[0].record["markup"] == "five5"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "tiny.json", "tiny.onnx"]
+
+
+def test_a_stopped_run_keeps_what_is_done(landmarker: Landmarker, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with closing(PhotoBatch([photos], landmarker, out, format="jsonl").run()) as results:
+        assert next(results).faces == 1
+    assert [path.name for path in out.iterdir()] == ["facekd.jsonl"]  # no half landmarks.jsonl
+    landmarker.detector.calls = 0
+    detect_files([photos], landmarker, out, format="jsonl")
+    assert landmarker.detector.calls == 1
+    assert len((out / "landmarks.jsonl").read_text().splitlines()) == 3
+
+
+def test_pts_and_csv(landmarker: Landmarker, photos: Path, tmp_path: Path) -> None:
+    detect_files([photos / "a.png"], landmarker, tmp_path / "pts", format="pts")
+    detect_files([photos / "a.png"], landmarker, tmp_path / "csv", format="csv")
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "csv" / "landmarks.csv").read_text()))
+    points = read_pts(tmp_path / "pts" / "a.pts")
+    assert row["photo"].endswith("a.png") and float(row["x67"]) == pytest.approx(points[67, 0], abs=0.01)
+
+
+def test_results_of_other_settings_are_not_mixed(
+    landmarker: Landmarker, make_model: Callable[..., Path], photos: Path, tmp_path: Path
+) -> None:
+    """The network and mark-up are told apart even when the caller names no settings."""
+    detect_files([photos / "a.png"], landmarker, tmp_path / "out")
+    with pytest.raises(InputError, match="choose another folder"):
+        detect_files([photos / "a.png"], landmarker, tmp_path / "out", markup=FIVE)
+    other = Landmarker(make_model("other", markup=IBUG68), Finder(), threads=1)
+    with pytest.raises(InputError, match="choose another folder"):
+        detect_files([photos / "a.png"], other, tmp_path / "out")
+
+
+def test_what_cannot_be_is_told_before_anything_is_written(
+    landmarker: Landmarker, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="no format 'jsn' of results; did you mean 'json'"):
+        PhotoBatch([photos], landmarker, out, format="jsn")
+    with pytest.raises(InputError, match="drawings are files"):
+        PhotoBatch([photos], landmarker, draw=draw)
+    with pytest.raises(InputError, match="cannot become 'cofw29'"):
+        PhotoBatch([photos], landmarker, out, markup=COFW29)
+    with pytest.raises(InputError, match="no file matches"):
+        next(detect_error(PhotoBatch([f"{photos}/*.bmp"], landmarker, out)))
+    assert not out.exists()
+    out.mkdir()
+    (out / "a.json").write_text("by hand")
+    with pytest.raises(InputError, match=r"a\.json is there already"):
+        PhotoBatch([photos], landmarker, out)
+    assert (out / "a.json").read_text() == "by hand"
+
+
+def detect_error(batch: PhotoBatch):  # type: ignore[no-untyped-def]
+    """Raise the first error of a batch that writes nothing."""
+    batch.out = None
+    for result in batch.run():
+        if result.error:
+            raise InputError(result.error)
+        yield result
+
+
+def test_a_json_array_is_whole_whatever_its_length() -> None:
+    for records in ([], [{"a": 1}], [{"a": 1}, {"b": [2]}]):
+        text = io.StringIO()
+        writer = RecordWriter(text, "json", FIVE)
+        for record in records:
+            writer.write(record)
+        writer.close()
+        assert json.loads(text.getvalue()) == records
+    with pytest.raises(InputError, match="did you mean 'jsonl'"):
+        RecordWriter(io.StringIO(), "jsonnl", FIVE)
