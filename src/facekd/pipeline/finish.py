@@ -106,7 +106,7 @@ def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
     """Return the shapes (m, N, 2) of views of the training faces, normalised."""
     train, views = labelled_faces(context, stage.frame, ("train",)), augmenter(context, stage)
     points, rows = torch.from_numpy(train.points), np.arange(len(train))
-    return torch.cat([views.move(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
+    return torch.cat([views.warp_points(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
 
 
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:

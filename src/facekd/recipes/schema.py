@@ -256,7 +256,9 @@ class Recipe(Settings):
 
     name: str = Field(description="for titles and model cards")
     seed: Integer = Field(0, ge=0, description="of all randomness")
-    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)] = Field(
+        "auto", description="auto: bf16 where the hardware has it"
+    )
     input: Input = Field(Input(), description="what networks see")
     shape: Shape = Field(Shape(), description="the shape model behind soft-landmarks")
     augment: Augment = Field(Augment(), description="how training views vary")
@@ -305,18 +307,17 @@ class Recipe(Settings):
 
     def _check_names(self, name: str, stage: TrainSettings | AverageSettings, known: list[str]) -> None:
         """Refuse a stage that uses what is not there before it."""
-        for other in stage.uses:
-            if isinstance(stage, TrainSettings) and other == stage.init and _is_weights(other, self.stages):
+        for place, other in enumerate(stage.uses):
+            is_start = place == 0 and isinstance(stage, TrainSettings)
+            if is_start and _is_weights(other, self.stages):
                 continue
             if other in self.stages and other not in known:
                 what = "itself" if other == name else f"'{other}', which comes after it"
                 raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
             if other not in known:
-                allowed = [*known, *(("none", "timm") if other in stage.uses[:1] and stage.kind == "train" else ())]
-                raise ValueError(
-                    f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}"
-                    + (", or a .safetensors file" if "none" in allowed else "")
-                )
+                allowed = [*known, "none", "timm"] if is_start else known
+                file = ", or a .safetensors file" if is_start else ""
+                raise ValueError(f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}{file}")
 
     def _check_stage(self, name: str, stage: TrainSettings) -> None:
         size = stage.size or self.input.size
@@ -385,7 +386,11 @@ class Recipe(Settings):
         return teacher.role or ("tolerant" if soft else "tough")
 
     def published(self) -> dict[str, Any]:
-        """Return plain values for cards and reports: files of weights by their names, not by where they lie."""
+        """Describe the recipe for cards and reports.
+
+        Returns:
+            Plain values; files of weights by their names, not by where they lie.
+        """
         values = self.model_dump(mode="json")
         for stage in values["stages"].values():
             if "init" in stage and stage["init"] not in self.stages:
@@ -393,7 +398,11 @@ class Recipe(Settings):
         return values
 
     def to_yaml(self) -> str:
-        """Return the recipe in full, with every default."""
+        """Write the recipe in full.
+
+        Returns:
+            YAML with every default, which `facekd.recipes.load.load` reads back.
+        """
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 

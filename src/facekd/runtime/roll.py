@@ -64,11 +64,11 @@ def predict_with_rotation(
         crop_faces(image, box, images.shape[1], scale, -angle)
         for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
     ]
-    again, surer = predict(np.concatenate([crop.images for crop in crops]))
+    again, confidence_again = predict(np.concatenate([crop.images for crop in crops]))
     back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
     better = np.full(len(rows), True)
-    if confidence is not None and surer is not None:
-        better = surer.mean(axis=1) > confidence[rows].mean(axis=1)
-        confidence[rows[better]] = surer[better]
+    if confidence is not None and confidence_again is not None:
+        better = confidence_again.mean(axis=1) > confidence[rows].mean(axis=1)
+        confidence[rows[better]] = confidence_again[better]
     points[rows[better]] = back[better]
     return points, confidence
