@@ -14,8 +14,8 @@ from facekd.errors import RecipeError
 from facekd.markup import FIVE
 from facekd.networks import network as networks
 from facekd.pipeline.stages import train_stage
+from facekd.recipes.groups import Augment
 from facekd.recipes.resolve import resolve
-from facekd.recipes.schema import Augment
 from facekd.training import logger
 from tiny_run import SPATIAL, STAGE, context, recipe
 
