@@ -200,6 +200,7 @@ def test_only_the_stages_that_are_named_are_measured(tiny_pack: Pack, tmp_path: 
     assert [result["model"] for result in results] == ["b"] and (folder / "a" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp_path: Path) -> None:
     settings = recipe({"student": SPATIAL | {"nll_weight": 0.1, "shape_prior": True}})
     folder = distill(settings, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")

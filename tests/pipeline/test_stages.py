@@ -35,6 +35,7 @@ def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: P
         assert early["lr"] == full["lr"] and early["val_nme"] == pytest.approx(full["val_nme"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     once = STAGE | {"epochs": 1}
     settings = recipe({"first": once, "student": once | {"init": "first", "head": "spatial"}})
