@@ -248,8 +248,7 @@ class Recipe(Settings):
                 what = "itself" if other == name else f"'{other}', which comes after it"
                 raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
             if other not in known:
-                allowed = [*known, "none", "timm"] if is_start else known
-                file = ", or a .safetensors file" if is_start else ""
+                allowed, file = ([*known, "none", "timm"], ", or a .safetensors file") if is_start else (known, "")
                 raise ValueError(f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}{file}")
 
     def _check_stage(self, name: str, stage: TrainSettings) -> None:
