@@ -32,6 +32,7 @@ def exported_with(head: str, tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
 
 
+@pytest.mark.slow
 def test_int8_is_near_and_small(exported: Path) -> None:
     frames = _pictures(64, 32)
     out = exported.with_name("small.onnx")
@@ -45,6 +46,7 @@ def test_int8_is_near_and_small(exported: Path) -> None:
     assert small.card.name == "net-int8" and small.card.figures == {} and "32 faces" in small.card.made_with["int8"]
 
 
+@pytest.mark.slow
 def test_a_spatial_heads_last_convolution_stays_float32(tmp_path: Path) -> None:
     exported = exported_with("spatial", tmp_path)
     quantise(exported, tmp_path / "small.onnx", _pictures(64, 16))

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from facekd.errors import TrainingError
 from facekd.training import distributed
-from facekd.training.distributed import labelled_weight, share_batch_norm, share_of
+from facekd.training.distributed import labelled_weight, local_batch_size, sync_batch_norm
 
 
 def test_a_batch_is_shared_evenly_or_refused() -> None:
-    assert share_of(32, SimpleNamespace(world_size=4)) == 8
-    with pytest.raises(TrainingError, match="batch of 30 cannot be shared by 4 processes"):
-        share_of(30, SimpleNamespace(world_size=4))
+    assert local_batch_size(32, SimpleNamespace(world_size=4)) == 8
+    with pytest.raises(TrainingError, match="batch of 30 does not divide among 4 processes"):
+        local_batch_size(30, SimpleNamespace(world_size=4))
 
 
-def test_a_process_counts_by_its_share_of_the_labels() -> None:
+def test_a_process_counts_by_its_local_batch_size_the_labels() -> None:
     """Three of its faces are labelled where the processes have two in the mean: it counts one and a half times."""
     processes = SimpleNamespace(all_reduce=lambda value, reduce_op: torch.tensor(2.0))
     weight = labelled_weight(torch.tensor([True, True, False, True]), processes)
@@ -43,7 +43,7 @@ def test_shared_batch_normalisation_is_that_of_the_global_batch(monkeypatch: pyt
     monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
     fabric = SimpleNamespace(world_size=2, device=torch.device("cpu"))
-    net = share_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), fabric).train()
+    net = sync_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), fabric).train()
     with torch.no_grad():
         torch.testing.assert_close(net(whole[:4]), expected[:4])
     assert not others

@@ -1,10 +1,10 @@
-"""Numbers that depend on what they are for."""
+"""Random numbers that depend on seed, face and view alone; and the order of an epoch."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from facekd.training.sampling import draw, permutation, uniform
+from facekd.training.sampling import permutation, uniform, weighted_order
 
 
 def test_a_number_does_not_depend_on_its_batch() -> None:
@@ -36,17 +36,17 @@ def test_an_epoch_visits_every_face_once_in_its_own_order() -> None:
     np.testing.assert_array_equal(first, permutation(0, 0, 100))
 
 
-def test_a_draw_takes_each_face_as_often_as_it_is_due() -> None:
-    often = np.array([0.25, 2.5, 1.0, 0.0, 1.25])
-    counts = np.array([np.bincount(draw(7, epoch, often)[0], minlength=5) for epoch in range(2000)])
+def test_each_face_is_drawn_as_often_as_its_weight_says() -> None:
+    weights = np.array([0.25, 2.5, 1.0, 0.0, 1.25])
+    counts = np.array([np.bincount(weighted_order(7, epoch, weights)[0], minlength=5) for epoch in range(2000)])
     assert (counts.sum(axis=1) == 5).all()
-    assert (counts >= np.floor(often)).all() and (counts <= np.ceil(often)).all()
-    np.testing.assert_allclose(counts.mean(axis=0), often, atol=0.05)
+    assert (counts >= np.floor(weights)).all() and (counts <= np.ceil(weights)).all()
+    np.testing.assert_allclose(counts.mean(axis=0), weights, atol=0.05)
 
 
-def test_a_draw_counts_the_times_a_face_comes_again() -> None:
-    often = np.array([3.0, 1.0, 0.5, 0.5, 0.0])
-    faces, again = draw(0, 3, often)
+def test_repeated_draws_of_a_face_are_counted() -> None:
+    weights = np.array([3.0, 1.0, 0.5, 0.5, 0.0])
+    faces, again = weighted_order(0, 3, weights)
     assert sorted(again[faces == 0]) == [0, 1, 2] and not again[faces != 0].any()
-    np.testing.assert_array_equal(draw(0, 3, often), (faces, again))
-    assert any(not np.array_equal(draw(0, epoch, often)[0], faces) for epoch in range(4, 8))
+    np.testing.assert_array_equal(weighted_order(0, 3, weights), (faces, again))
+    assert any(not np.array_equal(weighted_order(0, epoch, weights)[0], faces) for epoch in range(4, 8))

@@ -14,7 +14,7 @@ from facekd.losses.heatmap import heatmap_covariance
 from facekd.losses.objective import TeacherKey
 from facekd.markup import FIVE
 from facekd.networks.network import Architecture, LandmarkNet
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training import distributed
 from facekd.training import teachers as teachers_module
 from facekd.training.augment import Augmenter

@@ -17,7 +17,14 @@ from facekd.errors import InputError
 
 
 class LossTerms(NamedTuple):
-    """A loss and the three parts that add up to it, each a scalar tensor; the parts a loss does not have are 0."""
+    """A loss and the three parts that add up to it, each a scalar tensor; the parts a loss does not have are 0.
+
+    Attributes:
+        total: what is minimised.
+        main: the part of the ground truth.
+        tough: the part of the tough teacher.
+        tolerant: the part of the tolerant teacher.
+    """
 
     total: Tensor
     main: Tensor
@@ -29,20 +36,51 @@ class DistanceLoss(nn.Module):
     """A loss that sees the ground truth only: the mean of `distance` over all coordinates. Teachers are ignored."""
 
     def distance(self, error: Tensor) -> Tensor:
-        """Map the absolute error per coordinate, any shape, to its loss, same shape; here L1: the error itself."""
+        """Return the loss of an error; here L1: the error itself.
+
+        Args:
+            error: absolute error per coordinate, any shape.
+
+        Returns:
+            The loss per coordinate, same shape.
+        """
         return error
 
     def forward(
         self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
     ) -> LossTerms:
-        """Return the loss of `pred` (B, N, 2) against `target` (B, N, 2). Raises InputError when shapes differ."""
+        """Return the loss of predicted landmarks.
+
+        Args:
+            pred: (B, N, 2), normalised.
+            target: (B, N, 2), the ground truth, normalised.
+            tough: ignored.
+            tolerant: ignored.
+
+        Returns:
+            The loss, all of it in `main`.
+
+        Raises:
+            InputError: shapes differ.
+        """
         main = self.distance(absolute_error(pred, target)).mean()
         nothing = main.new_zeros(())
         return LossTerms(main, main, nothing, nothing)
 
 
 def absolute_error(points: Tensor, target: Tensor) -> Tensor:
-    """Return |points - target|, at least in float32: bf16 cannot tell a teacher's error from the student's."""
+    """Return the absolute error per coordinate, at least in float32: bf16 is too coarse for it.
+
+    Args:
+        points: (B, N, 2).
+        target: (B, N, 2); no gradient flows into it.
+
+    Returns:
+        (B, N, 2).
+
+    Raises:
+        InputError: shapes differ.
+    """
     if points.shape != target.shape:
         raise InputError(
             f"landmarks of shape {tuple(points.shape)} cannot be compared with a target of shape "

@@ -28,7 +28,11 @@ class L1Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return L1()
 
 
@@ -54,7 +58,11 @@ class L2Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return L2()
 
 
@@ -91,7 +99,11 @@ class SmoothL1Settings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return SmoothL1(self.width)
 
 
@@ -132,5 +144,9 @@ class WingSettings(Settings):
     needs_teachers: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return Wing(self.width, self.curvature)

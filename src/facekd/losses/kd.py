@@ -88,7 +88,11 @@ class KDSettings(Settings):
         return _RELEASED | values if isinstance(values, dict) and values.get("preset") == "released" else values
 
     def build(self) -> KDLoss:
-        """Return the loss."""
+        """Make the loss.
+
+        Returns:
+            The loss, ready to call.
+        """
         return KDLoss(**self.model_dump(exclude={"name"}))
 
 

@@ -1,1 +1,1 @@
-"""Teachers and students: backbones under landmark heads, and the files they are kept in."""
+"""Landmark networks: backbones of timm under landmark heads, and the files they are kept in."""

@@ -1,14 +1,14 @@
 """Depthwise convolutions whose backward pass is fast on a CPU.
 
-oneDNN, which PyTorch calls on a CPU, has fast kernels for depthwise 3x3 convolutions of stride 1, and falls back to
-slow ones for the gradients of any other depthwise convolution: the four strided layers of MobileNetV2 take 40 % of a
-training step. Both kinds of gradient can be had from the fast kernel:
+oneDNN, which PyTorch calls on a CPU, has fast kernels for depthwise 3x3 convolutions of stride 1, and slow ones for the
+gradients of any other depthwise convolution: the four strided layers of MobileNetV2 take 40 % of a training step. The
+fast kernel can compute both gradients:
 
 - a convolution of stride s is one of stride 1 of which every s-th output is kept, so its gradients are those of stride
   1 with zeros between the outputs' gradients;
 - the gradient of a k x k kernel is, window by window, that of 3 x 3 kernels on shifted inputs.
 
-benchmarks/training.py prints what this is worth.
+benchmarks/training.py measures the gain.
 """
 
 from __future__ import annotations
@@ -71,6 +71,14 @@ class _FastDepthwise2d(nn.Conv2d):
     ordinary: type[nn.Conv2d]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: (B, C, H, W).
+
+        Returns:
+            (B, C, h, w).
+        """
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return self.ordinary.forward(self, x)
         weight = self.weight
@@ -86,9 +94,15 @@ class _FastDepthwise2d(nn.Conv2d):
 
 
 def accelerate(model: nn.Module) -> nn.Module:
-    """Give every depthwise convolution of `model` that oneDNN is slow at the fast gradients; return `model` itself.
+    """Give the fast gradients to every depthwise convolution that oneDNN is slow at.
 
-    Parameters, results and gradients stay what they were, up to rounding. Off the CPU nothing changes.
+    Parameters, results and gradients stay the same up to rounding. Off the CPU nothing changes.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        The same model.
     """
     from timm.layers import Conv2dSame
 
@@ -103,7 +117,7 @@ def accelerate(model: nn.Module) -> nn.Module:
 
 
 def _slow(conv: nn.Module) -> bool:
-    """Return whether the gradients of `conv` miss the fast kernels although they could be had from them."""
+    """Return whether oneDNN has no fast kernel for the gradients of `conv`, but they can be computed with one."""
     assert isinstance(conv, nn.Conv2d)
     kernel = conv.kernel_size
     depthwise = conv.groups == conv.in_channels == conv.out_channels > 1 and conv.bias is None

@@ -1,4 +1,4 @@
-"""Heads: from a backbone's features to landmarks. A new head is a function here and one line in HEADS."""
+"""Heads: from a backbone's features to landmarks. A new head: a class, a function that builds it, a line in HEADS."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from torch import Tensor, nn
 
 from facekd.networks.architecture import Architecture
 
+# Landmarks (B, N, 2), log-sigma (B, N) or None, log-heatmaps (B, N, h, w) or None: the fields of a `Prediction`.
 Output = tuple[Tensor, Tensor | None, Tensor | None]
-_PYRAMID = 128  # channels of the pyramid
-_FIRST_LOG_SIGMA = -3.5  # about 3 % of the frame: where an untrained point's error starts
+_PYRAMID = 128  # channels of the feature pyramid
+_FIRST_LOG_SIGMA = -3.5  # about 3 % of the frame, as the errors are early in training
 
 
 class CoordinateHead(nn.Module):
-    """The paper's head: pooled features, dropout, one linear layer to 2N coordinates (and N log-sigmas if wanted)."""
+    """The paper's head: dropout and one linear layer from pooled features to 2N coordinates.
+
+    Args:
+        channels: of the pooled features.
+        points: the number of landmarks N.
+        dropout: probability.
+        sigma: whether it also predicts N log-sigmas.
+    """
 
     def __init__(self, channels: int, points: int, dropout: float, sigma: bool) -> None:
         super().__init__()
@@ -29,24 +37,42 @@ class CoordinateHead(nn.Module):
                 self.linear.bias[2 * points :] = _FIRST_LOG_SIGMA
 
     def forward(self, features: Tensor) -> Output:
-        """Map pooled features (B, C) to landmarks (B, N, 2)."""
-        with torch.autocast(features.device.type, enabled=False):  # bfloat16 has steps of half a pixel out there
+        """Regress landmarks.
+
+        Args:
+            features: (B, C), pooled.
+
+        Returns:
+            Landmarks (B, N, 2), log-sigma (B, N) or None, and None for heatmaps.
+        """
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round to half a pixel
             values = self.linear(self.dropout(features).float())
         landmarks = values[:, : 2 * self.points].unflatten(1, (self.points, 2))
         return landmarks, values[:, 2 * self.points :] if self.sigma else None, None
 
     def start_at(self, mean: Tensor) -> None:
-        """Let an untrained head answer near the mean shape (N, 2) for every face."""
+        """Initialise the head so that it predicts about the mean shape for every face.
+
+        Args:
+            mean: (N, 2), normalised.
+        """
         with torch.no_grad():
             self.linear.weight.mul_(0.1)
             self.linear.bias[: 2 * self.points] = mean.flatten()
 
 
 class SpatialHead(nn.Module):
-    """A light feature pyramid to stride 4, 8 or 16, and per landmark a heatmap, an offset and a log-sigma per cell.
+    """A light feature pyramid, and per landmark a heatmap, an offset map and a log-sigma map.
 
-    The landmark is the mean, under the heatmap's softmax, of each cell's centre plus its offset; log-sigma is read the
-    same way. Source of this soft-argmax: Sun et al., "Integral human pose regression", ECCV 2018.
+    The landmark is the expectation, under the heatmap's softmax, of cell centre plus offset; log-sigma is the
+    expectation of its map. Source of this soft-argmax: Sun et al., "Integral human pose regression", ECCV 2018.
+
+    Args:
+        channels: of the backbone's features, fine to coarse.
+        points: the number of landmarks N.
+        size: side of the network's input, in pixels.
+        stride: input pixels per cell, that of the finest features.
+        sigma: whether it also predicts log-sigma.
     """
 
     def __init__(self, channels: list[int], points: int, size: int, stride: int, sigma: bool) -> None:
@@ -67,7 +93,14 @@ class SpatialHead(nn.Module):
                 bias[3 * points :] = _FIRST_LOG_SIGMA
 
     def forward(self, features: list[Tensor]) -> Output:
-        """Map features, fine to coarse, to landmarks (B, N, 2), log-sigma (B, N), log-heatmaps (B, N, h, w)."""
+        """Read landmarks off heatmaps.
+
+        Args:
+            features: (B, C_i, h_i, w_i) each, fine to coarse.
+
+        Returns:
+            Landmarks (B, N, 2), log-sigma (B, N) or None, log-heatmaps (B, N, h, w).
+        """
         merged = None
         for feature, lateral, smooth in zip(
             features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True
@@ -76,18 +109,18 @@ class SpatialHead(nn.Module):
             if merged is not None:
                 finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
                 height, width = (int(side) for side in level.shape[-2:])
-                if finer.shape[-2:] != (height, width):  # where a side was odd, the coarser level had rounded it up
+                if finer.shape[-2:] != (height, width):  # an odd side was rounded up in the coarser level
                     finer = finer[..., :height, :width]
                 level = level + finer
             merged = smooth(level)
         assert merged is not None
-        # All sizes but the batch's are plain numbers, so that an exported graph holds no arithmetic on shapes.
+        # All sizes but the batch's are plain numbers, so that the exported graph computes no shapes.
         maps = self.out(merged).float().reshape(-1, self.kinds, self.points, self.cells**2)
         log_heat = maps[:, 0].log_softmax(-1)
         heat = log_heat.exp()
-        # Means under the heatmap: of offset x, offset y and log-sigma; and, below, of where the cells are.
+        # Expectations under the heatmap: of offset x, offset y, log-sigma; and, below, of the cells' centres.
         means = (heat[:, None] * maps[:, 1:]).sum(-1)
-        with torch.autocast(heat.device.type, enabled=False):  # a product in bfloat16 would be off by a quarter pixel
+        with torch.autocast(heat.device.type, enabled=False):  # bfloat16 would round to a quarter pixel
             landmarks = heat @ self.centres + self.cell * means[:, :2].transpose(1, 2)
         log_sigma = means[:, 2] if self.sigma else None
         return landmarks, log_sigma, log_heat.reshape(-1, self.points, self.cells, self.cells)
@@ -104,22 +137,41 @@ def _separable(channels: int) -> nn.Module:
     )
 
 
-def coordinate(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
-    """Return the coordinate head and its backbone."""
-    body: Any = backbone(a.backbone, num_classes=0)
-    # Some backbones (MobileNetV3) have a layer of their own behind the pooling, which is wider.
+def build_coordinate(a: Architecture, create_backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
+    """Return a coordinate head and its backbone.
+
+    Args:
+        a: what both are built of.
+        create_backbone: as `backbone.create_backbone`.
+
+    Returns:
+        Head and backbone, which ends with pooled features.
+    """
+    body: Any = create_backbone(a.backbone, num_classes=0)
+    # Some backbones (MobileNetV3) have a wider layer of their own behind the pooling.
     channels = int(getattr(body, "head_hidden_size", None) or body.num_features)
     return CoordinateHead(channels, a.points, a.dropout, a.sigma), body
 
 
-def spatial(a: Architecture, backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
-    """Return the spatial head and its backbone."""
-    body: Any = backbone(a.backbone, features_only=True)
+def build_spatial(a: Architecture, create_backbone: Callable[..., nn.Module]) -> tuple[nn.Module, nn.Module]:
+    """Return a spatial head and its backbone.
+
+    Args:
+        a: what both are built of.
+        create_backbone: as `backbone.create_backbone`.
+
+    Returns:
+        Head and backbone, which ends with features from the head's stride on, fine to coarse.
+    """
+    body: Any = create_backbone(a.backbone, features_only=True)
     info = body.feature_info
     levels = [i for i, reduction in enumerate(info.reduction()) if reduction >= a.stride]
-    body = backbone(a.backbone, features_only=True, out_indices=levels)
+    body = create_backbone(a.backbone, features_only=True, out_indices=levels)
     channels = [info.channels()[i] for i in levels]
     return SpatialHead(channels, a.points, a.size, info.reduction()[levels[0]], a.sigma), body
 
 
-HEADS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"coordinate": coordinate, "spatial": spatial}
+HEADS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "coordinate": build_coordinate,
+    "spatial": build_spatial,
+}

@@ -13,7 +13,11 @@ from facekd.settings import changed, checked, pairs, read_yaml
 
 
 def bundled() -> list[str]:
-    """Return the names of the recipes that come with the package."""
+    """List the recipes that come with the package.
+
+    Returns:
+        Their names, sorted.
+    """
     return sorted(p.name[:-5] for p in resources.files("facekd.recipes").iterdir() if p.name.endswith(".yaml"))
 
 

@@ -18,16 +18,8 @@ from facekd.losses.kd import PRESETS, KDSettings
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
-from facekd.recipes.schema import (
-    Augment,
-    AverageSettings,
-    Input,
-    Network,
-    Optimisation,
-    Recipe,
-    Shape,
-    TrainSettings,
-)
+from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
+from facekd.recipes.schema import AverageSettings, Recipe, TrainSettings
 
 Part = TypeVar("Part", Network, Optimisation)
 
@@ -135,7 +127,11 @@ class TrainStage:
         return "val" in self.train_on
 
     def describe(self) -> str:
-        """Return the network in a few words, for a report."""
+        """Describe the network for a report.
+
+        Returns:
+            A few words: name, backbone and how it is trained.
+        """
         usual = PRESETS[self.loss.preset] if isinstance(self.loss, KDSettings) else type(self.loss)()
         options = {key: value for key, value in self.loss.model_dump().items() if value != getattr(usual, key)}
         if isinstance(self.loss, KDSettings):
@@ -145,10 +141,13 @@ class TrainStage:
         return f"{self.name} ({network.backbone}, {network.head}, {loss}, {self.frame.size} px, {epochs} epochs)"
 
     def identity(self) -> dict[str, Any]:
-        """Return every setting that decides what the network becomes: two of one identity, on one pack, are the same.
+        """Collect every setting that decides what the network becomes.
 
         Settings at their defaults are left out of their groups, so that an option that is added later changes no
         identity. What faces there are is for the caller to add.
+
+        Returns:
+            Plain values; two stages of one identity, on one pack, are the same network.
         """
         groups = {
             "network": self.network,
@@ -225,11 +224,19 @@ class AverageStage:
         return self.members[0].precision
 
     def describe(self) -> str:
-        """Return the network in a few words, for a report."""
+        """Describe the network for a report.
+
+        Returns:
+            A few words: name, backbone and how it is trained.
+        """
         return f"{self.name} (the mean of {', '.join(member.name for member in self.members)})"
 
     def identity(self) -> dict[str, Any]:
-        """Return every setting that decides what the network becomes, as `TrainStage.identity` does."""
+        """Collect every setting that decides what the network becomes.
+
+        Returns:
+            Plain values, as of `TrainStage.identity`.
+        """
         return {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
 
 
@@ -260,10 +267,13 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
 
 
 def closure(*stages: Stage) -> Iterator[Stage]:
-    """Yield stages and all that have to be trained before them, each once and after those it needs.
+    """Yield stages and all that have to be trained before them.
 
     Args:
         stages: of one recipe.
+
+    Yields:
+        Each stage once, after those it needs.
     """
     seen: set[int] = set()
 

@@ -1,1 +1,1 @@
-"""The training loop and what it is made of: views, sampling, teachers, averages, logs."""
+"""Training: views, sampling, the loop, the optimiser, teachers, weight averaging, logs."""

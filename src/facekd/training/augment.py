@@ -1,8 +1,8 @@
 """Augmented views of faces, batched on the training device.
 
-One similarity warp (rotation, scale, shift, mirror) leads straight from the stored crop to the network's input, so that
-pixels are resampled once; colour, blur, noise and cut-out follow. What a view looks like is a function of (seed, face,
-view) alone: teachers, student and a resumed run see the same one.
+One similarity warp (rotation, scale, translation, mirror) takes the stored crop to the network's input, so that pixels
+are resampled once; colour jitter, blur, noise and cut-out follow. A view is a function of (seed, face, view) alone, so
+that teachers, student and a resumed run see the same one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from torch import Tensor
 
 from facekd.geometry import centre_and_side, normalise
 from facekd.markup import MarkUp
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training.sampling import uniform
 
-_NOISE_FIELDS = 16  # noise is drawn once; a view takes one of these fields, shifted
+_NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
 class Views(NamedTuple):
-    """What a network trains on: images (B, 3, S, S) in [0, 1] and normalised landmarks (B, N, 2).
+    """A batch of views.
 
-    Inside the frame landmarks are in [-0.5, 0.5]; those that a view pushes out of it lie beyond.
+    Attributes:
+        images: (B, 3, S, S) RGB in [0, 1].
+        landmarks: (B, N, 2), normalised: in [-0.5, 0.5] inside the frame, beyond where a view pushes them out of it.
     """
 
     images: Tensor
@@ -39,13 +41,13 @@ class Views(NamedTuple):
 
 
 class Augmenter:
-    """Turns stored frames into what a network sees.
+    """Makes views of stored frames.
 
     Args:
-        settings: how much views vary; None: views do not vary, as in evaluation.
-        frame: size of the network's input, and how much of the face's surroundings it holds.
+        settings: how much views vary; None: not at all, as in evaluation.
+        frame: size of the network's input, and the crop's side over the box's.
         markup: gives the mirror pairs; without any no view is mirrored.
-        seed: with face and view, all that randomness depends on.
+        seed: of the views; with face and view it decides everything random.
         device: where the work is done.
     """
 
@@ -65,26 +67,44 @@ class Augmenter:
     def __call__(
         self, frames: Tensor, points: np.ndarray, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0
     ) -> Views:
-        """Return views of frames (B, P, P, 3) uint8 with points (B, N, 2) and face boxes (B, 4) in their pixels.
+        """Make one view of each face.
 
-        faces: (B,) numbers that stand for the faces, whatever batch they are in; view: which view, one or (B,).
+        Args:
+            frames: (B, P, P, 3) uint8 RGB.
+            points: (B, N, 2), pixels of the frames.
+            boxes: (B, 4) face boxes, pixels of the frames.
+            faces: (B,) numbers that identify the faces, the same in every batch.
+            view: which view, one number or (B,).
+
+        Returns:
+            Images and normalised landmarks, on the device.
         """
         draw = self._draws(faces, view)
         matrix, mirrored = self._matrices(boxes, draw)
         images = self._warp(frames, matrix)
-        landmarks = self._moved(torch.from_numpy(points), matrix, mirrored)
+        landmarks = self._warp_points(torch.from_numpy(points), matrix, mirrored)
         images = self._colour(images, draw) if self.settings else images / 255
-        images = images.permute(0, 3, 1, 2)  # channels-last in memory, which is what convolutions like
+        images = images.permute(0, 3, 1, 2)  # channels-last in memory, as convolutions are fastest
         if self.settings:
             images = self._degrade(images, draw)
         return Views(images, landmarks)
 
-    def move(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
-        """Return where a view has points (B, N, ..., 2) of the frame, normalised; the arguments are those of a call."""
-        return self._moved(points, *self._matrices(boxes, self._draws(faces, view)))
+    def warp_points(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
+        """Warp points as a call warps the frame, without its pixels.
 
-    def _moved(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
-        """Map points (B, N, ..., 2), of a mirrored view renamed: what was a left eye is now a right one."""
+        Args:
+            points: (B, N, ..., 2), pixels of the frames.
+            boxes: (B, 4) face boxes, pixels of the frames.
+            faces: (B,) numbers that identify the faces.
+            view: which view, one number or (B,).
+
+        Returns:
+            (B, N, ..., 2), normalised, on the device.
+        """
+        return self._warp_points(points, *self._matrices(boxes, self._draws(faces, view)))
+
+    def _warp_points(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
+        """Map points (B, N, ..., 2); in mirrored views swap the mirror pairs: a left eye becomes a right one."""
         forward, flip = self._tensor(matrix), torch.from_numpy(mirrored).to(self.device)
         flat = points.to(self.device, torch.float32).flatten(1, -2)
         landmarks = (flat @ forward[:, :, :2].mT + forward[:, None, :, 2]).view(points.shape)
@@ -92,11 +112,11 @@ class Augmenter:
         return normalise(landmarks, self.frame.size)
 
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
-        """Yield (B,) uniform numbers in [0, 1), as many as are asked for; every view asks in the same order."""
+        """Yield (B,) uniform numbers in [0, 1), 32 times; every view takes them in the same order."""
         return iter(uniform(self.seed, faces, view, draws=32).T)
 
     def _matrices(self, boxes: np.ndarray, draw: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the similarities (B, 2, 3) from stored frame to input, and which of them mirror (B,)."""
+        """Return the similarities (B, 2, 3) from stored frame to input, and which of them (B,) mirror."""
         centre, side = centre_and_side(boxes)
         size = self.frame.size
         zoom = size / (np.maximum(side, 1e-6) * self.frame.scale)
@@ -115,7 +135,7 @@ class Augmenter:
     def _warp(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
         """Sample frames (B, P, P, 3) uint8 by matrices to the input: (B, S, S, 3) in 0..255, black outside."""
         size = self.frame.size
-        if self.device.type == "cpu":  # OpenCV's integer warp takes a fifth of grid_sample's time there
+        if self.device.type == "cpu":  # OpenCV's integer warp takes a fifth of grid_sample's time
             warped = np.empty((len(matrix), size, size, 3), np.uint8)
 
             def one(i: int) -> None:
@@ -127,7 +147,7 @@ class Augmenter:
         return self._sample(frames, matrix)
 
     def _sample(self, frames: Tensor, matrix: np.ndarray) -> Tensor:
-        """Do what `_warp` does with grid_sample, on any device."""
+        """Do what `_warp` does by grid_sample, on any device."""
         size = self.frame.size
         linear = np.linalg.inv(matrix[:, :, :2])
         back = np.concatenate([linear, -(linear @ matrix[:, :, 2:])], axis=-1)
@@ -140,7 +160,7 @@ class Augmenter:
         return F.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1).contiguous()
 
     def _colour(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
-        """Brightness, contrast, saturation and tint as one matrix per view: (B, S, S, 3) in 0..255 -> about [0, 1]."""
+        """Apply the colour jitter as one matrix per view: (B, S, S, 3) in 0..255 to about [0, 1]."""
         s = self.settings
         assert s is not None
         bias = s.brightness * _both_ways(next(draw))
@@ -155,7 +175,7 @@ class Augmenter:
         return flat.view_as(images)
 
     def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
-        """Blur, noise and cut-out, each on some of the views."""
+        """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S)."""
         s, size = self.settings, self.frame.size
         assert s is not None
         chosen = np.flatnonzero(next(draw) < s.blur)
@@ -189,5 +209,5 @@ def _both_ways(u: np.ndarray) -> np.ndarray:
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """OpenCV lets go of the interpreter while it warps."""
+    """Return the threads for warps; OpenCV releases the interpreter lock meanwhile."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="warp")

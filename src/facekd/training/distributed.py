@@ -1,4 +1,4 @@
-"""Several processes, one result: what they have to share beyond the gradients."""
+"""Training on several processes: launching, and what they share beyond the gradients."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ _BF16 = ("auto", "bf16")
 def fabric(precision: str = "auto", accelerator: str = "auto") -> Fabric:
     """Return a launched Fabric for this machine, or for the processes that torchrun started.
 
-    precision: "32", "bf16", or "auto" for bf16 where the hardware has it.
+    Args:
+        precision: "32", "bf16", or "auto" for bf16 where the hardware has it.
+        accelerator: "auto", "cpu", "cuda", ... as Lightning names them.
 
-    Raises TrainingError: there is no such accelerator here.
+    Returns:
+        The Fabric.
+
+    Raises:
+        TrainingError: there is no such accelerator here.
     """
     started = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -48,8 +54,16 @@ def _has_bf16(accelerator: str) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def share_batch_norm(net: nn.Module, fabric: Fabric) -> nn.Module:
-    """Make batch-norm statistics those of the global batch, so that N processes give what one gives; return `net`."""
+def sync_batch_norm(net: nn.Module, fabric: Fabric) -> nn.Module:
+    """Make batch-norm statistics those of the global batch, so that several processes train as one does.
+
+    Args:
+        net: changed in place.
+        fabric: its processes share a batch.
+
+    Returns:
+        The network, or a converted copy on CUDA.
+    """
     if fabric.world_size == 1:
         return net
     if fabric.device.type == "cuda":
@@ -59,7 +73,7 @@ def share_batch_norm(net: nn.Module, fabric: Fabric) -> nn.Module:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):  # timm's BatchNormAct2d is one too
             kind = type(module)
-            module.__class__ = type(f"Shared{kind.__name__}", (_SharedBatchNorm, kind), {})
+            module.__class__ = type(f"Synced{kind.__name__}", (_SyncedBatchNorm, kind), {})
     return net
 
 
@@ -81,10 +95,11 @@ def _mean(x: Tensor) -> Tensor:
     return x / dist.get_world_size()
 
 
-class _SharedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over all processes on a CPU, which torch's own SyncBatchNorm does not do."""
+class _SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over all processes on a CPU, which torch's SyncBatchNorm does not support."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (B, C, H, W), this process's share of a batch."""
         if not self.training:
             return super().forward(x)
         wide = x.float()
@@ -109,15 +124,36 @@ class _SharedBatchNorm(nn.BatchNorm2d):
 
 
 def labelled_weight(labelled: Tensor, fabric: Fabric) -> Tensor:
-    """Return what this process's mean over its labelled faces (B,) bool counts, so that all means are of all labels."""
+    """Return the weight of this process's mean over its labelled faces, so that all labelled faces count alike.
+
+    Args:
+        labelled: (B,) bool, of this process's share of a batch.
+        fabric: its processes share the batch.
+
+    Returns:
+        A scalar: its number of labelled faces over the mean number per process.
+    """
     own = labelled.sum().float()
     mean = fabric.all_reduce(own, reduce_op="mean")
     assert isinstance(mean, Tensor)
     return own / mean.clamp_min(1e-6)
 
 
-def share_of(batch: int, fabric: Fabric) -> int:
-    """Return how many faces of a global batch one process takes. Raises TrainingError when they do not divide."""
+def local_batch_size(batch: int, fabric: Fabric) -> int:
+    """Return how many faces of a global batch one process takes.
+
+    Args:
+        batch: faces per step, over all processes.
+        fabric: its processes share the batch.
+
+    Returns:
+        Faces per step and process.
+
+    Raises:
+        TrainingError: the batch does not divide among the processes.
+    """
     if batch % fabric.world_size:
-        raise TrainingError(f"a batch of {batch} cannot be shared by {fabric.world_size} processes; choose a multiple")
+        raise TrainingError(
+            f"a batch of {batch} does not divide among {fabric.world_size} processes: choose a multiple"
+        )
     return batch // fabric.world_size

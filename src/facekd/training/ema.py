@@ -10,7 +10,17 @@ from torch import nn
 
 
 class ExponentialMovingAverage:
-    """An exponential moving average of a network's weights and statistics (EMA); it follows quickly at first."""
+    """An exponential moving average of a network's weights and batch-norm statistics.
+
+    The decay rises over the first steps, (1 + step) / (10 + step), so that the random start is soon forgotten.
+
+    Args:
+        net: starts the average with its weights.
+        decay: in [0, 1); 0: the average is the last step's weights.
+
+    Attributes:
+        state: the averaged state dict.
+    """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -18,7 +28,12 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
+        """Update the average after a step.
+
+        Args:
+            net: whose weights the optimiser has just changed.
+            step: its number, from 0.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
         own, new = [], []
         for key, value in net.state_dict().items():
@@ -30,8 +45,15 @@ class ExponentialMovingAverage:
         torch._foreach_lerp_(own, new, 1 - decay)
 
     @contextmanager
-    def in_place_of(self, net: nn.Module) -> Iterator[None]:
-        """Lend the averaged state to the network for a while."""
+    def applied_to(self, net: nn.Module) -> Iterator[None]:
+        """Give a network the averaged weights within a `with` block, and its own ones back afterwards.
+
+        Args:
+            net: changed in place.
+
+        Yields:
+            Nothing.
+        """
         training = {key: value.clone() for key, value in net.state_dict().items()}
         net.load_state_dict(self.state)
         try:

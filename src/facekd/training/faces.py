@@ -17,9 +17,9 @@ class Faces:
 
     Attributes:
         frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
-        points: (n, N, 2) float32, frame pixels: what the network learns.
-        boxes: (n, 4), frame pixels: what the crop is cut by.
-        labelled: (n,) bool, whose points are labels; those of the others say where the face is, and teach nothing.
+        points: (n, N, 2) float32, frame pixels: the network's targets.
+        boxes: (n, 4), frame pixels: x0, y0, x1, y1 of the tight landmark box that the crop is cut by.
+        labelled: (n,) bool; the points of the other faces locate the face and are no targets. None: all are labelled.
         sampling_weights: (n,) the mean number of times each is drawn per epoch; None: each once.
     """
 
@@ -34,14 +34,18 @@ class Faces:
 
 
 class ConcatenatedFrames:
-    """Frames of several sources as one, without copying them together: memory maps stay memory maps."""
+    """Frames of several sources as one, without copying them together: memory maps stay memory maps.
+
+    Args:
+        sources: (n_i, P, P, 3) each.
+    """
 
     def __init__(self, *sources: np.ndarray) -> None:
         self.sources = sources
         self.starts = np.cumsum([0, *(len(source) for source in sources)])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the frames at rows (B,), which count through one source after the other."""
+        """Return the frames (B, P, P, 3) at rows (B,), which count through one source after the other."""
         frames = np.empty((len(rows), *self.sources[0].shape[1:]), self.sources[0].dtype)
         for source, start in zip(self.sources, self.starts, strict=False):
             own = (rows >= start) & (rows < start + len(source))
@@ -71,7 +75,16 @@ def sampling_weights(points: np.ndarray, rare_shape_fraction: float) -> np.ndarr
 
 
 class Batch(NamedTuple):
-    """Some faces of one step: frames and labels as in `Faces`, and which faces and views they are."""
+    """The faces of one step.
+
+    Attributes:
+        frames: (B, P, P, 3) uint8, as in `Faces`.
+        points: (B, N, 2), as in `Faces`.
+        boxes: (B, 4), as in `Faces`.
+        faces: (B,) their numbers in `Faces`.
+        view: (B,) which view of each.
+        labelled: (B,) bool, or None: all are.
+    """
 
     frames: Tensor
     points: np.ndarray

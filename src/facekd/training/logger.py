@@ -1,4 +1,4 @@
-"""What a training run says while it runs: a progress bar, log.jsonl and TensorBoard files."""
+"""Logs of a training run: a progress bar, log.jsonl and TensorBoard files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from facekd.files import write_text
 
 
-class Journal:
-    """Records of one stage, one per epoch; a resumed run goes on behind the last record it keeps.
+class TrainingLogger:
+    """Logs one stage, a record per epoch. A resumed run drops the records behind the step it starts from.
 
     Args:
-        folder: where log.jsonl and the tensorboard folder are.
+        folder: where log.jsonl and the tensorboard folder are written.
         title: the stage's name.
-        steps: how many steps the stage has, and `start` of them are done.
-        quiet: say and write nothing (every process but the first).
+        steps: how many steps the stage has.
+        start: how many of them are done.
+        quiet: show and write nothing, as in every process but the first.
+
+    Attributes:
+        records: one per epoch, as in log.jsonl.
     """
 
     def __init__(self, folder: Path, title: str, steps: int, start: int, quiet: bool) -> None:
@@ -48,7 +52,7 @@ class Journal:
         )
         self._task = self._progress.add_task(title, total=steps, completed=start, rate=0.0)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrainingLogger:
         if not self.quiet:
             self._progress.start()
         return self
@@ -62,17 +66,25 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """Return the time spent on the stage, earlier runs of it counted in."""
+        """Return the seconds spent on the stage, those before a break included."""
         return self._spent + time.perf_counter() - self._began
 
     def step(self, images: int) -> None:
-        """Count one step over so many images."""
+        """Count a step.
+
+        Args:
+            images: how many it took.
+        """
         self._images += images
         if not self.quiet:
             self._progress.update(self._task, advance=1, rate=self._rate())
 
     def epoch(self, **values: Any) -> None:
-        """Record an epoch: step, epoch, losses, rate and so on."""
+        """Write an epoch's record.
+
+        Args:
+            values: step, epoch, and by name the losses, the learning rate and the validation error.
+        """
         record = values | {"images_per_second": round(self._rate(), 1), "seconds": round(self.seconds, 1)}
         self._since, self._images = time.perf_counter(), 0
         if self.quiet:
@@ -83,7 +95,7 @@ class Journal:
         for key, value in record.items():
             if key not in ("step", "epoch"):
                 self._board.add_scalar(key, value, record["step"])
-        if not self._console.is_terminal:  # in a log file, one line per epoch says what the bar would
+        if not self._console.is_terminal:  # without a terminal there is no bar: one line per epoch instead
             shown = " ".join(f"{k} {v:.4g}" for k, v in record.items() if k not in ("step", "epoch"))
             print(f"{self._title} epoch {record['epoch']}: {shown}", flush=True)
 
@@ -92,7 +104,14 @@ class Journal:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a log.jsonl, without a last line that a kill cut off; empty if there is none."""
+    """Read the records of a log.jsonl.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One record per epoch, without a last line that was cut off; empty if there is no file.
+    """
     if not path.is_file():
         return []
     records = []
@@ -105,6 +124,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def curve(path: Path) -> dict[str, list[float]]:
-    """Return the validation error by epoch of a log.jsonl, as columns to draw; empty ones without validation faces."""
+    """Read the validation error by epoch from a log.jsonl.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Two columns by name, epoch and NME in percent; empty ones without validation faces.
+    """
     records = [record for record in read(path) if "val_nme" in record]
     return {"epoch": [r["epoch"] for r in records], "validation NME, %": [r["val_nme"] for r in records]}

@@ -29,12 +29,12 @@ from facekd.networks.network import LandmarkNet
 from facekd.recipes.resolve import TrainStage
 from facekd.run_folder import CHECKPOINT
 from facekd.training.augment import Augmenter
-from facekd.training.distributed import labelled_weight, share_batch_norm, share_of
+from facekd.training.distributed import labelled_weight, local_batch_size, sync_batch_norm
 from facekd.training.ema import ExponentialMovingAverage
 from facekd.training.faces import Batch, Faces
-from facekd.training.logger import Journal
+from facekd.training.logger import TrainingLogger
 from facekd.training.optim import build_optimiser, learning_rate
-from facekd.training.sampling import draw, permutation
+from facekd.training.sampling import permutation, weighted_order
 
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
 _REPEATED = 1 << 20  # beyond the number of any epoch
@@ -83,7 +83,7 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
         TrainingError: the batch does not divide among the processes.
     """
     batch = min(batch, len(data))
-    share = share_of(batch, fabric)
+    share = local_batch_size(batch, fabric)
     per_epoch = len(data) // batch
     order, again, current, step = np.empty(0, int), np.empty(0, int), -1, start
     while True:
@@ -92,7 +92,7 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
             if data.sampling_weights is None:
                 order, again = permutation(seed, epoch, len(data)), np.zeros(len(data), int)
             else:
-                order, again = draw(seed, epoch, data.sampling_weights)
+                order, again = weighted_order(seed, epoch, data.sampling_weights)
             current = epoch
         here = slice(k * batch + fabric.global_rank * share, k * batch + (fabric.global_rank + 1) * share)
         rows = order[here]
@@ -134,7 +134,7 @@ def fit(
     torch.manual_seed(seed)
     terms_of = [teacher.term for teacher in stage.teachers]
     objective = Objective(stage.loss.build(), stage.nll_weight, stage.heatmap_weight, terms_of)
-    optimiser = build_optimiser(settings, share_batch_norm(accelerate(net), fabric))
+    optimiser = build_optimiser(settings, sync_batch_norm(accelerate(net), fabric))
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
     average = ExponentialMovingAverage(net, settings.ema)
@@ -143,7 +143,7 @@ def fit(
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    with Journal(folder, stage.name, last, start, quiet=not first) as journal:
+    with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
             batch = next(source)
@@ -165,7 +165,7 @@ def fit(
             optimiser.step()
             average.update(net, step)
             sums = {key: sums.get(key, 0) + value.detach() for key, value in terms.items()}
-            journal.step(len(images) * fabric.world_size)
+            logger.step(len(images) * fabric.world_size)
             if (step + 1) % per_epoch:
                 continue
             epoch = (step + 1) // per_epoch
@@ -177,17 +177,17 @@ def fit(
                     f"{folder}, lower {stage.name}.lr (now {settings.lr:g}) and start the run anew in another folder"
                 )
             if first and len(data.val):
-                with average.in_place_of(net):
+                with average.applied_to(net):
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
-            journal.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
+            logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
                 _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
                 saved = time.monotonic()
             fabric.barrier()
     net.load_state_dict(average.state)
     net.eval()
-    record = journal.records[-1] if journal.records else {}
-    return record | {"epochs": settings.num_epochs, "seconds": round(journal.seconds, 1)}
+    record = logger.records[-1] if logger.records else {}
+    return record | {"epochs": settings.num_epochs, "seconds": round(logger.seconds, 1)}
 
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:

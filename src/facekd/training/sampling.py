@@ -1,7 +1,7 @@
-"""Random numbers that depend on what they are for, not on when they are drawn.
+"""Counter-based random numbers for views, and the order in which an epoch visits its faces.
 
-Each number is a hash of (seed, face, view, draw). So a view of a face is the same in whatever batch, process or resumed
-run it comes up, and nothing has to be saved to go on after a break.
+Each number is a hash of (seed, face, view, draw), so that a view of a face is the same in every batch, process and
+resumed run, and a checkpoint needs no random state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ def _mix(x: Any) -> Any:
 
 
 def uniform(seed: int, faces: np.ndarray, views: np.ndarray | int, draws: int) -> np.ndarray:
-    """Return (B, draws) float64 in [0, 1) for faces (B,) and views (B,) or one view; a function of these alone."""
+    """Return uniform random numbers that are a function of the arguments alone.
+
+    Args:
+        seed: 0 or more.
+        faces: (B,) integers that identify the faces.
+        views: (B,) integers, or one for all: which view of each face.
+        draws: how many numbers per view.
+
+    Returns:
+        (B, draws) float64 in [0, 1).
+    """
     with np.errstate(over="ignore"):
         key = _mix(np.uint64(seed) + _GOLDEN)
         key = _mix(key ^ (np.asarray(faces).astype(np.uint64) + _GOLDEN))
@@ -34,22 +44,39 @@ def uniform(seed: int, faces: np.ndarray, views: np.ndarray | int, draws: int) -
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return the order (count,) in which an epoch visits its faces."""
+    """Return the order in which an epoch visits its faces, each once.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        count: the number of faces.
+
+    Returns:
+        (count,) face numbers.
+    """
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def draw(seed: int, epoch: int, often: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the faces (n,) that an epoch visits, in order, and how many times each was drawn before in it (n,).
+def weighted_order(seed: int, epoch: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order in which an epoch visits faces that are drawn with weights.
 
-    A face is drawn often (n,) times in the mean, which add up to n: rounded up or down by chance.
-    Source: systematic sampling (Madow & Madow, 1944), whose counts are never further off than that.
+    Source: systematic sampling (Madow & Madow, 1944): a face is drawn as many times as its weight says, rounded up or
+    down at random.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        weights: (n,) mean number of draws of each face; they add up to n.
+
+    Returns:
+        (n,) face numbers; and (n,) how many times each was drawn before in this epoch.
     """
-    random, count = np.random.default_rng([seed, epoch]), len(often)
+    random, count = np.random.default_rng([seed, epoch]), len(weights)
     shuffled = random.permutation(count)
-    ends = np.cumsum(often[shuffled])
+    ends = np.cumsum(weights[shuffled])
     ticks = np.arange(count) + random.random()
     drawn = shuffled[np.searchsorted(ends * (count / ends[-1]), ticks, side="right").clip(max=count - 1)]
-    new = np.concatenate([[True], drawn[1:] != drawn[:-1]])  # what is drawn twice stands side by side
-    again = np.arange(count) - np.maximum.accumulate(np.where(new, np.arange(count), 0))
+    new = np.concatenate([[True], drawn[1:] != drawn[:-1]])  # repeated draws of a face are neighbours
+    repeats = np.arange(count) - np.maximum.accumulate(np.where(new, np.arange(count), 0))
     order = random.permutation(count)
-    return drawn[order], again[order]
+    return drawn[order], repeats[order]

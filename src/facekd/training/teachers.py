@@ -135,7 +135,7 @@ class WarpedTeachers:
     def __call__(self, images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
         """Return each teacher's predictions for a batch."""
         return {
-            key: _from_tips(self.augmenter.move(tips[faces], self.boxes[faces], faces, view))
+            key: _from_tips(self.augmenter.warp_points(tips[faces], self.boxes[faces], faces, view))
             for key, tips in self.known.items()
         }
 
