@@ -276,8 +276,9 @@ def page() -> str:
         parts.append(f"| [`{name}`](#{name}) | {markup.count} | {', '.join(targets)} |\n")
     for name, markup in MARKUPS.items():
         rows = [f"| {c.name} | {_numbers(c.points)} | {'closed' if c.closed else ''} |" for c in markup.contours]
+        picture = f"../figures/markup-{name}.svg"
         parts += [
-            f"\n## {name}\n\n{SOURCES[name]}\n\n[![{name}: numbered points](../figures/markup-{name}.svg)](../figures/markup-{name}.svg)\n",
+            f"\n## {name}\n\n{SOURCES[name]}\n\n[![{name}: numbered points]({picture})]({picture})\n",
             "\n| contour | points | |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         ]
         ends = {"Inter-ocular distance": markup.inter_ocular, "inter-pupil distance": markup.inter_pupil}
