@@ -22,6 +22,7 @@ def pictures(notebook: dict[str, Any]) -> int:
     return sum("image/jpeg" in output.get("data", {}) for output in outputs(notebook))
 
 
+@pytest.mark.slow
 @EACH
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, on one thread, with no data but what the package brings."""
