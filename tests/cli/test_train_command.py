@@ -33,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         (["distill", "quick", "--data", "x.parquet", "--out", "r", "--set", "seeed=1"], "did you mean 'seed'"),
         (["distill", "quick", "--data", "nowhere.parquet", "--out", "r"], "no pack at nowhere.parquet"),
         (["study", "nowhere.yaml", "--data", "x.parquet", "--out", "r"], "no study nowhere.yaml"),
-        (["export", "nowhere", "out.onnx"], "no network at nowhere"),
+        (["export", "nowhere", "out.onnx"], "no model 'nowhere'"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run: Run, arguments: list[str], message: str) -> None:

@@ -79,6 +79,7 @@ def test_the_matrices_of_a_shape_prior_are_written_once(checkpoint: Path, tmp_pa
     assert 2 <= sizes.count([136, 136]) <= 3  # noise only where there is sigma
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
 from facekd.pipeline import finish
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, resolve
@@ -35,6 +35,7 @@ def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: P
         assert early["lr"] == full["lr"] and early["val_nme"] == pytest.approx(full["val_nme"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     once = STAGE | {"epochs": 1}
     settings = recipe({"first": once, "student": once | {"init": "first", "head": "spatial"}})
@@ -129,4 +130,4 @@ def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: P
     train = tiny_pack.select("train")
     sides = np.ptp(train.points, axis=1).max(axis=1) * 1.3  # of the crops
     eyes = np.linalg.norm(train.points[:, 0] - train.points[:, 1], axis=1)
-    assert about.confident == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)
+    assert about.confidence_radius == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)

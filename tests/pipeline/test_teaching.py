@@ -12,7 +12,7 @@ import torch
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
 from facekd.markup import FIVE
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
 from facekd.pipeline.stages import train_stage
 from facekd.recipes.groups import Augment
 from facekd.recipes.resolve import resolve
@@ -81,6 +81,7 @@ def test_predictions_are_not_taken_for_those_of_another_kind(tiny_pack: Pack, tm
     assert not any(np.array_equal(stored[a], stored[b]) for a in range(4) for b in range(a))
 
 
+@pytest.mark.slow
 def test_one_teacher_can_serve_kd_loss_and_be_imitated(tiny_pack: Pack, tmp_path: Path) -> None:
     student = SPATIAL | {"loss": "kd", "teachers": ["wise", WISE], "views": 1}
     train(tiny_pack, tmp_path, {"wise": SPATIAL, "student": student})
