@@ -26,7 +26,7 @@ from facekd.recipes.resolve import TrainStage, resolve
 from facekd.training import distributed as parallel
 from facekd.training import loop
 from facekd.training.augment import Augmenter
-from facekd.training.faces import Batch, Faces, sampling_weights
+from facekd.training.faces import Batch, Faces
 from facekd.training.loop import TrainingData, batches, fit, validate
 
 FACES = Faces(
@@ -69,17 +69,6 @@ def test_steps_go_on_where_a_run_was_broken() -> None:
     for whole, resumed in zip(steps(data, 8)[5:], steps(data, 3, start=5), strict=True):
         np.testing.assert_array_equal(whole.faces, resumed.faces)
         np.testing.assert_array_equal(whole.view, resumed.view)
-
-
-def test_unusual_shapes_come_more_often() -> None:
-    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
-    wider = np.array([[-0.01, 0], [0.01, 0], [0.01, 0], [-0.01, 0]])
-    points = np.array([square, 3 * square + 5, square, square, square + wider, square - wider, square, square])
-    np.testing.assert_allclose(sampling_weights(points, 1.0), [0, 0, 0, 0, 4, 4, 0, 0], atol=0.1)
-    np.testing.assert_allclose(
-        sampling_weights(points, 0.25), [0.75, 0.75, 0.75, 0.75, 1.75, 1.75, 0.75, 0.75], atol=0.03
-    )
-    np.testing.assert_array_equal(sampling_weights(points[:4], 0.5), [1, 1, 1, 1])
 
 
 def stage_of(**settings: Any) -> TrainStage:
@@ -144,15 +133,6 @@ def test_a_stage_without_validation_faces_is_measured_on_none(data: TrainingData
     none = Faces(data.val.frames[:0], data.val.points[:0], data.val.boxes[:0])
     _, summary = trained(stage_of(epochs=1), replace(data, val=none), tmp_path)
     assert "val_nme" not in summary and "val_nme" not in log_of(tmp_path)[0]
-
-
-@pytest.mark.slow
-def test_a_seed_is_of_order_and_dropout(data: TrainingData, tmp_path: Path) -> None:
-    first, again, other, quicker = (
-        trained(stage_of(epochs=1, **settings), data, tmp_path / str(i))[0]
-        for i, settings in enumerate([{}, {}, {"seed": 1}, {"lr": 2e-3}])
-    )
-    assert alike(first, again) and not alike(first, other) and not alike(first, quicker)
 
 
 @pytest.mark.slow
