@@ -27,7 +27,7 @@ from facekd.markup import IBUG68
 from facekd.networks.architecture import Architecture
 from facekd.networks.depthwise import accelerate
 from facekd.networks.network import LandmarkNet
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training import distributed as parallel
 from facekd.training.augment import Augmenter
 from facekd.training.ema import ExponentialMovingAverage

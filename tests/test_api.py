@@ -55,6 +55,7 @@ def test_evaluate_takes_a_detector_of_ones_own(run_folder: Path, tiny_pack: Pack
     assert result.subsets["full"]["missed"] == 6
 
 
+@pytest.mark.slow
 def test_export_says_what_it_wrote(run_folder: Path, tiny_pack: Pack, tmp_path: Path) -> None:
     written = facekd.export(run_folder, tmp_path / "a.onnx", name="mine", int8_data=tiny_pack)
     assert written.path == tmp_path / "a.onnx" and written.card.name == "mine" and written.parity.points < 0.02

@@ -92,6 +92,7 @@ def test_no_attribute_vanishes() -> None:
         assert hasattr(getattr(facekd, owner), attribute)
 
 
+@pytest.mark.slow
 def test_torch_loads_only_with_its_part() -> None:
     heavy = ("torch", "timm", "lightning", "pyarrow", "pydantic", "matplotlib", "scipy", "h5py")
     code = f"""

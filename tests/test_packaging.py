@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -67,6 +68,7 @@ def imported(tree: ast.AST, at_once: bool = True) -> Iterator[tuple[str, bool]]:
         yield from imported(node, at_once and not within)
 
 
+@functools.cache
 def third_party() -> dict[str, list[tuple[str, bool]]]:
     """Return, for each distribution that the source imports, the files that do, and whether they do it at once."""
     found = defaultdict(list)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class FacekdError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix."""
 
 
 class InputError(FacekdError):
@@ -27,7 +27,15 @@ class TrainingError(FacekdError):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Return a hint that names the allowed words and, if one is close to `word`, asks whether it was meant."""
+    """Write a hint that names the allowed words and, if one is close to the given word, asks whether it was meant.
+
+    Args:
+        word: what was given.
+        allowed: what could have been.
+
+    Returns:
+        The hint, to be put behind a semicolon.
+    """
     names = list(allowed)
     close = difflib.get_close_matches(word, names, n=1)
     meant = f"did you mean '{close[0]}'? " if close else ""

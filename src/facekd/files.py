@@ -1,4 +1,4 @@
-"""Writing files so that a partial one never looks whole."""
+"""Writing files so that a partial one is never taken for whole."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to, and rename it to `path` once the block ends without an error.
+    """Write a file whole or not at all: under a temporary name until the block ends without an error.
 
     The temporary name keeps the suffix (libraries choose formats by it) and carries the process id, so that two
     processes do not write into each other's file; a long one is cut, so that it fits too. On an error it is removed
     and `path` stays as it was.
 
-    Raises OSError where nothing can be written, at once if `path` is a folder.
+    Args:
+        path: the file; its folder is made if it is not there.
+
+    Yields:
+        The temporary path beside it, to write to.
+
+    Raises:
+        OSError: nothing can be written there; at once if `path` is a folder.
     """
     target = Path(path)
     if target.is_dir():
@@ -34,6 +41,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text whole or not at all, the same on every system: UTF-8, and lines end as they are given."""
+    """Write a text whole or not at all, the same on every system: UTF-8, and lines end as they are given.
+
+    Args:
+        path: the file.
+        text: what to write.
+    """
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

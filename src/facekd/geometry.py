@@ -346,7 +346,11 @@ class BoxTransform:
         return np.column_stack([np.log(side / wanted_side), (centre - wanted) / wanted_side[:, None]])
 
     def to_dict(self) -> dict[str, float]:
-        """Return plain values for a model card; `from_dict` reads them back."""
+        """Turn the transform into plain values.
+
+        Returns:
+            Keys and values for a model card; `from_dict` reads them back.
+        """
         return asdict(self)
 
     @classmethod

@@ -11,7 +11,13 @@ from facekd.files import write_text
 
 
 def read_pts(path: str | Path) -> np.ndarray:
-    """Read a `.pts` file: (N, 2) float64, the centre of the top-left pixel is (0, 0); values may be NaN.
+    """Read a `.pts` file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (N, 2) float64, the centre of the top-left pixel being (0, 0); values may be NaN.
 
     Raises:
         InputError: it cannot be read, is not a `.pts` file, or holds another number of points than it says.
@@ -35,6 +41,11 @@ def read_pts(path: str | Path) -> np.ndarray:
 
 
 def write_pts(path: str | Path, points: np.ndarray) -> None:
-    """Write points (N, 2), counted from 0, as a `.pts` file."""
+    """Write a `.pts` file.
+
+    Args:
+        path: the file.
+        points: (N, 2), the centre of the top-left pixel being (0, 0); in the file it is (1, 1).
+    """
     lines = [f"{x:.4f} {y:.4f}" for x, y in np.asarray(points, np.float64) + 1]
     write_text(path, "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]))

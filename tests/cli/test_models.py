@@ -57,6 +57,7 @@ def test_a_checkpoint_runs_where_it_is_told_to(run_folder: Path, monkeypatch: py
             load(file, providers=providers)
 
 
+@pytest.mark.slow
 def test_results_of_a_student_before_it_was_trained_again_are_not_mixed_in(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

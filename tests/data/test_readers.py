@@ -110,6 +110,7 @@ def test_w300_elsewhere_says_what_it_expected(tmp_path: Path) -> None:
         list(w300.read(tmp_path))
 
 
+@pytest.mark.slow
 def test_w300_real_counts(shared_data: Path) -> None:
     faces = list(w300.read(shared_data / "300w"))
     assert not [item for item in faces if isinstance(item, Problem)]

@@ -59,6 +59,7 @@ def test_the_command_line_page_has_every_option(cli: ModuleType) -> None:
     assert "| `--set TEXT`... |  |" in page and "| `--model TEXT`, `-m TEXT` |" in page
 
 
+@pytest.mark.slow
 def test_the_drawings_are_what_their_script_gives(schematics: ModuleType) -> None:
     for path, text in schematics.files().items():
         assert path.read_text() == text, f"{path.name}: run python docs/generate/schematics.py"

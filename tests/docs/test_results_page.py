@@ -22,6 +22,7 @@ def test_the_page_on_the_bundled_networks_is_what_their_records_give(results: Mo
     assert (DOCS / results.PAGES["bundled"]).read_text() == results.page("bundled")
 
 
+@pytest.mark.slow
 @STUDIES
 def test_the_page_is_what_the_records_give(results: ModuleType, name: str) -> None:
     assert (DOCS / results.PAGES[name]).read_text() == results.page(name)
@@ -64,6 +65,7 @@ def test_records_name_no_place_of_the_machine_they_were_made_on(results: ModuleT
     assert '"/' not in json.dumps(results.records(name))  # no text is an absolute path
 
 
+@pytest.mark.slow
 def test_rows_of_one_network_show_one_figure(results: ModuleType) -> None:
     """A network that stands in two tables was measured once."""
     lines = {line.row: line for line in comparison.summarise(results.records("kd-loss"), "L1")}

@@ -141,6 +141,7 @@ def test_a_model_that_found_nothing_is_still_reported(pack: Pack, tmp_path: Path
     assert json.loads((index.parent / "report.json").read_text())["contours"] == {"blind": {}}
 
 
+@pytest.mark.slow
 def test_curves_without_validation_faces_are_left_out(results: list[Result], tmp_path: Path) -> None:
     blind, seeing = ({"epoch": epochs, "validation NME, %": values} for epochs, values in (([], []), ([1, 2], [9, 4])))
     index = report.write(tmp_path / "both", results, curves={"blind": blind, "seeing": seeing})

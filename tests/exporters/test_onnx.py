@@ -59,6 +59,7 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 72])  # at 72 a level of the pyramid has an odd side
 def test_the_graph_of_a_spatial_head_computes_no_shapes(size: int, tmp_path: Path) -> None:
     """All but the number of faces is known when it is written; arithmetic on shapes only takes time."""
@@ -69,6 +70,7 @@ def test_the_graph_of_a_spatial_head_computes_no_shapes(size: int, tmp_path: Pat
     assert "Conv" in kinds and "Shape" not in kinds
 
 
+@pytest.mark.slow
 def test_the_matrices_of_a_shape_prior_are_written_once(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path / "out.onnx")
     graph = onnx.load(tmp_path / "out.onnx").graph
@@ -77,6 +79,7 @@ def test_the_matrices_of_a_shape_prior_are_written_once(checkpoint: Path, tmp_pa
     assert 2 <= sizes.count([136, 136]) <= 3  # noise only where there is sigma
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,3 +166,17 @@ def test_a_mixed_batch_weighs_terms_with_labels_by_their_faces() -> None:
     terms = objective(prediction, torch.zeros(2, 1, 2), said, torch.tensor([False, True]))
     assert float(terms["tough"]) == pytest.approx(1.9 * 0.04)
     assert float(terms["main"]) == pytest.approx(6 * 0.05)  # no tolerant teacher, no break
+
+
+def test_a_teacher_that_is_behind_holds_the_student_back() -> None:
+    """The student is 0.02 off; the tough teacher 0.01, the tolerant one 0.04: the first pulls, the second holds back.
+
+    By hand, preset released: tough 1.9 * (0.02 - 0.01), tolerant -0.4 * (0.04 - 0.02), main 2 * 3 * 0.02.
+    """
+    tough, tolerant = TeacherTerm("a", "tough"), TeacherTerm("b", "tolerant")
+    objective = Objective(KDLoss("released"), teachers=[tolerant, tough])
+    at = {key: torch.full((1, 1, 2), value) for key, value in ((tough.key, 0.01), (tolerant.key, 0.04))}
+    terms = objective(Prediction(torch.full((1, 1, 2), 0.02)), torch.zeros(1, 1, 2), at)
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(
+        {"total": 0.131, "main": 0.12, "tough": 0.019, "tolerant": -0.008}
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facekd.data.pack import Pack
-from facekd.pipeline.boxes import fit_detector
+from facekd.pipeline.boxes import fit_box_transform
 
 
 class Shifted:
@@ -27,7 +27,7 @@ class Shifted:
 
 def test_the_transform_undoes_the_detectors_habit(tiny_pack: Pack) -> None:
     train = tiny_pack.select("train")
-    record = fit_detector(train, Shifted(train, miss=4))
+    record = fit_box_transform(train, Shifted(train, miss=4))
     assert (record["faces"], record["found"]) == (24, 18)
     assert record["transform"] == pytest.approx({"scale": 1 / 1.3, "shift_x": 0, "shift_y": -0.15 / 1.3}, abs=1e-5)
     assert max(record["spread_log_scale_x_y"]) < 1e-3
@@ -35,5 +35,5 @@ def test_the_transform_undoes_the_detectors_habit(tiny_pack: Pack) -> None:
 
 def test_too_few_faces_found_give_no_transform(tiny_pack: Pack) -> None:
     train = tiny_pack.select("train")
-    record = fit_detector(train, Shifted(train, miss=1))
+    record = fit_box_transform(train, Shifted(train, miss=1))
     assert record == {"faces": 24, "found": 0, "transform": None}

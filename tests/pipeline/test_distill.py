@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from facekd.pipeline.distill import distill
 from facekd.recipes.load import load
 from facekd.shape import ShapeModel
 from facekd.training import logger
+from processes import ended
 from tiny_run import SHAPE, SPATIAL, STAGE, STAGES, recipe, write_recipe
 
 SCRIPT = str(Path(__file__).parents[1] / "run_tiny.py")
@@ -41,6 +40,7 @@ def whole(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_behind(whole: Path, tiny_pack: Pack) -> None:
     assert load(whole / "recipe.yaml").name == "tiny"
     assert ShapeModel.load(whole / "tolerant" / "shape.npz").mean.shape == (5, 2)
@@ -57,6 +57,7 @@ def test_what_a_run_leaves_behind(whole: Path, tiny_pack: Pack) -> None:
     assert (whole / "tolerant" / "shape.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_student_has_teachers_and_the_baseline_has_none(whole: Path) -> None:
     student, baseline = (logger.read(whole / stage / "log.jsonl")[0] for stage in ("student", "baseline"))
     assert student["tough"] != 0 and student["tolerant"] != 0
@@ -64,23 +65,16 @@ def test_the_student_has_teachers_and_the_baseline_has_none(whole: Path) -> None
     np.testing.assert_allclose(student["total"], student["main"] + student["tough"] + student["tolerant"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(whole: Path, tiny_pack: Pack, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        SCRIPT,
-        str(write_recipe(tmp_path / "tiny.yaml")),
-        str(tiny_pack.path),
-        str(tmp_path / "run"),
-    ]
-    for stage, epoch in (("tough", 1), ("student", 2)):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        log, deadline = tmp_path / "run" / stage / "log.jsonl", time.monotonic() + 120
-        while len(logger.read(log)) < epoch and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not (tmp_path / "run" / stage / "model.safetensors").exists()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    """It dies behind an epoch's line in the log, once before the checkpoint that belongs to it and once after."""
+    command = [SCRIPT, write_recipe(tmp_path / "tiny.yaml"), tiny_pack.path, tmp_path / "run"]
+    for stage, when, logged in (("tough", "before", 1), ("student", "after", 2)):
+        checkpoint = tmp_path / "run" / stage / "checkpoint.pt"
+        ended(*command, at="facekd.training.loop:_save", when=when, count=logged, text=str(checkpoint))
+        assert checkpoint.exists() == (when == "after") and len(logger.read(checkpoint.parent / "log.jsonl")) == logged
+        assert not (checkpoint.parent / "model.safetensors").exists()
+    subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
     for name in ("tough", "tolerant", "student", "baseline"):
         expected, got = (load_file(run / name / "model.safetensors") for run in (whole, tmp_path / "run"))
         for key, value in expected.items():
@@ -89,32 +83,31 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(whole: Path, tiny
         assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tiny_pack: Pack, tmp_path: Path) -> None:
     """The same global batch shared by two: the first loss agrees to 1e-5, the one after a step of Adam to 5e-3.
 
     Adam divides by the gradients' sizes, so rounding grows where they are near zero. Statistics of batches that were
-    not shared, or gradients of one process only, miss by several per cent.
+    not shared, or gradients of one process only, miss by several per cent. The two run the whole recipe, the one only
+    the stage that is compared.
     """
+    file = write_recipe(tmp_path / "tiny.yaml")
     changes = ["tough.batch=24", "tough.dropout=0", "tolerant.dropout=0", "tough.warmup=0", "input.size=64"]
     changes += ["tough.shape_prior=true"]  # fitted on faces that one process decodes, while the other waits
-    losses = []
-    for name, launcher in (
-        ("one", []),
-        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
-    ):
-        script = [
-            SCRIPT,
-            str(write_recipe(tmp_path / "tiny.yaml")),
-            str(tiny_pack.path),
-            str(tmp_path / name),
-            *changes,
-        ]
-        subprocess.run([sys.executable, *launcher, *script], check=True, stdout=subprocess.DEVNULL)
-        losses.append([record["total"] for record in logger.read(tmp_path / name / "tough" / "log.jsonl")])
-    np.testing.assert_allclose(losses[1][0], losses[0][0], rtol=1e-5)
-    np.testing.assert_allclose(losses[1][1], losses[0][1], rtol=5e-3)
+    alone = load(file, [*changes, "tolerant=null", "baseline=null", "student=null"])
+    one = distill(alone, tiny_pack, tmp_path / "one", accelerator="cpu")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [SCRIPT, str(file), str(tiny_pack.path), str(tmp_path / "two"), *changes]
+    subprocess.run([*launcher, *script], check=True, stdout=subprocess.DEVNULL)
+    expected, got = (
+        [record["total"] for record in logger.read(run / "tough" / "log.jsonl")] for run in (one, tmp_path / "two")
+    )
+    assert len(got) == 2 and (tmp_path / "two" / "student" / "model.safetensors").exists()
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(got[1], expected[1], rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_continued_with_other_settings_or_faces(whole: Path, tiny_pack: Pack, tmp_path: Path) -> None:
     changed = load(whole / "recipe.yaml", ["student.lr=0.5"])
     with pytest.raises(RecipeError, match=r"student\.lr was 0\.001, is 0\.5"):
@@ -133,6 +126,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(
     assert not (tmp_path / "run" / "tough" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_teachers_can_be_asked_online(tiny_pack: Pack, tiny_recipe: Path, tmp_path: Path) -> None:
     online = load(tiny_recipe, ["student.views=0", "student.epochs=1", "tough.epochs=1", "baseline.epochs=1"])
     folder = distill(online, tiny_pack, tmp_path / "run", accelerator="cpu")
@@ -151,6 +145,7 @@ def more_faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     return Pack.open(path)
 
 
+@pytest.mark.slow
 def test_a_student_can_have_a_heatmap_teacher_and_faces_without_labels(
     tiny_pack: Pack, more_faces: Pack, tmp_path: Path
 ) -> None:
@@ -175,6 +170,7 @@ def test_a_student_can_have_a_heatmap_teacher_and_faces_without_labels(
         distill(settings, tiny_pack, folder, accelerator="cpu")  # without the unlabelled faces it is another run
 
 
+@pytest.mark.slow
 def test_stages_have_the_names_their_user_gives_them(tiny_pack: Pack, tmp_path: Path) -> None:
     """A student of a student: any stage starts from and learns from any earlier one."""
     once = STAGE | {"epochs": 1}
@@ -195,6 +191,7 @@ def test_stages_have_the_names_their_user_gives_them(tiny_pack: Pack, tmp_path: 
     assert [result["model"] for result in results] == ["first", "second", "third", "fourth"]
 
 
+@pytest.mark.slow
 def test_only_the_stages_that_are_named_are_measured(tiny_pack: Pack, tmp_path: Path) -> None:
     once = STAGE | {"epochs": 1}
     settings = recipe({"a": once, "b": once}, evaluation={"bootstrap": 100, "stages": ["b"]})
@@ -203,6 +200,7 @@ def test_only_the_stages_that_are_named_are_measured(tiny_pack: Pack, tmp_path: 
     assert [result["model"] for result in results] == ["b"] and (folder / "a" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp_path: Path) -> None:
     settings = recipe({"student": SPATIAL | {"nll_weight": 0.1, "shape_prior": True}})
     folder = distill(settings, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
@@ -228,6 +226,7 @@ def test_what_no_training_can_fix_is_said_before_any(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_settings_of_stages_that_were_not_begun_can_be_fixed(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from tiny_run import SPATIAL, STAGE, context, recipe
 TAUGHT = SPATIAL | {"init": "wise", "teachers": [{"stage": "wise", "how": "landmarks"}], "views": 2}
 
 
+@pytest.mark.slow
 def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: Pack, tmp_path: Path) -> None:
     settings = recipe({"whole": STAGE | {"epochs": 4}, "stopped": STAGE | {"epochs": 4, "stop_epoch": 2}})
     for stage in resolve(settings).values():
@@ -34,6 +35,7 @@ def test_a_stage_that_stops_early_is_the_start_of_one_that_does_not(tiny_pack: P
         assert early["lr"] == full["lr"] and early["val_nme"] == pytest.approx(full["val_nme"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     once = STAGE | {"epochs": 1}
     settings = recipe({"first": once, "student": once | {"init": "first", "head": "spatial"}})
@@ -41,6 +43,7 @@ def test_a_stage_starts_from_one_of_its_kind(tiny_pack: Pack, tmp_path: Path) ->
         train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["student"])
 
 
+@pytest.mark.slow
 def test_seed_moves_the_start_and_view_seed_the_views(tiny_pack: Pack, tmp_path: Path) -> None:
     """Two stages that differ in nothing are equal; each of the seeds makes another network."""
     once = STAGE | {"epochs": 1}
@@ -53,6 +56,7 @@ def test_seed_moves_the_start_and_view_seed_the_views(tiny_pack: Pack, tmp_path:
         assert any(not torch.equal(a[key], other[key]) for key in a)
 
 
+@pytest.mark.slow
 def test_an_average_is_the_mean_of_its_members_weights(tiny_pack: Pack, tmp_path: Path) -> None:
     settings = recipe(
         {
@@ -82,6 +86,7 @@ def test_an_average_is_the_mean_of_its_members_weights(tiny_pack: Pack, tmp_path
     assert result.model == "student" and np.isfinite(result.errors).all()
 
 
+@pytest.mark.slow
 def test_a_member_that_learns_the_validation_faces_is_not_measured_on_them(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,8 @@ from facekd.errors import RecipeError
 from facekd.markup import FIVE
 from facekd.networks import checkpoint as networks
 from facekd.pipeline.stages import train_stage
+from facekd.recipes.groups import Augment
 from facekd.recipes.resolve import resolve
-from facekd.recipes.schema import Augment
 from facekd.training import logger
 from tiny_run import SPATIAL, STAGE, context, recipe
 
@@ -28,6 +28,7 @@ def train(pack: Pack, folder: Path, stages: dict[str, Any], **more: Any) -> None
     train_stage(context(pack, folder, settings), resolve(settings)[settings.result])
 
 
+@pytest.mark.slow
 def test_networks_grow_and_predictions_are_warped_with_each_view(tiny_pack: Pack, tmp_path: Path) -> None:
     """Stages start from smaller ones (progressive resizing); the teacher sees each face once."""
     teachers = [WISE, {"stage": "wise", "how": "heatmaps", "weight": 0.5}]
@@ -54,6 +55,7 @@ def test_networks_grow_and_predictions_are_warped_with_each_view(tiny_pack: Pack
     assert calibrations["student"] != untouched != calibrations["start"]
 
 
+@pytest.mark.slow
 def test_teachers_see_the_students_own_views(tiny_pack: Pack, tmp_path: Path) -> None:
     """Where a student's views vary in nothing, a teacher predicts the same for one view as for the other."""
     still = dict.fromkeys(Augment.model_fields, 0) | {"mirror": False}
@@ -68,6 +70,7 @@ def test_teachers_see_the_students_own_views(tiny_pack: Pack, tmp_path: Path) ->
     np.testing.assert_array_equal(stored[1][1][0], stored[1][1][1])
 
 
+@pytest.mark.slow
 def test_predictions_are_not_taken_for_those_of_another_kind(tiny_pack: Pack, tmp_path: Path) -> None:
     for more in ({}, {"teacher_mirror": False}, {"augment": {"rotation": 5}}, {"view_seed": 1}):
         student = SPATIAL | {"teachers": [WISE], "views": 1} | more
@@ -78,6 +81,7 @@ def test_predictions_are_not_taken_for_those_of_another_kind(tiny_pack: Pack, tm
     assert not any(np.array_equal(stored[a], stored[b]) for a in range(4) for b in range(a))
 
 
+@pytest.mark.slow
 def test_one_teacher_can_serve_kd_loss_and_be_imitated(tiny_pack: Pack, tmp_path: Path) -> None:
     student = SPATIAL | {"loss": "kd", "teachers": ["wise", WISE], "views": 1}
     train(tiny_pack, tmp_path, {"wise": SPATIAL, "student": student})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from facekd.recipes.load import load
 from facekd.recipes.resolve import resolve
 from facekd.study import config, runner
 from facekd.study.context import StudyContext
+from processes import held
 from tiny_run import BASE, ROWS, SPATIAL, recipe, write_study
 
 
@@ -38,6 +40,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in (folder / "out" / "runs").glob("*.json")}
 
 
+@pytest.mark.slow
 def test_every_row_has_a_record_and_shares_its_teachers(done: Path) -> None:
     found = records(done)
     assert sorted(found) == ["both-0", "l1-0", "l2-0", "one-0", "one-1", "teacher-0", "wild-0"]
@@ -53,6 +56,7 @@ def test_every_row_has_a_record_and_shares_its_teachers(done: Path) -> None:
         assert found[name]["curve"]["epoch"] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_one_teacher_alone_is_what_the_student_saw(done: Path) -> None:
     for name, parts in (("one-0", ("tough",)), ("both-0", ("tough", "tolerant"))):
         home = done / "out" / "networks" / records(done)[name]["id"]
@@ -61,6 +65,7 @@ def test_one_teacher_alone_is_what_the_student_saw(done: Path) -> None:
             assert (log[part] != 0) == (part in parts), (name, part)
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_row_and_what_failed(done: Path) -> None:
     page = (done / "out" / "study.md").read_text()
     assert "6 of 7 runs are done" in page and "not run: student: the loss is nan" in page
@@ -70,6 +75,7 @@ def test_the_page_shows_every_row_and_what_failed(done: Path) -> None:
         assert plot in page and (done / "out" / plot).read_text().startswith("<svg")
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_and_trains_nothing_twice(done: Path, tiny_pack: Pack) -> None:
     before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     assert len(before) == 7
@@ -80,19 +86,28 @@ def test_a_study_goes_on_and_trains_nothing_twice(done: Path, tiny_pack: Pack) -
     assert len(after) == 8 and after.items() >= before.items()
 
 
-def test_a_network_that_another_process_trains_is_waited_for(tiny_pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_network_that_another_process_trains_is_waited_for(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = write_study(tmp_path, rows=[{"name": "teacher", "stage": "tough"}])
-    code = (
-        "import sys; from facekd.study import config, runner; from facekd.data.pack import Pack; "
-        "runner.run(config.load(sys.argv[1]), Pack.open(sys.argv[2]), sys.argv[3], accelerator='cpu')"
-    )
-    command = [sys.executable, "-c", code, str(one), str(tiny_pack.path), str(tmp_path / "out")]
-    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-    deadline = time.monotonic() + 120
-    assert [process.wait(max(1.0, deadline - time.monotonic())) for process in both] == [0, 0]
-    assert len(list((tmp_path / "out" / "networks").iterdir())) == 1
-    log = next((tmp_path / "out" / "networks").glob("*/log.jsonl")).read_text()
-    assert [json.loads(line)["epoch"] for line in log.splitlines()] == [1, 2]
+    options = ["--data", tiny_pack.path, "--out", tmp_path / "out", "--accelerator", "cpu", "--jobs", 1]
+    with held("facekd", "study", one, *options, at="facekd.training.loop:_save", when="before") as other:
+        waited = []
+
+        def wait(seconds: float) -> None:
+            if not waited:
+                assert not list((tmp_path / "out").rglob("model.safetensors"))
+                other.release()
+            waited.append(seconds)
+            time.sleep(seconds)
+
+        monkeypatch.setattr(runner, "time", SimpleNamespace(sleep=wait))
+        (record,) = runner.run(config.load(one), tiny_pack, tmp_path / "out", accelerator="cpu")
+        assert waited and record["results"]
+        assert other.finish()[0] == 0
+    (log,) = (tmp_path / "out" / "networks").glob("*/log.jsonl")
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2]
 
 
 def test_a_networks_folder_is_named_after_what_decides_it(tiny_pack: Pack, tiny_recipe: Path) -> None:
@@ -137,12 +152,14 @@ def test_faces_without_labels_tell_apart_the_networks_that_learn_from_them(tiny_
     assert same == {"wise": True, "student": False, "next": False, "without": True}
 
 
+@pytest.mark.slow
 def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:
     other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
     with pytest.raises(InputError, match="another pack"):
         runner.run(config.load(done / "study.yaml"), other, done / "out", accelerator="cpu")
 
 
+@pytest.mark.slow
 def test_figures_asked_for_in_another_way_are_measured_anew(done: Path, tiny_pack: Pack) -> None:
     before = {path: path.stat().st_mtime_ns for path in (done / "out" / "networks").glob("*/model.safetensors")}
     teacher = config.load(write_study(done, rows=[{"name": "teacher", "stage": "tough"}]))
@@ -156,6 +173,7 @@ def test_figures_asked_for_in_another_way_are_measured_anew(done: Path, tiny_pac
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_a_study_on_a_pack_without_validation_faces_ends_with_its_table(tiny_pack: Pack, tmp_path: Path) -> None:
     keep = [i for i, split in enumerate(tiny_pack.splits) if split != "val"]
     rows = [{"name": "teacher", "stage": "tough"}]
@@ -165,6 +183,7 @@ def test_a_study_on_a_pack_without_validation_faces_ends_with_its_table(tiny_pac
     assert "1 of 1 runs are done" in (tmp_path / "out" / "study.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_average_is_trained_by_its_members_and_takes_their_seeds(tiny_pack: Pack, tmp_path: Path) -> None:
     member = SPATIAL | {"init": "start"}
     stages = {

@@ -8,7 +8,7 @@ import torch
 
 from facekd.geometry import apply, crop_matrix, normalise, tight_box, to_pixels, warp
 from facekd.markup import FIVE, IBUG68, MarkUp
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training.augment import Augmenter
 
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "tint": 0, "blur": 0, "noise": 0, "cutout": 0}

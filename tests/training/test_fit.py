@@ -18,9 +18,9 @@ from facekd.losses.objective import TeacherKey
 from facekd.markup import FIVE
 from facekd.networks.heads import CoordinateHead
 from facekd.networks.network import Prediction
+from facekd.recipes.groups import Augment
 from facekd.recipes.load import parse
 from facekd.recipes.resolve import TrainStage, resolve
-from facekd.recipes.schema import Augment
 from facekd.run_folder import CHECKPOINT
 from facekd.training import distributed as parallel
 from facekd.training import loop

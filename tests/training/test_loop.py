@@ -146,6 +146,7 @@ def test_a_stage_without_validation_faces_is_measured_on_none(data: TrainingData
     assert "val_nme" not in summary and "val_nme" not in log_of(tmp_path)[0]
 
 
+@pytest.mark.slow
 def test_a_seed_is_of_order_and_dropout(data: TrainingData, tmp_path: Path) -> None:
     first, again, other, quicker = (
         trained(stage_of(epochs=1, **settings), data, tmp_path / str(i))[0]
@@ -154,6 +155,7 @@ def test_a_seed_is_of_order_and_dropout(data: TrainingData, tmp_path: Path) -> N
     assert alike(first, again) and not alike(first, other) and not alike(first, quicker)
 
 
+@pytest.mark.slow
 def test_a_broken_run_ends_as_one_that_was_not(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_broken_run_ends_as_one_that_was_not(
         assert [a[name] for name in known] == [b[name] for name in known]
 
 
+@pytest.mark.slow
 def test_teachers_are_asked_for_the_views_that_the_student_sees(data: TrainingData, tmp_path: Path) -> None:
     """Of two fixed views, in turn; each face once an epoch. What they predict is in the log under their names."""
     stage = stage_of(
@@ -210,6 +213,7 @@ def test_teachers_are_asked_for_the_views_that_the_student_sees(data: TrainingDa
         assert record["main"] == pytest.approx(2.5 * record["t_landmarks"], rel=1e-5) and record["tolerant"] == 0
 
 
+@pytest.mark.slow
 def test_what_unlabelled_faces_are_said_to_look_like_teaches_nothing(data: TrainingData, tmp_path: Path) -> None:
     stage = stage_of(epochs=1, loss="l1", teachers=[{"stage": "t", "how": "landmarks", "weight": 0.5}])
     key, labelled = TeacherKey("t", "moments"), np.arange(24) % 2 == 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from facekd.recipes.schema import Optimisation
+from facekd.recipes.groups import Optimisation
 from facekd.training.optim import build_optimiser, learning_rate
 
 

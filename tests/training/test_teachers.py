@@ -15,7 +15,7 @@ from facekd.losses.objective import TeacherKey
 from facekd.markup import FIVE
 from facekd.networks.architecture import Architecture
 from facekd.networks.network import LandmarkNet
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training import distributed
 from facekd.training import teachers as teachers_module
 from facekd.training.augment import Augmenter

@@ -13,7 +13,11 @@ from facekd.version import __version__
 
 
 def build() -> typer.Typer:
-    """Return the command line application with every command registered."""
+    """Make the command line application.
+
+    Returns:
+        The application with every command registered.
+    """
     from facekd.cli import data, detect, evaluate, train
 
     app = typer.Typer(

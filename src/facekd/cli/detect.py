@@ -20,7 +20,11 @@ _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands that use models."""
+    """Add the commands that use models.
+
+    Args:
+        app: the application.
+    """
     for command in (detect, track, models, demo):
         app.command()(command)
 

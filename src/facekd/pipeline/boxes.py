@@ -15,11 +15,15 @@ _SAME = 0.3  # IoU above which a detection is this face
 _ENOUGH = 0.5  # share of the faces that must be found for a fit to mean something
 
 
-def fit_detector(train: Pack, detector: Detector | None = None) -> dict[str, Any]:
-    """Fit a `BoxTransform` to what a detector (default: YuNet) finds on training faces.
+def fit_box_transform(train: Pack, detector: Detector | None = None) -> dict[str, Any]:
+    """Fit a `BoxTransform` to what a face detector finds on training faces.
+
+    Args:
+        train: the faces.
+        detector: finds faces; None: YuNet.
 
     Returns:
-        faces, found: how many were looked at and found; transform: its values, None where too few were found, as with
+        faces, found: how many were tried and found; transform: its values, None where too few were found, as with
         drawn faces; spread_log_scale_x_y: standard deviations of what the transform leaves, x and y in tight sides.
     """
     detector = detector or YuNet()

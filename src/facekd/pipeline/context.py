@@ -12,8 +12,8 @@ from filelock import FileLock
 from lightning.fabric import Fabric
 
 from facekd.data.pack import Pack
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import Stage
-from facekd.recipes.schema import Input
 from facekd.run_folder import CACHE, MODEL
 
 

@@ -13,8 +13,8 @@ from facekd.evaluation.shapes import modes
 from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
 from facekd.markup import convert, convertible
 from facekd.pipeline.context import Context
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import SoftLandmarks, TrainStage
-from facekd.recipes.schema import Input
 from facekd.run_folder import SHAPE_MODEL, SHAPE_PICTURE
 from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter

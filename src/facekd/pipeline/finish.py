@@ -15,13 +15,13 @@ from facekd.geometry import BoxTransform, apply, crop_faces, normalise
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.predictor import TorchModel
-from facekd.pipeline.boxes import fit_detector
+from facekd.pipeline.boxes import fit_box_transform
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
-from facekd.recipes.schema import Input
 from facekd.run_folder import BOX_TRANSFORM
 from facekd.training.loop import face_errors
 
@@ -121,7 +121,7 @@ def _box_transform(context: Context) -> BoxTransform | None:
 
     def fit() -> None:
         if not path.is_file():
-            record = fit_detector(context.pack.select("train"))
+            record = fit_box_transform(context.pack.select("train"))
             write_text(path, json.dumps(record, indent=1))
 
     context.once(path, fit)

@@ -18,16 +18,8 @@ from facekd.losses.kd import PRESETS, KDSettings
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
-from facekd.recipes.schema import (
-    Augment,
-    AverageSettings,
-    Input,
-    Network,
-    Optimisation,
-    Recipe,
-    Shape,
-    TrainSettings,
-)
+from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
+from facekd.recipes.schema import AverageSettings, Recipe, TrainSettings
 
 Part = TypeVar("Part", Network, Optimisation)
 
@@ -279,6 +271,7 @@ def closure(*stages: Stage) -> Iterator[Stage]:
 
     Args:
         stages: of one recipe.
+
     Yields:
         Each stage once, after those it needs.
     """

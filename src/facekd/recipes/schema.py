@@ -17,78 +17,11 @@ from pydantic import BeforeValidator, Discriminator, Field, model_validator
 from facekd.errors import nearest
 from facekd.losses.distance import L1Settings
 from facekd.losses.registry import LossSettings
+from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
 from facekd.settings import Integer, Number, Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 RESERVED = ("cache", "report", "networks", "runs", "none", "timm")  # other things beside stages, and other starts
-
-
-class Input(Settings):
-    """What a network sees: a square frame around the face."""
-
-    size: Integer = Field(128, ge=32, le=1024, description="side of the frame in pixels")
-    scale: Number = Field(
-        1.2, ge=1, le=3, description="side of the square crop / larger side of the tight landmark box"
-    )
-
-
-class Shape(Settings):
-    """The active shape model behind the soft-landmarks (paper: soft-landmarks)."""
-
-    variance: Number = Field(90, gt=0, le=100, description="percent of the variance that soft-landmarks keep")
-    clip: Number = Field(3, gt=0, description="each coefficient is clipped to +- this many standard deviations")
-    procrustes: bool = Field(False, description="align shapes before the components are found (released code: no)")
-
-
-class Augment(Settings):
-    """Random views of a training face: one similarity warp, then colour jitter, blur, noise and cut-out."""
-
-    rotation: Number = Field(30, ge=0, le=180, description="degrees, uniform in +-")
-    scale: Number = Field(0.15, ge=0, lt=1, description="log of the size, uniform in +-")
-    shift: Number = Field(0.05, ge=0, le=1, description="share of the crop's side, uniform in +-, x and y")
-    mirror: bool = Field(True, description="half of the views are mirrored")
-    brightness: Number = Field(0.2, ge=0, le=1, description="added to pixels in [0, 1], uniform in +-")
-    contrast: Number = Field(0.3, ge=0, lt=1, description="log of the gain, uniform in +-")
-    saturation: Number = Field(0.4, ge=0, le=1, description="largest share by which a colour moves to or from grey")
-    tint: Number = Field(0.1, ge=0, lt=1, description="log of a gain per colour channel, uniform in +-")
-    blur: Number = Field(0.2, ge=0, le=1, description="share of views that are blurred")
-    noise: Number = Field(0.03, ge=0, le=1, description="largest standard deviation of pixel noise; half of the views")
-    cutout: Number = Field(0.3, ge=0, le=1, description="share of views with a rectangle painted over")
-
-
-class Network(Settings):
-    """A backbone of timm under a landmark head."""
-
-    backbone: str = Field(description="a model name of timm")
-    head: Literal["coordinate", "spatial"] = Field(
-        "coordinate", description="coordinate: the paper's regression of 2N numbers; spatial: heatmaps and offsets"
-    )
-    stride: Literal[4, 8, 16] = Field(8, description="spatial head: input pixels per cell of its heatmaps")
-    dropout: Number = Field(0, ge=0, lt=1, description="before the coordinate head")
-    mean_start: bool = Field(True, description="an untrained coordinate head starts at the mean training shape")
-    standardise: bool = Field(True, description="pixels by the backbone's mean and deviation; false: pixel / 255")
-
-
-class Optimisation(Settings):
-    """How a network is optimised."""
-
-    epochs: Integer = Field(30, ge=1, description="length of the learning rate's schedule")
-    stop_epoch: Integer | None = Field(
-        None, ge=1, description="training ends after this epoch; default: after the last"
-    )
-    batch: Integer = Field(32, ge=1, description="faces per step, over all devices")
-    optimiser: Literal["adam", "adamw"] = Field("adamw", description="betas 0.9 and 0.999")
-    lr: Number = Field(1e-3, gt=0, description="learning rate at the start of the schedule")
-    weight_decay: Number = Field(0.01, ge=0, description="of weights; biases and normalisation are not decayed")
-    schedule: Literal["cosine", "paper"] = Field("cosine", description="cosine to zero; paper: lr / (1 + 1e-4 step)")
-    warmup: Number = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
-    clip_grad: Number = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
-    ema: Number = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
-
-    @property
-    def num_epochs(self) -> int:
-        """Return how many epochs are trained."""
-        return self.stop_epoch or self.epochs
 
 
 class Teacher(Settings):
@@ -256,7 +189,9 @@ class Recipe(Settings):
 
     name: str = Field(description="for titles and model cards")
     seed: Integer = Field(0, ge=0, description="of all randomness")
-    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)] = Field(
+        "auto", description="auto: bf16 where the hardware has it"
+    )
     input: Input = Field(Input(), description="what networks see")
     shape: Shape = Field(Shape(), description="the shape model behind soft-landmarks")
     augment: Augment = Field(Augment(), description="how training views vary")
@@ -305,18 +240,16 @@ class Recipe(Settings):
 
     def _check_names(self, name: str, stage: TrainSettings | AverageSettings, known: list[str]) -> None:
         """Refuse a stage that uses what is not there before it."""
-        for other in stage.uses:
-            if isinstance(stage, TrainSettings) and other == stage.init and _is_weights(other, self.stages):
+        for place, other in enumerate(stage.uses):
+            is_start = place == 0 and isinstance(stage, TrainSettings)
+            if is_start and _is_weights(other, self.stages):
                 continue
             if other in self.stages and other not in known:
                 what = "itself" if other == name else f"'{other}', which comes after it"
                 raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
             if other not in known:
-                allowed = [*known, *(("none", "timm") if other in stage.uses[:1] and stage.kind == "train" else ())]
-                raise ValueError(
-                    f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}"
-                    + (", or a .safetensors file" if "none" in allowed else "")
-                )
+                allowed, file = ([*known, "none", "timm"], ", or a .safetensors file") if is_start else (known, "")
+                raise ValueError(f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}{file}")
 
     def _check_stage(self, name: str, stage: TrainSettings) -> None:
         size = stage.size or self.input.size

@@ -64,7 +64,13 @@ class FileResult:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a batch went: how many photos there were, faces were found, and photos could not be used."""
+    """How a batch went.
+
+    Attributes:
+        photos: how many there were.
+        faces: how many were found.
+        failed: how many photos could not be used.
+    """
 
     photos: int
     faces: int

@@ -60,7 +60,11 @@ class ModelCard:
     version: str = "1"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; `from_dict` reads them back."""
+        """Turn the card into plain values.
+
+        Returns:
+            Keys and values for JSON; `from_dict` reads them back.
+        """
         return {
             "name": self.name,
             "version": self.version,

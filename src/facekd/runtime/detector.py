@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -75,7 +76,8 @@ class YuNet:
 
     def __init__(self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False) -> None:
         self.threshold, self.size, self.small_faces = threshold, size, small_faces
-        self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
+        with _quiet():
+            self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
         self._lock = threading.Lock()  # the network keeps its input size between calls
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +136,17 @@ class YuNet:
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
         boxes = (corners + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
         return np.column_stack([boxes, rows[:, 14]]).astype(np.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV's warnings from the user: version 5 gives one on each network that runs on the CPU."""
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -95,7 +95,11 @@ class Face:
         return replace(self, points=points, confidence=confidence, markup=markup)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, rounded to 0.01 px."""
+        """Turn the face into plain values.
+
+        Returns:
+            Keys and values for JSON, points rounded to 0.01 px, and the pose; `from_dict` reads them back.
+        """
         pose = self.pose
         return {
             "box": self.box.astype(float).round(2).tolist(),
@@ -294,10 +298,10 @@ class Landmarker:
             part = slice(start, start + len(found.boxes))
             start = part.stop
             in_photo = found.crops.to_photo(points[part]).astype(np.float32)
-            sure = repeat(None) if confidence is None else confidence[part]
+            levels = repeat(None) if confidence is None else confidence[part]
             yield [
-                Face(box, float(score), face_points, face_sure, self.model.markup)
-                for box, score, face_points, face_sure in zip(found.boxes, found.scores, in_photo, sure, strict=False)
+                Face(box, float(score), face_points, level, self.model.markup)
+                for box, score, face_points, level in zip(found.boxes, found.scores, in_photo, levels, strict=False)
             ]
 
 

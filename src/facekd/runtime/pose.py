@@ -37,12 +37,12 @@ _DISTANCE = 5.0
 
 @dataclass(frozen=True)
 class Pose:
-    """The turn of a head in degrees, 0 when it looks into the camera.
+    """The rotation of a head in degrees, 0 when it faces the camera.
 
     Attributes:
-        yaw: positive when it looks towards the image's right.
-        pitch: positive when it looks up.
-        roll: positive when it leans clockwise, as seen in the image.
+        yaw: positive towards the image's right.
+        pitch: positive up.
+        roll: positive clockwise, as seen in the image.
     """
 
     yaw: float
@@ -51,9 +51,16 @@ class Pose:
 
 
 def head_pose(points: np.ndarray, markup: MarkUp) -> Pose | None:
-    """Return the pose of a face from its points (N, 2), by fitting a generic head to 13 of them.
+    """Estimate the pose of a face by fitting a generic head to 13 of its points (perspective-n-point, SQPnP).
 
-    Good to some degrees: faces differ. None if the mark-up does not hold the iBUG points, or these lie in one spot.
+    Good to some degrees: faces differ.
+
+    Args:
+        points: (N, 2) landmarks in pixels.
+        markup: what the points are.
+
+    Returns:
+        The pose; None if the mark-up does not hold the iBUG points, or these lie in one spot.
     """
     if not convertible(markup, IBUG68):
         return None

@@ -16,7 +16,7 @@ from facekd.markup import FIVE, MarkUp, convert, convertible
 # A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
 PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
-MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/lean.md
+MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
 _UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
 
@@ -64,11 +64,11 @@ def predict_with_rotation(
         crop_faces(image, box, images.shape[1], scale, -angle)
         for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
     ]
-    again, surer = predict(np.concatenate([crop.images for crop in crops]))
+    again, confidence_again = predict(np.concatenate([crop.images for crop in crops]))
     back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
     better = np.full(len(rows), True)
-    if confidence is not None and surer is not None:
-        better = surer.mean(axis=1) > confidence[rows].mean(axis=1)
-        confidence[rows[better]] = surer[better]
+    if confidence is not None and confidence_again is not None:
+        better = confidence_again.mean(axis=1) > confidence[rows].mean(axis=1)
+        confidence[rows[better]] = confidence_again[better]
     points[rows[better]] = back[better]
     return points, confidence

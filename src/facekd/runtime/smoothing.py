@@ -37,12 +37,15 @@ class OneEuro:
         self._time = 0.0
 
     def __call__(self, points: np.ndarray, time: float, side: float) -> np.ndarray:
-        """Return the smoothed points.
+        """Smooth the points of the next frame.
 
         Args:
             points: (N, 2) pixels.
             time: of the frame, seconds; a frame that is not later than the last starts anew.
             side: larger side of the face, pixels; the unit of speed.
+
+        Returns:
+            (N, 2) float64 pixels.
         """
         points = np.asarray(points, np.float64)
         elapsed = time - self._time

@@ -16,7 +16,7 @@ _SMOOTHING = Smoothing()
 _SAME = 0.3  # IoU above which two boxes are one face
 _LONE = 0.5  # IoU above which two tracks have run onto one face
 _MISSES = 3  # runs of the detector after which landmarks that it does not confirm are no face
-_JUMP = 0.35  # IoU of a face with itself a frame earlier below which its points are not believed
+_JUMP = 0.35  # IoU of a face with itself a frame earlier below which its points are rejected
 _REACH = 3  # times its size: how far about a lost face a box is taken to be the same face, if it can be no other
 
 
@@ -28,9 +28,9 @@ class _Track:
     filter: OneEuro
     box: np.ndarray  # where to cut: square, holds the last landmarks tightly once turned upright
     roll: float = 0.0  # degrees, of the last frame
-    face: Face | None = None  # with the landmarks of the last frame; None: they were not believed, the face is lost
+    face: Face | None = None  # with the landmarks of the last frame; None: they were rejected, the face is lost
     score: float = 0.0
-    seen: float = 0.0  # when landmarks were last believed or the detector last found the face
+    seen: float = 0.0  # when landmarks were last accepted or the detector last found the face
     misses: int = 0  # runs of the detector in a row that did not find it
 
 
@@ -53,12 +53,12 @@ class Tracker:
     """Follows the faces of a video.
 
     The detector runs on the first frame, every `every` frames, while no face is followed, and when a face's landmarks
-    are not believed: their mean confidence falls below `confidence`, or they jump or collapse.
+    are rejected: their mean confidence falls below `confidence`, or they jump or collapse.
 
     Args:
         landmarker: finds landmarks; its detector finds faces. Default: the bundled model with YuNet at 640 px.
         every: frames from one detection to the next.
-        confidence: mean confidence below which landmarks are not believed, in [0, 1].
+        confidence: mean confidence below which landmarks are rejected, in [0, 1].
         patience: seconds for which a lost face keeps its number.
         smoothing: settings of the One-Euro filter; None: no filter.
     """
@@ -106,7 +106,7 @@ class Tracker:
             roll = float(roll_angle(face.points, face.markup))
             box = upright_box(face.points, roll)
             track.face = None
-            if self._believed(track, face, box):
+            if self._accepted(track, face, box):
                 track.face, track.box, track.roll, track.seen = face, box, roll, time
 
     def _detect(self, frame: np.ndarray, time: float) -> list[_Track]:
@@ -147,7 +147,7 @@ class Tracker:
             owners[free[column]] = lost[row]
         return owners
 
-    def _believed(self, track: _Track, face: Face, box: np.ndarray) -> bool:
+    def _accepted(self, track: _Track, face: Face, box: np.ndarray) -> bool:
         """Whether landmarks show the face that the track followed."""
         if face.confidence is not None and not face.confidence.mean() >= self.confidence:
             return False

@@ -84,7 +84,11 @@ class VideoWriter:
         self._size = size
 
     def add(self, frame: np.ndarray) -> None:
-        """Add a frame (H, W, 3) uint8 RGB; one of another size is resized."""
+        """Add a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB; one of another size is resized.
+        """
         if (frame.shape[1], frame.shape[0]) != self._size:
             frame = cv2.resize(frame, self._size)
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facekd.geometry import centre_and_side, normalise
 from facekd.markup import MarkUp
-from facekd.recipes.schema import Augment, Input
+from facekd.recipes.groups import Augment, Input
 from facekd.training.sampling import uniform
 
 _NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted

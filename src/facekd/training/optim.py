@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from facekd.recipes.schema import Optimisation
+from facekd.recipes.groups import Optimisation
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
