@@ -235,3 +235,14 @@ def test_a_file_goes_before_a_bundled_recipe(tmp_path: Path, monkeypatch: pytest
     assert load("quick").name == "mine"
     assert load("quick.yaml").name == "quick"
     assert isinstance(load(tmp_path / "quick"), Recipe)
+
+
+def test_a_preset_changed_in_a_runs_own_recipe_brings_its_numbers(tmp_path: Path) -> None:
+    """What is written is the preset and what differs from it: its numbers, in full, would outlive it."""
+    first = load("quick", ["student.loss.beta=0.2"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(first.to_yaml())
+    assert load(path) == first
+    loss = load(path, ["student.loss.preset=paper"]).trained("student").loss
+    assert isinstance(loss, KDSettings)
+    assert (loss.preset, loss.beta, loss.main_coefficient, loss.tough_positive) == ("paper", 0.2, 2.5, 1.0)

@@ -31,7 +31,14 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from facekd.losses.base import LossTerms, absolute_error
@@ -87,13 +94,21 @@ class KDSettings(Settings):
     def _filled(cls, values: Any) -> Any:
         return _RELEASED | values if isinstance(values, dict) and values.get("preset") == "released" else values
 
+    @model_serializer
+    def _kept(self) -> dict[str, Any]:
+        """Write the preset and what differs from it: written in full, its numbers would outlive a change of preset."""
+        usual = _RELEASED if self.preset == "released" else {}
+        numbers = {key: field.default for key, field in KDSettings.model_fields.items()} | usual
+        kept = {key: getattr(self, key) for key in numbers if getattr(self, key) != numbers[key]}
+        return {"name": self.name, "preset": self.preset} | kept
+
     def build(self) -> KDLoss:
         """Make the loss.
 
         Returns:
             The loss, ready to call.
         """
-        return KDLoss(**self.model_dump(exclude={"name"}))
+        return KDLoss(**{key: value for key, value in self.model_dump().items() if key != "name"})
 
 
 PRESETS: dict[str, KDSettings] = {"paper": KDSettings(), "released": KDSettings(preset="released")}

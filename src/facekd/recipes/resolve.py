@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from facekd.errors import ModelError
-from facekd.losses.kd import PRESETS, KDSettings
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
@@ -132,10 +131,7 @@ class TrainStage:
         Returns:
             A few words: name, backbone and how it is trained.
         """
-        usual = PRESETS[self.loss.preset] if isinstance(self.loss, KDSettings) else type(self.loss)()
-        options = {key: value for key, value in self.loss.model_dump().items() if value != getattr(usual, key)}
-        if isinstance(self.loss, KDSettings):
-            options = {"preset": self.loss.preset} | options
+        options = {k: v for k, v in self.loss.model_dump(exclude_defaults=True).items() if k != "name"}
         loss = " ".join([self.loss.name, *(f"{key} {value}" for key, value in options.items())])
         network, epochs = self.network, self.optimisation.num_epochs
         return f"{self.name} ({network.backbone}, {network.head}, {loss}, {self.frame.size} px, {epochs} epochs)"
