@@ -61,7 +61,7 @@ def test_export_says_what_it_wrote(run_folder: Path, tiny_pack: Pack, tmp_path: 
     assert written.path == tmp_path / "a.onnx" and written.card.name == "mine" and written.parity.points < 0.02
     assert written.int8 == tmp_path / "a-int8.onnx" and written.int8.is_file()
     assert facekd.Landmarker(written.path, Blind()).detect(np.zeros((9, 9, 3), np.uint8)) == []
-    with pytest.raises(ModelError, match=r"no network at .*nowhere"):
+    with pytest.raises(ModelError, match=r"no model '.*nowhere'"):
         facekd.export(tmp_path / "nowhere", tmp_path / "b.onnx")
     with pytest.raises(InputError, match="no pack at"):
         facekd.export(run_folder, tmp_path / "b.onnx", int8_data=tmp_path / "no.parquet")

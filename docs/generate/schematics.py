@@ -102,8 +102,8 @@ class Svg:
 
     def __init__(self, width: float, height: float, title: str) -> None:
         self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" font-family="sans-serif" '
-            f'font-size="15">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+            f'viewBox="0 0 {width:g} {height:g}" font-family="sans-serif" font-size="15">',
             f"<title>{escape(title)}</title>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="white"/>',
         ]
@@ -276,8 +276,9 @@ def page() -> str:
         parts.append(f"| [`{name}`](#{name}) | {markup.count} | {', '.join(targets)} |\n")
     for name, markup in MARKUPS.items():
         rows = [f"| {c.name} | {_numbers(c.points)} | {'closed' if c.closed else ''} |" for c in markup.contours]
+        picture = f"../figures/markup-{name}.svg"
         parts += [
-            f"\n## {name}\n\n{SOURCES[name]}\n\n![{name}: numbered points](../figures/markup-{name}.svg)\n",
+            f"\n## {name}\n\n{SOURCES[name]}\n\n[![{name}: numbered points]({picture})]({picture})\n",
             "\n| contour | points | |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         ]
         ends = {"Inter-ocular distance": markup.inter_ocular, "inter-pupil distance": markup.inter_pupil}

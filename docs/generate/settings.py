@@ -29,7 +29,7 @@ A recipe is a YAML file. The bundled ones are good examples: `paper` reads like 
 the default shown here. On the command line any setting is changed with `--set KEY=VALUE`; the name of a stage stands
 for `stages.NAME`:
 
-    facekd distill quick --data 300w.parquet --out run --set student.epochs=20 --set shape.variance=95
+    facekd distill quick --data 300w.parquet --out run --set student.epochs=20
 
 The run's folder keeps the recipe in full as `recipe.yaml`.
 
@@ -37,8 +37,9 @@ The run's folder keeps the recipe in full as `recipe.yaml`.
 name: mine
 input: {size: 128, scale: 1.2}
 stages: # in the order of training; the names are yours
-  tough: {targets: hard, backbone: tf_efficientnet_lite3, head: spatial, loss: l2, epochs: 12}
-  tolerant: {targets: soft, init: tough, backbone: tf_efficientnet_lite3, head: spatial, loss: l2, epochs: 5}
+  tough: &teacher
+    {targets: hard, backbone: tf_efficientnet_lite3, head: spatial, loss: l2, epochs: 12}
+  tolerant: {<<: *teacher, targets: soft, init: tough, epochs: 5}
   student:
     backbone: mobilenetv2_100
     head: spatial

@@ -25,8 +25,8 @@ def test_a_path_goes_before_a_bundled_name(tmp_path: Path, monkeypatch: pytest.M
     assert resolve(DEFAULT) == bundled()[DEFAULT]
     (tmp_path / DEFAULT).mkdir()
     assert resolve(DEFAULT) == bundled()[DEFAULT]  # a folder of something else
-    (tmp_path / DEFAULT / "recipe.yaml").touch()
-    with pytest.raises(ModelError, match=r"has no student/model\.safetensors"):
+    (tmp_path / DEFAULT / "recipe.yaml").write_text("{name: mine, result: student}")
+    with pytest.raises(ModelError, match=r"has no student/model\.safetensors yet"):
         resolve(DEFAULT)
     write_student(tmp_path / DEFAULT)
     assert resolve(DEFAULT) == Path(DEFAULT, "student", "model.safetensors")
@@ -38,12 +38,19 @@ def test_a_model_that_is_not_there_is_named_with_what_is(tmp_path: Path) -> None
         resolve("nothing")
     with pytest.raises(ModelError, match=r"missing\.onnx"):
         resolve(str(tmp_path / "missing.onnx"))
-    with pytest.raises(ModelError, match=r"has no student/model\.safetensors; facekd distill writes one"):
+    with pytest.raises(ModelError, match="is no run and no stage of one; give the --out of facekd distill"):
         resolve(str(tmp_path))
-    (tmp_path / "tough").mkdir()
+    (tmp_path / "recipe.yaml").write_text("{name: mine, result: pupil}")
+    with pytest.raises(ModelError, match=r"has no pupil/model\.safetensors yet; facekd distill writes one"):
+        resolve(str(tmp_path))
+    for stage in ("tough", "pupil"):
+        (tmp_path / stage).mkdir()
     (tmp_path / "tough" / "model.safetensors").touch()
     with pytest.raises(ModelError, match=r"finished stages there: tough/model\.safetensors"):
         resolve(str(tmp_path))
+    assert resolve(str(tmp_path / "tough")) == tmp_path / "tough" / "model.safetensors"  # one stage of it
+    (tmp_path / "pupil" / "model.safetensors").touch()
+    assert resolve(str(tmp_path)) == tmp_path / "pupil" / "model.safetensors"
 
 
 def test_a_checkpoint_runs_where_it_is_told_to(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

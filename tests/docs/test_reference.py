@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from pydantic import Field
 
-from facekd.markup import IBUG68, MARKUPS, convert
+from facekd import run_folder
+from facekd.data.writer import _schema
+from facekd.markup import FIVE, IBUG68, MARKUPS, convert
+from facekd.runtime.card import ModelCard
+from facekd.runtime.landmarker import Face
 from facekd.runtime.pose import head_pose
 from facekd.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_settings_page_is_what_the_schema_gives(settings: ModuleType) -> None:
@@ -95,3 +103,32 @@ def test_turned_heads_are_drawn_with_the_signs_of_the_pose(schematics: ModuleTyp
     for name in ("yaw", "pitch", "roll"):
         change = getattr(turned, name) - getattr(still, name)
         assert 10 < change * sign < 40 if name == angle else abs(change) < 8, name
+
+
+def table(heading: str) -> list[str]:
+    """The names in the first column of a table of the page on file formats."""
+    page = (ROOT / "docs" / "reference" / "files.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page.split(f"## {heading}\n")[1].split("\n## ")[0], re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_the_page_on_files_has_the_keys_of_a_model_card() -> None:
+    card = ModelCard("name", FIVE, 64, 1.2)
+    assert sorted(table("Model card")) == sorted(card.to_dict())
+
+
+def test_the_page_on_files_has_the_columns_of_a_pack() -> None:
+    assert table("Pack") == _schema(68).names
+
+
+def test_the_page_on_files_has_the_files_of_a_run() -> None:
+    names = {name.removeprefix("STAGE/").removesuffix("/") for name in table("Run")}
+    constants = {value for key, value in vars(run_folder).items() if key.isupper() and isinstance(value, str)}
+    assert names == constants
+
+
+def test_the_page_on_files_shows_a_face_as_it_is_written() -> None:
+    page = (ROOT / "docs" / "reference" / "files.md").read_text()
+    shown = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    written = Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32), None, FIVE).to_dict()
+    assert list(shown["faces"][0]) == list(written)

@@ -74,8 +74,8 @@ def test_what_was_read_is_read_again_from_what_it_writes() -> None:
         ({"name": "kd", "main_break": "tough"}, "loss.main_break = 'tough': it must be tolerant or a number"),
         ({"name": 3}, "loss = '3'; allowed: l1, l2, smooth_l1, wing, kd"),
         ({"width": 0.1}, "'loss.name' is missing"),
-        (3, "loss = 3: Input should be a valid dictionary"),
-        (None, "loss = None: Input should be a valid dictionary"),
+        (3, "loss = 3: it must hold keys and values"),
+        (None, "loss = None: it must hold keys and values"),
     ],
 )
 def test_a_wrong_loss_is_refused_in_a_sentence(value: Any, message: str) -> None:

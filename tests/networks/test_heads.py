@@ -65,3 +65,34 @@ def test_the_head_starts_at_the_mean_shape() -> None:
     net.start_at(mean)
     with torch.no_grad():
         assert (net(torch.rand(2, 3, 64, 64)).landmarks - mean).abs().max() < 0.2
+
+
+def test_a_spatial_heads_log_sigma_starts_at_three_percent_of_the_frame() -> None:
+    """e^-3.5 is 0.03; with an even heatmap the expectation of the map is the map's own level."""
+    net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 5, 64, sigma=True)).eval()
+    torch.nn.init.zeros_(net.head.out.weight)
+    with torch.no_grad():
+        torch.testing.assert_close(net(torch.rand(2, 3, 64, 64)).log_sigma, torch.full((2, 5), -3.5))
+
+
+def test_coarse_and_fine_features_both_reach_the_heatmaps() -> None:
+    torch.manual_seed(0)
+    head = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 5, 64)).eval().head
+    sides = zip(head.lateral, (8, 4, 2), strict=True)
+    features = [torch.rand(1, lateral.in_channels, side, side) for lateral, side in sides]
+    with torch.no_grad():
+        before = head(features)[2]
+        for level in range(3):
+            changed = [f + (i == level) for i, f in enumerate(features)]
+            assert (head(changed)[2] - before).abs().max() > 1e-4, level
+
+
+def test_dropout_takes_half_of_the_features_in_training() -> None:
+    """Of 1000 features that all count 1 about 500 are left, each doubled; none is taken in evaluation."""
+    torch.manual_seed(0)
+    head = CoordinateHead(1000, 1, 0.5, sigma=False)
+    torch.nn.init.ones_(head.linear.weight)
+    torch.nn.init.zeros_(head.linear.bias)
+    values = head.train()(torch.ones(20, 1000))[0]
+    assert 900 < values.min() < values.max() < 1100 and values.std() > 10
+    torch.testing.assert_close(head.eval()(torch.ones(1, 1000))[0], torch.full((1, 1, 2), 1000.0))

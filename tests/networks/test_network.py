@@ -61,3 +61,16 @@ def test_confidence_is_the_share_of_a_gaussian_inside_the_radius() -> None:
     rng = np.random.default_rng(0)
     inside = (np.hypot(*rng.normal(0, 0.03, (2, 100_000))) < 0.04).mean()
     assert abs(float(confidence(torch.tensor(0.03).log(), 0.04)) - inside) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("standardise", "expected"), [(True, [0.015 / 0.229, 0.044 / 0.224, 0.094 / 0.225]), (False, [0.5, 0.5, 0.5])]
+)
+def test_a_backbone_sees_standardised_pixels_or_plain_ones(standardise: bool, expected: list[float]) -> None:
+    """Mid-grey less ImageNet's mean 0.485, 0.456, 0.406, over its deviation 0.229, 0.224, 0.225."""
+    net = LandmarkNet(Architecture("mobilenetv2_035", "coordinate", 5, 32, standardise=standardise)).eval()
+    seen = []
+    net.backbone.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    with torch.no_grad():
+        net(torch.full((1, 3, 32, 32), 0.5))
+    torch.testing.assert_close(seen[0][0, :, 7, 9], torch.tensor(expected), rtol=1e-5, atol=1e-6)

@@ -85,7 +85,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(whole: Path, tiny
 
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(tiny_pack: Pack, tmp_path: Path) -> None:
-    """The same global batch shared by two: the first loss agrees to 1e-5, the one after a step of Adam to 5e-3.
+    """The same global batch shared by two: the first loss agrees to 1e-4, the one after a step of Adam to 5e-3.
 
     Adam divides by the gradients' sizes, so rounding grows where they are near zero. Statistics of batches that were
     not shared, or gradients of one process only, miss by several per cent. The two run the whole recipe, the one only
@@ -103,7 +103,7 @@ def test_two_processes_give_what_one_gives(tiny_pack: Pack, tmp_path: Path) -> N
         [record["total"] for record in logger.read(run / "tough" / "log.jsonl")] for run in (one, tmp_path / "two")
     )
     assert len(got) == 2 and (tmp_path / "two" / "student" / "model.safetensors").exists()
-    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-4)
     np.testing.assert_allclose(got[1], expected[1], rtol=5e-3)
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
 from facekd.pipeline import finish
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, resolve
@@ -130,4 +130,4 @@ def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: P
     train = tiny_pack.select("train")
     sides = np.ptp(train.points, axis=1).max(axis=1) * 1.3  # of the crops
     eyes = np.linalg.norm(train.points[:, 0] - train.points[:, 1], axis=1)
-    assert about.confident == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)
+    assert about.confidence_radius == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)

@@ -12,7 +12,7 @@ import torch
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
 from facekd.markup import FIVE
-from facekd.networks import network as networks
+from facekd.networks import checkpoint as networks
 from facekd.pipeline.stages import train_stage
 from facekd.recipes.groups import Augment
 from facekd.recipes.resolve import resolve

@@ -218,3 +218,12 @@ def test_cutouts_are_rectangles_of_a_tenth_to_a_half_of_the_frame_in_one_shade()
         assert np.ptp(image[:, hole]) == 0
     assert widths.max() == 16 and 0.2 * 32 < widths.mean() < 0.3 * 32  # those at the frame's edge are cut off
     assert min(shades) < 0.05 and max(shades) > 0.95
+
+
+def test_another_seed_has_other_views() -> None:
+    frames, points, boxes = make_faces()
+    first, same, other = (
+        Augmenter(Augment(), FRAME, IBUG68, seed=seed)(frames, points, boxes, np.arange(6)) for seed in (4, 4, 5)
+    )
+    torch.testing.assert_close(first.images, same.images, rtol=0, atol=0)
+    assert (first.landmarks - other.landmarks).abs().amax((1, 2)).min() > 1e-3

@@ -19,7 +19,8 @@ from facekd.errors import TrainingError
 from facekd.geometry import tight_box
 from facekd.losses.objective import TeacherKey
 from facekd.markup import FIVE
-from facekd.networks.network import Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.network import LandmarkNet
 from facekd.recipes.load import parse
 from facekd.recipes.resolve import TrainStage, resolve
 from facekd.training import distributed as parallel
@@ -45,6 +46,11 @@ def test_an_epoch_has_each_face_once_in_its_own_view() -> None:
         assert sorted(np.concatenate([batch.faces for batch in taken])) == list(range(12))
         assert {int(view) for batch in taken for view in batch.view} == {epoch}
         assert all((batch.frames[:, 0, 0, 0].numpy() == batch.faces).all() for batch in taken)
+
+
+def test_each_epoch_has_another_order() -> None:
+    orders = [tuple(np.concatenate([batch.faces for batch in steps(FACES, 3, start=3 * epoch)])) for epoch in range(4)]
+    assert len(set(orders)) == 4
 
 
 def test_a_frequent_face_comes_in_a_view_of_its_own_each_time() -> None:

@@ -13,7 +13,8 @@ from facekd.geometry import tight_box
 from facekd.losses.heatmap import heatmap_covariance
 from facekd.losses.objective import TeacherKey
 from facekd.markup import FIVE
-from facekd.networks.network import Architecture, LandmarkNet
+from facekd.networks.architecture import Architecture
+from facekd.networks.network import LandmarkNet
 from facekd.recipes.groups import Augment, Input
 from facekd.training import distributed
 from facekd.training import teachers as teachers_module

@@ -31,3 +31,11 @@ def test_frames_of_several_sources_count_through() -> None:
     found = ConcatenatedFrames(*sources)[np.array([4, 0, 2, 1, 4])]
     assert found[:, 0, 0, 0].tolist() == [32, 10, 30, 11, 32]
     assert found.shape == (5, 1, 1, 3)
+
+
+def test_a_shape_is_drawn_by_the_square_of_its_distance() -> None:
+    """Two pairs of shapes that deviate by 1 and by 2, the other way each: of the draws they get 1 and 4 parts."""
+    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    wider = np.array([[-0.01, 0], [0.01, 0], [0.01, 0], [-0.01, 0]])
+    points = np.array([square + wider, square - wider, square + 2 * wider, square - 2 * wider])
+    np.testing.assert_allclose(sampling_weights(points, 1.0), [0.4, 0.4, 1.6, 1.6], rtol=0.05)

@@ -75,6 +75,9 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=last,
             per_channel=True,
+            # 7 bits of weights: with 8, CPUs without VNNI overflow, for they add pairs of products in 16 bits. There it
+            # costs facekd-68-lite an NME of 0.10 % on 300W's validation faces; 7 bits cost 0.01 % on every CPU.
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )

@@ -53,7 +53,7 @@ def metadata(context: Context, stage: Stage) -> ModelMetadata:
     )
 
 
-def fitted(context: Context, stage: Stage, net: LandmarkNet, about: ModelMetadata) -> ModelMetadata:
+def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata) -> ModelMetadata:
     """Return what is saved with a network, its shape prior and calibration fitted on the validation faces.
 
     They are cut and predicted as the runtime does: of training's frames the last tenth of a pixel may be another.
@@ -62,25 +62,25 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, about: ModelMetadat
         context: of the run.
         stage: whose network it is.
         net: trained without the validation faces.
-        about: as `metadata` returns it.
+        meta: as `metadata` returns it.
 
     Returns:
         The same with shape prior and calibration; as it was without validation faces.
     """
     if not (context.pack.splits == "val").any() or not (stage.shape_prior or net.architecture.sigma):
-        return about
-    predictions, truth = _on_validation_faces(context, net, about)
+        return meta
+    predictions, truth = _on_validation_faces(context, net, meta)
     if stage.shape_prior:
         trained, size = _trained(stage), net.architecture.size
         known = _view_shapes(context, trained)
         error = partial(face_errors, markup=context.pack.markup, size=size)
         landmarks, log_sigma = predictions.landmarks, predictions.log_sigma
         prior = fit_shape_prior(known, landmarks, log_sigma, truth, context.mirror, error)
-        about = replace(about, shape_prior=prior)
+        meta = replace(meta, shape_prior=prior)
     if predictions.log_sigma is not None:
-        distance = (about.landmarks(predictions) - truth).norm(dim=-1)
-        about = replace(about, calibration=calibrate(predictions.log_sigma, distance, about.confidence_radius))
-    return about
+        distance = (meta.landmarks(predictions) - truth).norm(dim=-1)
+        meta = replace(meta, calibration=calibrate(predictions.log_sigma, distance, meta.confidence_radius))
+    return meta
 
 
 def _trained(stage: Stage) -> TrainStage:
@@ -88,14 +88,14 @@ def _trained(stage: Stage) -> TrainStage:
     return stage.members[0] if isinstance(stage, AverageStage) else stage
 
 
-def _on_validation_faces(context: Context, net: LandmarkNet, about: ModelMetadata) -> tuple[Prediction, torch.Tensor]:
+def _on_validation_faces(context: Context, net: LandmarkNet, meta: ModelMetadata) -> tuple[Prediction, torch.Tensor]:
     """Return a network's predictions for the validation faces, and their labels (n, N, 2), normalised."""
     faces, size = context.pack.select("val"), net.architecture.size
-    crops = [crop_faces(faces.image(row), box, size, about.scale) for row, box in enumerate(faces.boxes)]
+    crops = [crop_faces(faces.image(row), box, size, meta.scale) for row, box in enumerate(faces.boxes)]
     points = apply(np.concatenate([crop.matrices for crop in crops]), faces.points.astype(np.float64))
     truth = normalise(torch.from_numpy(points).float(), size)
     frames = np.concatenate([crop.images for crop in crops])
-    model = TorchModel(net, about, str(context.fabric.device))
+    model = TorchModel(net, meta, str(context.fabric.device))
     parts = [model.predict_raw(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
     landmarks = torch.cat([part.landmarks.cpu() for part in parts])
     sigmas = [part.log_sigma.cpu() for part in parts if part.log_sigma is not None]

@@ -48,13 +48,13 @@ def train_stage(context: Context, stage: Stage) -> None:
         train_stage(context, other)
     net, held_out, summary = _averaged(context, stage) if isinstance(stage, AverageStage) else _trained(context, stage)
     # By all processes: what this needs to make, one makes and the others wait for.
-    about = finish.metadata(context, stage)
+    meta = finish.metadata(context, stage)
     if held_out is not None:
-        about = finish.fitted(context, stage, held_out, about)
+        meta = finish.fitted(context, stage, held_out, meta)
     if context.is_global_zero:
         summary["parameters"], summary["macs"] = cost(net)
         write_text(folder / SUMMARY, json.dumps(summary, indent=1))
-        save(net, about, path)
+        save(net, meta, path)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     context.fabric.barrier()
 

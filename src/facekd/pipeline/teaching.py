@@ -69,10 +69,10 @@ def teacher_predictions(context: Context, stage: TrainStage, train: Faces) -> Te
 
 
 def _frozen(context: Context, teacher: TeacherStage) -> LandmarkNet:
-    net, about = load(context.model(teacher.stage))
-    if about.markup != context.pack.markup:
+    net, meta = load(context.model(teacher.stage))
+    if meta.markup != context.pack.markup:
         raise RecipeError(
-            f"the teacher {teacher.stage.name} has the mark-up {about.markup.name}, the faces "
+            f"the teacher {teacher.stage.name} has the mark-up {meta.markup.name}, the faces "
             f"{context.pack.markup.name}; train it on this pack, in another folder"
         )
     net = net.requires_grad_(False).to(context.fabric.device)

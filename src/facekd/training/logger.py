@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facekd.files import write_text
+from facekd.run_folder import LOG, TENSORBOARD
 
 
 class TrainingLogger:
@@ -29,7 +30,7 @@ class TrainingLogger:
     """
 
     def __init__(self, folder: Path, title: str, steps: int, start: int, quiet: bool) -> None:
-        self.quiet, self.path = quiet, folder / "log.jsonl"
+        self.quiet, self.path = quiet, folder / LOG
         self.records = [r for r in read(self.path) if r["step"] <= start]
         self._title, self._console = title, Console()
         self._began, self._since, self._images = time.perf_counter(), time.perf_counter(), 0
@@ -40,7 +41,7 @@ class TrainingLogger:
 
         folder.mkdir(parents=True, exist_ok=True)
         write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.records))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=start)
         self._progress = Progress(
             TextColumn(f"[bold]{title:>9}"),
             BarColumn(),
