@@ -24,6 +24,7 @@ _OVERLAP = 0.3  # IoU above which two boxes are one face, as in OpenCV's sample
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
 _SMALL = 20  # pixels; the smallest faces that YuNet finds reliably
 _TOUCHES = 3  # pixels; boxes so near to the edge of a tile may be of faces that it cuts
+_LOG_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR, which older versions do not name
 _ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 
@@ -141,12 +142,13 @@ class YuNet:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep OpenCV's warnings from the user: version 5 gives one on each network that runs on the CPU."""
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    logging = getattr(cv2.utils, "logging", cv2)  # before version 4.13 its functions were in cv2 itself
+    before = logging.getLogLevel()
+    logging.setLogLevel(_LOG_ERRORS)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        logging.setLogLevel(before)
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
