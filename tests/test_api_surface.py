@@ -38,7 +38,7 @@ CLASSES = {
     "PhotoBatch": "photos landmarker out * format markup draw settings",
     "ShapeModel": "mean components variances variance clip procrustes",
     "Tracker": "landmarker every confidence patience smoothing",
-    "YuNet": "threshold size small_faces",
+    "YuNet": "threshold size small_faces threads",
 }
 METHODS = {
     "BoxTransform.apply": "boxes",

@@ -9,9 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facekd.errors import ModelError
 from facekd.images import read_image
-from facekd.runtime import detector
 from facekd.runtime.detector import YuNet
 
 
@@ -22,36 +20,19 @@ def test_nothing_in_noise_and_tiny_images() -> None:
         assert boxes.shape == (0, 4) and scores.shape == (0,)
 
 
-def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "_SHA256", "0" * 64)
-    with pytest.raises(ModelError, match="damaged"):
-        YuNet()
-
-
-def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "YUNET", "no-such-file.onnx")
-    with pytest.raises(ModelError, match="missing; `pip install --force-reinstall facekd`"):
-        detector.yunet_weights()
-
-
-def test_repeats_are_dropped() -> None:
-    found = np.array([[0, 0, 10, 10, 0.7], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.8]], np.float32)
-    np.testing.assert_array_equal(detector._without_repeats(found)[:, 4], np.float32([0.9, 0.8]))
-
-
 class Answers:
     """A network that sees what it is told to in images of a size: x, y, width, height in their pixels."""
 
     def __init__(self, boxes: dict[tuple[int, int], list[list[float]]]) -> None:
         self.boxes = boxes
 
-    def setInputSize(self, size: tuple[int, int]) -> None:  # noqa: N802  OpenCV's name
-        self.size = size
-
-    def detect(self, image: np.ndarray) -> tuple[int, np.ndarray | None]:
-        assert image.shape[1::-1] == self.size
-        boxes = self.boxes.pop(self.size, [])
-        return 1, np.array([[*box, *[0] * 10, 0.9] for box in boxes], np.float32) if boxes else None
+    def __call__(self, images: np.ndarray, threshold: float) -> list[np.ndarray]:
+        found = []
+        for image in images:
+            seen = self.boxes.pop(image.shape[1::-1], [])
+            rows = [[x, y, x + width, y + height, 0.9] for x, y, width, height in seen]
+            found.append(np.array(rows, np.float32).reshape(-1, 5))
+        return found
 
 
 def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
@@ -118,8 +99,8 @@ def test_a_tile_that_cuts_a_large_face_finds_no_second(shared_data: Path) -> Non
     assert len(YuNet(small_faces=True).detect(photo)[0]) == 1
 
 
-def test_threads_take_turns(shared_data: Path) -> None:
-    yunet, photo = YuNet(size=320), portrait(shared_data)
+def test_threads_get_what_single_calls_get(shared_data: Path) -> None:
+    yunet, photo = YuNet(size=320, threads=1), portrait(shared_data)
     photos = [photo[100:420, 150 + 10 * i : 430] for i in range(6)]
     singly = [yunet.detect(each)[0] for each in photos]
     with ThreadPoolExecutor(4) as pool:

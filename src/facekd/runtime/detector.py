@@ -1,26 +1,16 @@
-"""Finding faces: YuNet through OpenCV, and the protocol for a detector of one's own."""
+"""Finding faces: YuNet at several scales, and the protocol for a detector of one's own."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from facekd.errors import ModelError
-from facekd.geometry import centre_and_side, iou
-from facekd.runtime.card import sha256
+from facekd.geometry import centre_and_side
+from facekd.runtime.yunet import YuNetNetwork, without_repeats
 
-# YuNet: Wu et al., "YuNet: A tiny millisecond-level face detector", Machine Intelligence Research 2023. The file is
-# that of https://github.com/opencv/opencv_zoo (MIT licence: YUNET_LICENSE.txt beside it).
-YUNET = "face_detection_yunet_2023mar.onnx"
-_FOLDER = Path(__file__).parents[1] / "weights"
-_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-_OVERLAP = 0.3  # IoU above which two boxes are one face, as in OpenCV's sample
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
 _SMALL = 20  # pixels; the smallest faces that YuNet finds reliably
 _TOUCHES = 3  # pixels; boxes so near to the edge of a tile may be of faces that it cuts
@@ -42,24 +32,8 @@ class Detector(Protocol):
         ...
 
 
-def yunet_weights() -> Path:
-    """Find YuNet's ONNX file, which comes with the package, and check it.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: it is missing, or not the known one.
-    """
-    path = _FOLDER / YUNET
-    if not path.is_file() or sha256(path) != _SHA256:
-        what = "damaged" if path.is_file() else "missing"
-        raise ModelError(f"the face detector's weights {path} are {what}; `pip install --force-reinstall facekd`")
-    return path
-
-
 class YuNet:
-    """Face detector for faces from 20 px to the full frame. Calls from several threads take turns.
+    """Face detector for faces from 20 px to the full frame. Calls from several threads are safe.
 
     It runs on each photo at two scales, at `size` for the small faces and at a quarter of it for faces that fill the
     frame; if that finds none, once more enlarged. What is found twice is kept once, with its better score.
@@ -67,18 +41,20 @@ class YuNet:
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
         size: photos are shrunk until their larger side is at most this many pixels; it bounds time and memory.
+            Then sides are padded to multiples of 32, as OpenCV does.
         small_faces: also run tile by tile on the enlarged photo, which finds 20 px faces in photos of any size at
             about 0.2 s per megapixel.
+        threads: CPU threads of the network; None: as many as there are cores.
 
     Raises:
-        ModelError: the weights are missing or damaged.
+        ModelError: the weights are missing or damaged, or `threads` is below 1.
     """
 
-    def __init__(self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False) -> None:
+    def __init__(
+        self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False, threads: int | None = None
+    ) -> None:
         self.threshold, self.size, self.small_faces = threshold, size, small_faces
-        with _quiet():
-            self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
-        self._lock = threading.Lock()  # the network keeps its input size between calls
+        self._network = YuNetNetwork(threads)
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find faces.
@@ -100,7 +76,7 @@ class YuNet:
             found = np.concatenate([found, hits[~(clear & _mostly_inside(hits, found))]])
         elif not len(found) and fit > 1:
             found = self._detect_at(image, min(_ENLARGED, fit))
-        found = _without_repeats(found)
+        found = found[without_repeats(found[:, :4], found[:, 4])]
         return found[:, :4], found[:, 4]
 
     def _tiles(self, image: np.ndarray) -> Iterator[np.ndarray]:
@@ -126,27 +102,10 @@ class YuNet:
             return np.zeros((0, 5), np.float32)
         filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         resized = image if size == (width, height) else cv2.resize(image, size, interpolation=filter_)
-        with self._lock:
-            self._network.setInputSize(size)
-            rows = self._network.detect(cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1]
-        if rows is None:
-            return np.zeros((0, 5), np.float32)
-        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]  # its exponentials can overflow
-        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        (found,) = self._network(resized[None], self.threshold)
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
-        boxes = (corners + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
-        return np.column_stack([boxes, rows[:, 14]]).astype(np.float32)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV's warnings from the user: version 5 gives one on each network that runs on the CPU."""
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(before)
+        boxes = (found[:, :4] + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
+        return np.column_stack([boxes, found[:, 4]]).astype(np.float32)
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -156,13 +115,3 @@ def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
     shared, area = np.clip(high - low, 0, None).prod(axis=-1), (found[:, 2:4] - found[:, :2]).prod(axis=-1)
     inside: np.ndarray = (shared > area[:, None] / 2).any(axis=1)
     return inside
-
-
-def _without_repeats(found: np.ndarray) -> np.ndarray:
-    """Return rows (k, 5) of boxes and scores, best first, without those that overlap with a better one."""
-    found = found[np.argsort(-found[:, 4], kind="stable")]
-    kept: list[int] = []
-    for index, row in enumerate(found):
-        if not kept or iou(found[kept, :4], row[None, :4]).max() <= _OVERLAP:
-            kept.append(index)
-    return found[kept]

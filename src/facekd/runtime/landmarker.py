@@ -140,7 +140,7 @@ class Landmarker:
     Args:
         model: a bundled model's name, an .onnx file, or any `Predictor`.
         detector: what finds the faces; default `YuNet()`.
-        threads: CPU threads for the network; None: as many as there are cores.
+        threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ...
         box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
             For a detector of your own fit one with `BoxTransform.fit`.
@@ -163,7 +163,7 @@ class Landmarker:
     ) -> None:
         self.color = check_color(color)
         self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
-        self.detector = detector or YuNet()
+        self.detector = detector or YuNet(threads=threads)
         self.box_transform = box_transform or self.model.box_transform or BoxTransform()
 
     def detect(
