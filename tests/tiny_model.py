@@ -61,7 +61,7 @@ def write_model(
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
         + [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in integers.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
     meaning = "mean brightness" if confidence else None
     ModelCard(path.stem, markup, size, scale, box_transform, meaning, sha256=sha256(path)).save(path)
     return path
