@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facekd.images import read_image
-from facekd.runtime.detector import YuNet
+from facekd.runtime.detector import YuNet, shrink
 
 
 def test_nothing_in_noise_and_tiny_images() -> None:
@@ -40,6 +40,26 @@ def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
     yunet._network = Answers({(320, 160): [[-0.5, -0.5, 320, 160]]})  # the whole photo, (0, 0) the first pixel's centre
     boxes, _ = yunet.detect(np.zeros((640, 1280, 3), np.uint8))
     np.testing.assert_allclose(boxes, [[-0.5, -0.5, 1279.5, 639.5]], atol=1e-3)
+
+
+def test_whole_blocks_are_averaged() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+    small, step = shrink(image, 1 / 3)  # 11 / 3 and 7 / 3 pixels become 4 and 2; whole blocks are 3 and 2
+    blocks = image[:6, :9].reshape(2, 3, 3, 3, 3).mean(axis=(1, 3))
+    assert small.shape == (2, 4, 3)
+    np.testing.assert_allclose(small[:, [0, 3]], blocks[:, [0, 2]], atol=0.51)  # the outer ones; between them bilinear
+    np.testing.assert_allclose(step, [9 / 4, 3])
+
+
+@pytest.mark.parametrize("scale", [1.5, 1.0, 0.7, 0.4, 0.25, 0.13, 0.0625])
+def test_shrinking_leaves_things_where_they_are(scale: float) -> None:
+    image = np.zeros((480, 701, 3), np.uint8)
+    image[296:328, 400:464] = 255  # about (431.5, 311.5)
+    small, step = shrink(image, scale)
+    assert small.shape[1] == round(701 * scale) and small.shape[0] == round(480 * scale)
+    weights = small[..., 0].astype(float)
+    centre = np.array([weights.sum(axis=0) @ np.arange(small.shape[1]), weights.sum(axis=1) @ np.arange(len(small))])
+    np.testing.assert_allclose((centre / weights.sum() + 0.5) * step - 0.5, [431.5, 311.5], atol=0.6)
 
 
 @pytest.mark.parametrize(

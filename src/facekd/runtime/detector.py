@@ -96,16 +96,41 @@ class YuNet:
 
     def _detect_at(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Return (k, 5) boxes and scores found in the image resized by `scale`."""
-        height, width = image.shape[:2]
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        if min(size) < _SMALLEST:
+        if min(image.shape[:2]) * scale < _SMALLEST - 0.5:
             return np.zeros((0, 5), np.float32)
-        filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        resized = image if size == (width, height) else cv2.resize(image, size, interpolation=filter_)
+        resized, step = shrink(image, scale)
         (found,) = self._network(resized[None], self.threshold)
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
-        boxes = (found[:, :4] + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
-        return np.column_stack([boxes, found[:, 4]]).astype(np.float32)
+        found[:, :4] = (found[:, :4] + 0.5) * np.tile(step, 2) - 0.5
+        return found
+
+
+def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image: whole blocks of pixels are averaged, and bilinear sampling does the rest.
+
+    OpenCV's area average is many times slower for a fractional factor than for a whole one.
+
+    Args:
+        image: (H, W, C) uint8.
+        scale: about how many pixels a pixel becomes; above 1 the image is enlarged.
+
+    Returns:
+        The resized image (h, w, C), its edges those of the image but for a part of a block; and how many pixels of the
+        image one of its pixels is wide and high (2,).
+    """
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    factor = min(int(1 / scale + 1e-6), height, width)
+    if factor > 1:
+        blocks = width // factor, height // factor
+        image = image[: blocks[1] * factor, : blocks[0] * factor]
+        step = np.array(image.shape[1::-1]) / size
+        image = cv2.resize(image, blocks, interpolation=cv2.INTER_AREA)
+    else:
+        step = np.array([width, height]) / size
+    if size != image.shape[1::-1]:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return image, step
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
