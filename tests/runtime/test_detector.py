@@ -21,23 +21,92 @@ def test_nothing_in_noise_and_tiny_images() -> None:
 
 
 class Answers:
-    """A network that sees what it is told to in images of a size: x, y, width, height in their pixels."""
+    """A network that sees what it is told to in images of a size: x, y, width, height in pixels, perhaps a score."""
 
     def __init__(self, boxes: dict[tuple[int, int], list[list[float]]]) -> None:
         self.boxes = boxes
+        self.sizes: list[tuple[int, int]] = []  # of the images it was given
 
     def __call__(self, images: np.ndarray, threshold: float) -> list[np.ndarray]:
         found = []
         for image in images:
-            seen = self.boxes.pop(image.shape[1::-1], [])
-            rows = [[x, y, x + width, y + height, 0.9] for x, y, width, height in seen]
+            self.sizes.append(image.shape[1::-1])
+            seen = [[*box, 0.9][:5] for box in self.boxes.pop(image.shape[1::-1], [])]
+            rows = [[x, y, x + width, y + height, score] for x, y, width, height, score in seen if score >= threshold]
             found.append(np.array(rows, np.float32).reshape(-1, 5))
         return found
 
 
+FACE = [60, 30, 50, 60]  # in the first pass
+PHOTO = (640, 480)
+FIRST, MIDDLE, WHOLE, QUARTER = (160, 120), (320, 240), (640, 480), (320, 240)
+
+
+@pytest.mark.parametrize(
+    ("seen", "sizes"),
+    [
+        ([FACE], [FIRST]),
+        ([[*FACE, 0.61]], [FIRST]),
+        ([FACE, [10, 10, 20, 22, 0.16]], [FIRST, QUARTER, WHOLE]),  # perhaps a small face
+        ([FACE, [10, 10, 20, 22, 0.14]], [FIRST]),
+        ([FACE, [70, 40, 20, 22, 0.5]], [FIRST]),  # a part of the face
+        ([FACE, [10, 10, 40, 50, 0.36]], [FIRST, QUARTER, WHOLE]),  # perhaps a large face
+        ([FACE, [10, 10, 40, 50, 0.21]], [FIRST, MIDDLE]),  # less probably
+        ([FACE, [10, 10, 40, 50, 0.19]], [FIRST]),
+        ([FACE, [10, 10, 9, 11]], [FIRST, QUARTER, WHOLE]),  # where one face is tiny, there may be others
+    ],
+)
+def test_the_whole_photo_is_searched_where_the_first_pass_says_so(
+    seen: list[list[float]], sizes: list[tuple[int, int]]
+) -> None:
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: seen})
+    boxes, _ = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
+    assert yunet._network.sizes == sizes
+    np.testing.assert_allclose(boxes[0], (np.array([60, 30, 110, 90]) + 0.5) * 4 - 0.5)
+
+
+def test_a_photo_without_faces_is_searched_enlarged_too() -> None:
+    yunet = YuNet()
+    yunet._network = Answers({})
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 0
+    assert yunet._network.sizes == [FIRST, QUARTER, WHOLE, (960, 720)]
+
+
+@pytest.mark.parametrize("settings", [{"thorough": True}, {"thorough": True, "size": 640}])
+def test_thorough_searches_every_photo(settings: dict[str, int]) -> None:
+    yunet = YuNet(**settings)
+    yunet._network = Answers({WHOLE: [[240, 120, 200, 240]]})
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 1
+    assert yunet._network.sizes == [FIRST if "size" in settings else QUARTER, WHOLE]
+
+
+@pytest.mark.parametrize(
+    ("small", "kept"), [([10, 10, 20, 25, 0.7], False), ([10, 10, 20, 25, 0.8], True), ([10, 10, 25, 33, 0.7], True)]
+)
+def test_small_faces_of_low_score_need_a_second_sight(small: list[float], kept: bool) -> None:
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: [FACE, small, [130, 10, 9, 11, 0.7]]})  # the last makes it search the whole photo
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 1 + kept
+
+
+@pytest.mark.parametrize("seen", [[[30, 35, 60, 58], [0, 0, 20, 20]], []])
+def test_small_faces_are_boxed_again_in_crops(seen: list[list[float]]) -> None:
+    # A face of 40 x 32 in the first pass is 160 x 128 at (239.5, 199.5) of the photo, and 64 px wide in a crop of 128.
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: [[40, 34, 40, 32]], (128, 128): seen})
+    boxes, scores = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
+    assert yunet._network.sizes == [FIRST, (128, 128)]
+    as_it_was = [161.5, 137.5, 321.5, 265.5]
+    left, top = 241.5 + (30 - 63.5) * 2.5, 201.5 + (35 - 63.5) * 2.5
+    again = [left, top, left + 60 * 2.5, top + 58 * 2.5]
+    np.testing.assert_allclose(boxes, [again if seen else as_it_was], atol=1e-3)
+    assert scores == pytest.approx([0.9])
+
+
 def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
     yunet = YuNet(size=320)
-    yunet._network = Answers({(320, 160): [[-0.5, -0.5, 320, 160]]})  # the whole photo, (0, 0) the first pixel's centre
+    yunet._network = Answers({(160, 80): [[-0.5, -0.5, 160, 80]]})  # the whole photo, (0, 0) the first pixel's centre
     boxes, _ = yunet.detect(np.zeros((640, 1280, 3), np.uint8))
     np.testing.assert_allclose(boxes, [[-0.5, -0.5, 1279.5, 639.5]], atol=1e-3)
 

@@ -8,12 +8,22 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from facekd.geometry import centre_and_side
+from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou
 from facekd.runtime.yunet import YuNetNetwork, without_repeats
 
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
 _SMALL = 20  # pixels; the smallest faces that YuNet finds reliably
 _TOUCHES = 3  # pixels; boxes so near to the edge of a tile may be of faces that it cuts
+# The first pass: the photo's larger side is a quarter of `size` or of its own, within these bounds, in pixels.
+_COARSE = 160, 320
+# Scores below the threshold that may be of faces: small ones; large ones, which are seen more clearly; and large ones
+# that a pass at twice the scale is enough for.
+_HINT, _LARGE_HINT, _WEAK_HINT = 0.15, 0.35, 0.2
+_TINY, _HINT_SIDE, _SURE_SIDE, _ROUGH = 12, 24, 32, 48  # pixels of the first pass; see `YuNet._search`
+_SURE_SCORE = 0.75
+_CROP, _FACE_IN_CROP = 128, 64  # pixels of the crops that small faces are boxed in again
+_SAME = 0.3  # IoU from which a box in a crop is that of the face it was cut out for
+_APART = 0.1  # IoU below which a hint is no part of a face that was found
 _ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 
@@ -35,8 +45,8 @@ class Detector(Protocol):
 class YuNet:
     """Face detector for faces from 20 px to the full frame. Calls from several threads are safe.
 
-    It runs on each photo at two scales, at `size` for the small faces and at a quarter of it for faces that fill the
-    frame; if that finds none, once more enlarged. What is found twice is kept once, with its better score.
+    A first pass over the shrunk photo finds most faces. Only if something in it may be a face that it shows too small,
+    or if it shows none, the photo is searched at `size` as well.
 
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
@@ -45,15 +55,22 @@ class YuNet:
         small_faces: also run tile by tile on the enlarged photo, which finds 20 px faces in photos of any size at
             about 0.2 s per megapixel.
         threads: CPU threads of the network; None: as many as there are cores.
+        thorough: search every photo at `size` and at a quarter of it, whatever the first pass shows; several times as
+            slow. `small_faces` implies it.
 
     Raises:
         ModelError: the weights are missing or damaged, or `threads` is below 1.
     """
 
     def __init__(
-        self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False, threads: int | None = None
+        self,
+        threshold: float = 0.6,
+        size: int = 1280,
+        small_faces: bool = False,
+        threads: int | None = None,
+        thorough: bool = False,
     ) -> None:
-        self.threshold, self.size, self.small_faces = threshold, size, small_faces
+        self.threshold, self.size, self.small_faces, self.thorough = threshold, size, small_faces, thorough
         self._network = YuNetNetwork(threads)
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,17 +84,64 @@ class YuNet:
             float32 in [0, 1], falling.
         """
         fit = self.size / max(image.shape[:2])
-        found = np.concatenate([self._detect_at(image, min(1.0, fit)), self._detect_at(image, min(1.0, fit / 4))])
         if self.small_faces:
+            found = self._at_both_scales(image)
             hits = np.concatenate(list(self._tiles(image)))
             # Parts of a large face look like faces where a tile cuts it or hardly holds it; were they any, the shrunk
             # photo would show them, too.
             clear = centre_and_side(hits[:, :4])[1] * min(1.0, fit) >= _SMALL
             found = np.concatenate([found, hits[~(clear & _mostly_inside(hits, found))]])
-        elif not len(found) and fit > 1:
-            found = self._detect_at(image, min(_ENLARGED, fit))
+        else:
+            found = self._at_both_scales(image) if self.thorough else self._search(image)
+            if not len(found) and fit > 1:
+                found = self._detect_at(image, min(_ENLARGED, fit), self.threshold)
         found = found[without_repeats(found[:, :4], found[:, 4])]
         return found[:, :4], found[:, 4]
+
+    def _at_both_scales(self, image: np.ndarray) -> np.ndarray:
+        """Return (k, 5) boxes and scores found at `size` and at a quarter of it."""
+        fit = self.size / max(image.shape[:2])
+        scales = {min(1.0, fit), min(1.0, fit / 4)}
+        return np.concatenate([self._detect_at(image, scale, self.threshold) for scale in sorted(scales)])
+
+    def _search(self, image: np.ndarray) -> np.ndarray:
+        """Return (k, 5) boxes and scores found in the shrunk photo, and at `size` if that is needed."""
+        longest = max(image.shape[:2])
+        fine = min(1.0, self.size / longest)
+        coarse = min(fine, float(np.clip(fine * longest / 4, *_COARSE)) / longest)
+        seen = self._detect_at(image, coarse, min(_HINT, self.threshold))
+        is_face = seen[:, 4] >= self.threshold
+        faces, hints = seen[is_face], seen[~is_face]
+        side = centre_and_side(faces[:, :4])[1] * coarse
+        if coarse == fine:
+            return faces
+        apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
+        small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
+        if not len(faces) or side.min() < _TINY or (small | (apart[:, 4] >= _LARGE_HINT)).any():
+            # Small faces of low score are trusted only if this pass finds them, too.
+            sure = (side >= _SURE_SIDE) | (faces[:, 4] >= _SURE_SCORE)
+            return np.concatenate([faces[sure], self._at_both_scales(image)])
+        if (apart[:, 4] >= _WEAK_HINT).any():
+            middle = min(fine, 2 * coarse)
+            return np.concatenate([faces, self._detect_at(image, middle, self.threshold)])
+        rough = side < _ROUGH
+        faces[rough] = self._boxed_again(image, faces[rough])
+        return faces
+
+    def _boxed_again(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Return rows (k, 5) of faces with the boxes that crops of them show; as they are where one shows none."""
+        if not len(faces):
+            return faces
+        crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP)
+        better = faces.copy()
+        for index, found in enumerate(self._network(crops.images, _HINT)):
+            corners = found[:, :4].reshape(-1, 2, 2)
+            boxes = np.array([apply(invert(crops.matrices[index]), corners)]).reshape(-1, 4)
+            overlap = iou(boxes, faces[index, :4])
+            if len(found) and overlap.max() > _SAME:
+                best = int(overlap.argmax())
+                better[index] = [*boxes[best], max(faces[index, 4], found[best, 4])]
+        return better
 
     def _tiles(self, image: np.ndarray) -> Iterator[np.ndarray]:
         """Yield (k, 5) boxes and scores of overlapping tiles of the enlarged image."""
@@ -86,7 +150,7 @@ class YuNet:
         height, width = image.shape[:2]
         for top in range(0, max(1, height - overlap), side - overlap):
             for left in range(0, max(1, width - overlap), side - overlap):
-                found = self._detect_at(image[top : top + side, left : left + side], _ENLARGED)
+                found = self._detect_at(image[top : top + side, left : left + side], _ENLARGED, self.threshold)
                 found += np.array([left, top, left, top, 0], np.float32)
                 beyond = (found[:, :4] - [left, top, left + side, top + side]) * [-1, -1, 1, 1]
                 inner = [left > 0, top > 0, left + side < width, top + side < height]
@@ -94,12 +158,12 @@ class YuNet:
                 # What an edge cuts the next tile holds whole, unless it is large.
                 yield found[~cut | (centre_and_side(found[:, :4])[1] > overlap)]
 
-    def _detect_at(self, image: np.ndarray, scale: float) -> np.ndarray:
+    def _detect_at(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
         """Return (k, 5) boxes and scores found in the image resized by `scale`."""
         if min(image.shape[:2]) * scale < _SMALLEST - 0.5:
             return np.zeros((0, 5), np.float32)
         resized, step = shrink(image, scale)
-        (found,) = self._network(resized[None], self.threshold)
+        (found,) = self._network(resized[None], threshold)
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
         found[:, :4] = (found[:, :4] + 0.5) * np.tile(step, 2) - 0.5
         return found
