@@ -18,7 +18,7 @@ SRC = Path(facekd.__file__).parents[1]
 
 # Parameters without annotations; "*" comes before those given by name. To remove or rename one is to break programs.
 FUNCTIONS = {
-    "detect_files": "photos landmarker out * format markup draw settings",
+    "detect_files": "photos landmarker out * format markup draw settings max_faces",
     "draw": "photo faces contours confidence numbers boxes labels color",
     "evaluate": "model data * boxes split batch detector name bootstrap seed progress",
     "export": "model out * name int8_data",
@@ -35,10 +35,10 @@ CLASSES = {
     "KDLoss": None,
     "Landmarker": "model detector threads providers box_transform color",
     "MarkUp": "name count mirror contours inter_ocular inter_pupil",
-    "PhotoBatch": "photos landmarker out * format markup draw settings",
+    "PhotoBatch": "photos landmarker out * format markup draw settings max_faces",
     "ShapeModel": "mean components variances variance clip procrustes",
     "Tracker": "landmarker every confidence patience smoothing",
-    "YuNet": "threshold size small_faces",
+    "YuNet": "threshold size small_faces threads thorough",
 }
 METHODS = {
     "BoxTransform.apply": "boxes",
@@ -47,11 +47,11 @@ METHODS = {
     "Face.convert": "markup",
     "Face.from_dict": "values markup",
     "Face.to_dict": "",
-    "Landmarker.__call__": "photo boxes box_type roll",
-    "Landmarker.detect": "photo boxes box_type roll",
-    "Landmarker.detect_batch": "photos boxes box_type",
+    "Landmarker.__call__": "photo boxes box_type roll max_faces",
+    "Landmarker.detect": "photo boxes box_type roll max_faces",
+    "Landmarker.detect_batch": "photos boxes box_type max_faces",
     "Landmarker.detect_boxes": "photo",
-    "Landmarker.stream": "photos boxes box_type",
+    "Landmarker.stream": "photos boxes box_type max_faces",
     "PhotoBatch.run": "",
     "Tracker.update": "frame time",
     "YuNet.detect": "image",

@@ -230,6 +230,15 @@ def test_results_of_other_settings_are_not_mixed(run: Run, model: Path, folder: 
     assert code == 1 and "choose another folder" in err
 
 
+def test_the_largest_face_alone(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    two = json.loads(run("detect", model, folder / "déjà")[1])[0]["faces"]
+    (one,) = json.loads(run("detect", model, folder / "déjà", "--max-faces", 1)[1])[0]["faces"]
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (face["box"] for face in two)]
+    assert len(two) == 2 and one["box"] == two[int(np.argmax(areas))]["box"]
+    assert run("detect", model, folder / "déjà", "--out", tmp_path / "out", "--max-faces", 1)[0] == 0
+    assert "choose another folder" in run("detect", model, folder / "déjà", "--out", tmp_path / "out")[2]
+
+
 def test_points_of_another_mark_up(run: Run, model: Path, folder: Path) -> None:
     _, out, _ = run("detect", folder / "b one.jpg", "-m", model, "--markup", "five5")
     assert len(json.loads(out)[0]["faces"][0]["points"]) == 5

@@ -11,9 +11,9 @@ import facekd
 from facekd.geometry import iou, square, tight_box
 from facekd.images import read_image
 from facekd.markup import FIVE, convertible
-from facekd.runtime.detector import yunet_weights
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import DEFAULT, bundled
+from facekd.runtime.yunet import yunet_weights
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
 

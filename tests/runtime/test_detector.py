@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facekd.errors import ModelError
 from facekd.images import read_image
-from facekd.runtime import detector
-from facekd.runtime.detector import YuNet
+from facekd.runtime.detector import YuNet, shrink
 
 
 def test_nothing_in_noise_and_tiny_images() -> None:
@@ -22,43 +20,115 @@ def test_nothing_in_noise_and_tiny_images() -> None:
         assert boxes.shape == (0, 4) and scores.shape == (0,)
 
 
-def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "_SHA256", "0" * 64)
-    with pytest.raises(ModelError, match="damaged"):
-        YuNet()
-
-
-def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "YUNET", "no-such-file.onnx")
-    with pytest.raises(ModelError, match="missing; `pip install --force-reinstall facekd`"):
-        detector.yunet_weights()
-
-
-def test_repeats_are_dropped() -> None:
-    found = np.array([[0, 0, 10, 10, 0.7], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.8]], np.float32)
-    np.testing.assert_array_equal(detector._without_repeats(found)[:, 4], np.float32([0.9, 0.8]))
-
-
 class Answers:
-    """A network that sees what it is told to in images of a size: x, y, width, height in their pixels."""
+    """A network that sees what it is told to in images of a size: x, y, width, height in pixels, perhaps a score."""
 
     def __init__(self, boxes: dict[tuple[int, int], list[list[float]]]) -> None:
         self.boxes = boxes
+        self.sizes: list[tuple[int, int]] = []  # of the images it was given
 
-    def setInputSize(self, size: tuple[int, int]) -> None:  # noqa: N802  OpenCV's name
-        self.size = size
+    def __call__(self, images: np.ndarray, threshold: float) -> list[np.ndarray]:
+        found = []
+        for image in images:
+            self.sizes.append(image.shape[1::-1])
+            seen = [[*box, 0.9][:5] for box in self.boxes.pop(image.shape[1::-1], [])]
+            rows = [[x, y, x + width, y + height, score] for x, y, width, height, score in seen if score >= threshold]
+            found.append(np.array(rows, np.float32).reshape(-1, 5))
+        return found
 
-    def detect(self, image: np.ndarray) -> tuple[int, np.ndarray | None]:
-        assert image.shape[1::-1] == self.size
-        boxes = self.boxes.pop(self.size, [])
-        return 1, np.array([[*box, *[0] * 10, 0.9] for box in boxes], np.float32) if boxes else None
+
+FACE = [60, 30, 50, 60]  # in the first pass
+PHOTO = (640, 480)
+FIRST, MIDDLE, WHOLE, QUARTER = (160, 120), (320, 240), (640, 480), (320, 240)
+
+
+@pytest.mark.parametrize(
+    ("seen", "sizes"),
+    [
+        ([FACE], [FIRST]),
+        ([[*FACE, 0.61]], [FIRST]),
+        ([FACE, [10, 10, 20, 22, 0.16]], [FIRST, QUARTER, WHOLE]),  # perhaps a small face
+        ([FACE, [10, 10, 20, 22, 0.14]], [FIRST]),
+        ([FACE, [70, 40, 20, 22, 0.5]], [FIRST]),  # a part of the face
+        ([FACE, [10, 10, 40, 50, 0.36]], [FIRST, QUARTER, WHOLE]),  # perhaps a large face
+        ([FACE, [10, 10, 40, 50, 0.21]], [FIRST, MIDDLE]),  # less probably
+        ([FACE, [10, 10, 40, 50, 0.19]], [FIRST]),
+        ([FACE, [10, 10, 9, 11]], [FIRST, QUARTER, WHOLE]),  # where one face is tiny, there may be others
+    ],
+)
+def test_the_whole_photo_is_searched_where_the_first_pass_says_so(
+    seen: list[list[float]], sizes: list[tuple[int, int]]
+) -> None:
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: seen})
+    boxes, _ = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
+    assert yunet._network.sizes == sizes
+    np.testing.assert_allclose(boxes[0], (np.array([60, 30, 110, 90]) + 0.5) * 4 - 0.5)
+
+
+def test_a_photo_without_faces_is_searched_enlarged_too() -> None:
+    yunet = YuNet()
+    yunet._network = Answers({})
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 0
+    assert yunet._network.sizes == [FIRST, QUARTER, WHOLE, (960, 720)]
+
+
+@pytest.mark.parametrize("settings", [{"thorough": True}, {"thorough": True, "size": 640}])
+def test_thorough_searches_every_photo(settings: dict[str, int]) -> None:
+    yunet = YuNet(**settings)
+    yunet._network = Answers({WHOLE: [[240, 120, 200, 240]]})
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 1
+    assert yunet._network.sizes == [FIRST if "size" in settings else QUARTER, WHOLE]
+
+
+@pytest.mark.parametrize(
+    ("small", "kept"), [([10, 10, 20, 25, 0.7], False), ([10, 10, 20, 25, 0.8], True), ([10, 10, 25, 33, 0.7], True)]
+)
+def test_small_faces_of_low_score_need_a_second_sight(small: list[float], kept: bool) -> None:
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: [FACE, small, [130, 10, 9, 11, 0.7]]})  # the last makes it search the whole photo
+    assert len(yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))[0]) == 1 + kept
+
+
+@pytest.mark.parametrize("seen", [[[30, 35, 60, 58], [0, 0, 20, 20]], []])
+def test_small_faces_are_boxed_again_in_crops(seen: list[list[float]]) -> None:
+    # A face of 40 x 32 in the first pass is 160 x 128 at (239.5, 199.5) of the photo, and 64 px wide in a crop of 128.
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: [[40, 34, 40, 32]], (128, 128): seen})
+    boxes, scores = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
+    assert yunet._network.sizes == [FIRST, (128, 128)]
+    as_it_was = [161.5, 137.5, 321.5, 265.5]
+    left, top = 241.5 + (30 - 63.5) * 2.5, 201.5 + (35 - 63.5) * 2.5
+    again = [left, top, left + 60 * 2.5, top + 58 * 2.5]
+    np.testing.assert_allclose(boxes, [again if seen else as_it_was], atol=1e-3)
+    assert scores == pytest.approx([0.9])
 
 
 def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
     yunet = YuNet(size=320)
-    yunet._network = Answers({(320, 160): [[-0.5, -0.5, 320, 160]]})  # the whole photo, (0, 0) the first pixel's centre
+    yunet._network = Answers({(160, 80): [[-0.5, -0.5, 160, 80]]})  # the whole photo, (0, 0) the first pixel's centre
     boxes, _ = yunet.detect(np.zeros((640, 1280, 3), np.uint8))
     np.testing.assert_allclose(boxes, [[-0.5, -0.5, 1279.5, 639.5]], atol=1e-3)
+
+
+def test_whole_blocks_are_averaged() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+    small, step = shrink(image, 1 / 3)  # 11 / 3 and 7 / 3 pixels become 4 and 2; whole blocks are 3 and 2
+    blocks = image[:6, :9].reshape(2, 3, 3, 3, 3).mean(axis=(1, 3))
+    assert small.shape == (2, 4, 3)
+    np.testing.assert_allclose(small[:, [0, 3]], blocks[:, [0, 2]], atol=0.51)  # the outer ones; between them bilinear
+    np.testing.assert_allclose(step, [9 / 4, 3])
+
+
+@pytest.mark.parametrize("scale", [1.5, 1.0, 0.7, 0.4, 0.25, 0.13, 0.0625])
+def test_shrinking_leaves_things_where_they_are(scale: float) -> None:
+    image = np.zeros((480, 701, 3), np.uint8)
+    image[296:328, 400:464] = 255  # about (431.5, 311.5)
+    small, step = shrink(image, scale)
+    assert small.shape[1] == round(701 * scale) and small.shape[0] == round(480 * scale)
+    weights = small[..., 0].astype(float)
+    centre = np.array([weights.sum(axis=0) @ np.arange(small.shape[1]), weights.sum(axis=1) @ np.arange(len(small))])
+    np.testing.assert_allclose((centre / weights.sum() + 0.5) * step - 0.5, [431.5, 311.5], atol=0.6)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +188,8 @@ def test_a_tile_that_cuts_a_large_face_finds_no_second(shared_data: Path) -> Non
     assert len(YuNet(small_faces=True).detect(photo)[0]) == 1
 
 
-def test_threads_take_turns(shared_data: Path) -> None:
-    yunet, photo = YuNet(size=320), portrait(shared_data)
+def test_threads_get_what_single_calls_get(shared_data: Path) -> None:
+    yunet, photo = YuNet(size=320, threads=1), portrait(shared_data)
     photos = [photo[100:420, 150 + 10 * i : 430] for i in range(6)]
     singly = [yunet.detect(each)[0] for each in photos]
     with ThreadPoolExecutor(4) as pool:

@@ -71,6 +71,32 @@ def test_detector_finds_the_faces_best_first(landmarker: Landmarker) -> None:
     np.testing.assert_allclose([face.points[2] for face in faces], [[111.5, 71.5], [31.5, 41.5]], atol=0.1)
 
 
+class Sizes:
+    """A detector of three faces: the best is the smallest."""
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes = [[40, 30, 60, 50], [10, 10, 90, 80], [20, 20, 60, 60]]
+        return np.array(boxes, np.float32), np.array([0.9, 0.8, 0.7], np.float32)
+
+
+def test_the_largest_faces_alone(make_model: Callable[..., Path]) -> None:
+    landmarker = Landmarker(make_model(offsets=OFFSETS), detector=Sizes(), threads=1)
+    photo = photo_with((60, 50))
+    assert [face.score for face in landmarker.detect(photo)] == pytest.approx([0.9, 0.8, 0.7])
+    for faces in (
+        landmarker.detect(photo, max_faces=2),
+        *landmarker.detect_batch([photo, photo], max_faces=2),
+        *landmarker.stream([photo], max_faces=2),
+    ):
+        assert [face.score for face in faces] == pytest.approx([0.8, 0.7])
+    assert len(landmarker.detect(photo, max_faces=9)) == 3
+    assert len(landmarker.detect(photo, boxes=[[0, 0, 9, 9], [0, 0, 8, 8]], max_faces=1)) == 2
+    with pytest.raises(InputError, match="max_faces must be 1 or more, got 0"):
+        landmarker.detect(photo, max_faces=0)
+    with pytest.raises(InputError, match="max_faces must be 1 or more, got -1"):
+        landmarker.detect_batch([photo], max_faces=-1)
+
+
 def test_detector_boxes_are_moved_as_the_card_says(make_model: Callable[..., Path]) -> None:
     card = BoxTransform(scale=2.0, shift_x=0.5, shift_y=-1.0)
     landmarker = Landmarker(make_model(box_transform=card), detector=NoDetector(), threads=1)

@@ -41,8 +41,9 @@ def detect(
     draw: bool = typer.Option(False, "--draw", help="Also draw the landmarks into a copy of each photo."),
     markup: str = typer.Option("", help="Convert the points, e.g. to five5; default: the model's own."),
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
+    max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads of the network; default: all cores."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
 ) -> None:
     """Find faces and their landmarks in photos.
@@ -70,12 +71,13 @@ def detect(
     settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(weights)}
     batch = PhotoBatch(
         photos,
-        Landmarker(network, YuNet(min_score, small_faces=small_faces)),
+        Landmarker(network, YuNet(min_score, small_faces=small_faces, threads=threads)),
         out,
         format=format,
         markup=target,
         draw=draw_faces if draw else None,
         settings=settings,
+        max_faces=max_faces,
     )
     try:
         failed = _run(batch)

@@ -15,7 +15,7 @@ from facekd.errors import FacekdError
 def models() -> None:
     """List the bundled models and check their files; the exit code says if one is damaged."""
     from facekd.api import list_models
-    from facekd.runtime.detector import yunet_weights
+    from facekd.runtime.yunet import yunet_weights
 
     damaged = 0
     for model in list_models():

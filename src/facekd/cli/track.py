@@ -34,7 +34,7 @@ def track(
     smooth: bool = typer.Option(True, help="One-Euro filter on the points."),
     frames: int | None = typer.Option(None, min=1, help="Stop after so many frames."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads of the network; default: all cores."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
 ) -> None:
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
@@ -54,7 +54,7 @@ def track(
     for path in filter(None, (table, film)):
         if path.exists():
             raise InputError(f"{path} is there already; move it away or choose another folder with --out")
-    landmarker = Landmarker(load_model(model, threads, provider), YuNet(min_score, size=640))
+    landmarker = Landmarker(load_model(model, threads, provider), YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
     opened, start = Video(source), time.perf_counter()
     count, ids = _write(opened, tracker, frames, table, film)

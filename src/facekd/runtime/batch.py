@@ -102,6 +102,7 @@ class PhotoBatch:
         settings: what the results depend on, plain values; a folder with results of others is refused. Default: what
             can be told of the landmarker; say yourself what tells apart two detectors of your own, or two networks that
             are no OnnxModel.
+        max_faces: most faces of a photo, the largest; None: all.
 
     Raises:
         InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds files that this
@@ -118,17 +119,20 @@ class PhotoBatch:
         markup: MarkUp | None = None,
         draw: DrawFn | None = None,
         settings: dict[str, Any] | None = None,
+        max_faces: int | None = None,
     ) -> None:
         if format not in FORMATS:
             raise InputError(f"no format '{format}' of results; {nearest(format, FORMATS)}")
         if out is None and draw:
             raise InputError("drawings are files; give a folder for the results")
         own = landmarker.model.markup
-        self.landmarker, self.format, self.draw = landmarker, format, draw
+        self.landmarker, self.format, self.draw, self.max_faces = landmarker, format, draw, max_faces
         self.markup = markup or own
         convert(np.zeros((own.count, 2)), own, self.markup)  # what cannot be is told at once
         self.out = None if out is None else Path(out)
         self.settings = settings or _settings(landmarker, self.markup)
+        if max_faces is not None:  # only then, so that folders of earlier versions go on
+            self.settings = {**self.settings, "max_faces": max_faces}
         arguments = [str(photo) for photo in photos]
         self._jobs = list(_jobs(arguments, _names(self.out / _LOG) if self.out else {}))
         if not self._jobs:
@@ -171,7 +175,8 @@ class PhotoBatch:
     def _records(self, log: ResumeLog | None) -> Iterator[tuple[_Job, dict[str, Any]]]:
         """Yield what is known of each photo, in order; only what the log lacks is computed."""
         known = {job.path for job in self._jobs if job.error or (log and job.path in log)}
-        found = self.landmarker.stream(job.path for job in self._jobs if job.path not in known)
+        photos = (job.path for job in self._jobs if job.path not in known)
+        found = self.landmarker.stream(photos, max_faces=self.max_faces)
         for job in self._jobs:
             if job.error:
                 yield job, {"photo": str(job.path), "error": job.error}
@@ -213,6 +218,7 @@ def detect_files(
     markup: MarkUp | None = None,
     draw: DrawFn | None = None,
     settings: dict[str, Any] | None = None,
+    max_faces: int | None = None,
 ) -> Summary:
     """Find the landmarks of many photos and write them to a folder; the same call again skips what is done.
 
@@ -224,6 +230,7 @@ def detect_files(
         markup: what the points are converted to; default: the model's own.
         draw: draws the faces into a copy of each photo, such as `facekd.draw`; None: no drawings.
         settings: what the results depend on; default: what can be told of the landmarker.
+        max_faces: most faces of a photo, the largest; None: all.
 
     Returns:
         How many photos, faces and failures there were; records tell which and why, and so does `PhotoBatch.run`.
@@ -231,7 +238,9 @@ def detect_files(
     Raises:
         InputError: as `PhotoBatch` and its `run`.
     """
-    batch = PhotoBatch(photos, landmarker, out, format=format, markup=markup, draw=draw, settings=settings)
+    batch = PhotoBatch(
+        photos, landmarker, out, format=format, markup=markup, draw=draw, settings=settings, max_faces=max_faces
+    )
     results = [(result.faces, bool(result.error)) for result in batch.run()]
     return Summary(len(results), sum(faces for faces, _ in results), sum(failed for _, failed in results))
 
@@ -239,7 +248,7 @@ def detect_files(
 def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
     """Return what results depend on, as far as a landmarker tells."""
     model, detector = landmarker.model, landmarker.detector
-    own = ("threshold", "size", "small_faces") if isinstance(detector, YuNet) else ()
+    own = ("threshold", "size", "small_faces", "thorough") if isinstance(detector, YuNet) else ()
     card = getattr(model, "card", None)
     return {
         "markup": markup.name,

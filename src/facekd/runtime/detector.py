@@ -1,30 +1,29 @@
-"""Finding faces: YuNet through OpenCV, and the protocol for a detector of one's own."""
+"""Finding faces: YuNet at several scales, and the protocol for a detector of one's own."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from facekd.errors import ModelError
-from facekd.geometry import centre_and_side, iou
-from facekd.runtime.card import sha256
+from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou
+from facekd.runtime.yunet import YuNetNetwork, without_repeats
 
-# YuNet: Wu et al., "YuNet: A tiny millisecond-level face detector", Machine Intelligence Research 2023. The file is
-# that of https://github.com/opencv/opencv_zoo (MIT licence: YUNET_LICENSE.txt beside it).
-YUNET = "face_detection_yunet_2023mar.onnx"
-_FOLDER = Path(__file__).parents[1] / "weights"
-_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-_OVERLAP = 0.3  # IoU above which two boxes are one face, as in OpenCV's sample
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
 _SMALL = 20  # pixels; the smallest faces that YuNet finds reliably
 _TOUCHES = 3  # pixels; boxes so near to the edge of a tile may be of faces that it cuts
-_LOG_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR, which older versions do not name
+# The first pass: the photo's larger side is a quarter of `size` or of its own, within these bounds, in pixels.
+_COARSE = 160, 320
+# Scores below the threshold that may be of faces: small ones; large ones, which are seen more clearly; and large ones
+# that a pass at twice the scale is enough for.
+_HINT, _LARGE_HINT, _WEAK_HINT = 0.15, 0.35, 0.2
+_TINY, _HINT_SIDE, _SURE_SIDE, _ROUGH = 12, 24, 32, 48  # pixels of the first pass; see `YuNet._search`
+_SURE_SCORE = 0.75
+_CROP, _FACE_IN_CROP = 128, 64  # pixels of the crops that small faces are boxed in again
+_SAME = 0.3  # IoU from which a box in a crop is that of the face it was cut out for
+_APART = 0.1  # IoU below which a hint is no part of a face that was found
 _ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 
@@ -43,43 +42,36 @@ class Detector(Protocol):
         ...
 
 
-def yunet_weights() -> Path:
-    """Find YuNet's ONNX file, which comes with the package, and check it.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: it is missing, or not the known one.
-    """
-    path = _FOLDER / YUNET
-    if not path.is_file() or sha256(path) != _SHA256:
-        what = "damaged" if path.is_file() else "missing"
-        raise ModelError(f"the face detector's weights {path} are {what}; `pip install --force-reinstall facekd`")
-    return path
-
-
 class YuNet:
-    """Face detector for faces from 20 px to the full frame. Calls from several threads take turns.
+    """Face detector for faces from 20 px to the full frame. Calls from several threads are safe.
 
-    It runs on each photo at two scales, at `size` for the small faces and at a quarter of it for faces that fill the
-    frame; if that finds none, once more enlarged. What is found twice is kept once, with its better score.
+    A first pass over the shrunk photo finds most faces. Only if something in it may be a face that it shows too small,
+    or if it shows none, the photo is searched at `size` as well.
 
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
         size: photos are shrunk until their larger side is at most this many pixels; it bounds time and memory.
+            Then sides are padded to multiples of 32, as OpenCV does.
         small_faces: also run tile by tile on the enlarged photo, which finds 20 px faces in photos of any size at
             about 0.2 s per megapixel.
+        threads: CPU threads of the network; None: as many as there are cores.
+        thorough: search every photo at `size` and at a quarter of it, whatever the first pass shows; several times as
+            slow. `small_faces` implies it.
 
     Raises:
-        ModelError: the weights are missing or damaged.
+        ModelError: the weights are missing or damaged, or `threads` is below 1.
     """
 
-    def __init__(self, threshold: float = 0.6, size: int = 1280, small_faces: bool = False) -> None:
-        self.threshold, self.size, self.small_faces = threshold, size, small_faces
-        with _quiet():
-            self._network = cv2.FaceDetectorYN.create(str(yunet_weights()), "", (size, size), threshold, _OVERLAP)
-        self._lock = threading.Lock()  # the network keeps its input size between calls
+    def __init__(
+        self,
+        threshold: float = 0.6,
+        size: int = 1280,
+        small_faces: bool = False,
+        threads: int | None = None,
+        thorough: bool = False,
+    ) -> None:
+        self.threshold, self.size, self.small_faces, self.thorough = threshold, size, small_faces, thorough
+        self._network = YuNetNetwork(threads)
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find faces.
@@ -92,17 +84,64 @@ class YuNet:
             float32 in [0, 1], falling.
         """
         fit = self.size / max(image.shape[:2])
-        found = np.concatenate([self._detect_at(image, min(1.0, fit)), self._detect_at(image, min(1.0, fit / 4))])
         if self.small_faces:
+            found = self._at_both_scales(image)
             hits = np.concatenate(list(self._tiles(image)))
             # Parts of a large face look like faces where a tile cuts it or hardly holds it; were they any, the shrunk
             # photo would show them, too.
             clear = centre_and_side(hits[:, :4])[1] * min(1.0, fit) >= _SMALL
             found = np.concatenate([found, hits[~(clear & _mostly_inside(hits, found))]])
-        elif not len(found) and fit > 1:
-            found = self._detect_at(image, min(_ENLARGED, fit))
-        found = _without_repeats(found)
+        else:
+            found = self._at_both_scales(image) if self.thorough else self._search(image)
+            if not len(found) and fit > 1:
+                found = self._detect_at(image, min(_ENLARGED, fit), self.threshold)
+        found = found[without_repeats(found[:, :4], found[:, 4])]
         return found[:, :4], found[:, 4]
+
+    def _at_both_scales(self, image: np.ndarray) -> np.ndarray:
+        """Return (k, 5) boxes and scores found at `size` and at a quarter of it."""
+        fit = self.size / max(image.shape[:2])
+        scales = {min(1.0, fit), min(1.0, fit / 4)}
+        return np.concatenate([self._detect_at(image, scale, self.threshold) for scale in sorted(scales)])
+
+    def _search(self, image: np.ndarray) -> np.ndarray:
+        """Return (k, 5) boxes and scores found in the shrunk photo, and at `size` if that is needed."""
+        longest = max(image.shape[:2])
+        fine = min(1.0, self.size / longest)
+        coarse = min(fine, float(np.clip(fine * longest / 4, *_COARSE)) / longest)
+        seen = self._detect_at(image, coarse, min(_HINT, self.threshold))
+        is_face = seen[:, 4] >= self.threshold
+        faces, hints = seen[is_face], seen[~is_face]
+        side = centre_and_side(faces[:, :4])[1] * coarse
+        if coarse == fine:
+            return faces
+        apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
+        small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
+        if not len(faces) or side.min() < _TINY or (small | (apart[:, 4] >= _LARGE_HINT)).any():
+            # Small faces of low score are trusted only if this pass finds them, too.
+            sure = (side >= _SURE_SIDE) | (faces[:, 4] >= _SURE_SCORE)
+            return np.concatenate([faces[sure], self._at_both_scales(image)])
+        if (apart[:, 4] >= _WEAK_HINT).any():
+            middle = min(fine, 2 * coarse)
+            return np.concatenate([faces, self._detect_at(image, middle, self.threshold)])
+        rough = side < _ROUGH
+        faces[rough] = self._boxed_again(image, faces[rough])
+        return faces
+
+    def _boxed_again(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Return rows (k, 5) of faces with the boxes that crops of them show; as they are where one shows none."""
+        if not len(faces):
+            return faces
+        crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP)
+        better = faces.copy()
+        for index, found in enumerate(self._network(crops.images, _HINT)):
+            corners = found[:, :4].reshape(-1, 2, 2)
+            boxes = np.array([apply(invert(crops.matrices[index]), corners)]).reshape(-1, 4)
+            overlap = iou(boxes, faces[index, :4])
+            if len(found) and overlap.max() > _SAME:
+                best = int(overlap.argmax())
+                better[index] = [*boxes[best], max(faces[index, 4], found[best, 4])]
+        return better
 
     def _tiles(self, image: np.ndarray) -> Iterator[np.ndarray]:
         """Yield (k, 5) boxes and scores of overlapping tiles of the enlarged image."""
@@ -111,7 +150,7 @@ class YuNet:
         height, width = image.shape[:2]
         for top in range(0, max(1, height - overlap), side - overlap):
             for left in range(0, max(1, width - overlap), side - overlap):
-                found = self._detect_at(image[top : top + side, left : left + side], _ENLARGED)
+                found = self._detect_at(image[top : top + side, left : left + side], _ENLARGED, self.threshold)
                 found += np.array([left, top, left, top, 0], np.float32)
                 beyond = (found[:, :4] - [left, top, left + side, top + side]) * [-1, -1, 1, 1]
                 inner = [left > 0, top > 0, left + side < width, top + side < height]
@@ -119,36 +158,43 @@ class YuNet:
                 # What an edge cuts the next tile holds whole, unless it is large.
                 yield found[~cut | (centre_and_side(found[:, :4])[1] > overlap)]
 
-    def _detect_at(self, image: np.ndarray, scale: float) -> np.ndarray:
+    def _detect_at(self, image: np.ndarray, scale: float, threshold: float) -> np.ndarray:
         """Return (k, 5) boxes and scores found in the image resized by `scale`."""
-        height, width = image.shape[:2]
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        if min(size) < _SMALLEST:
+        if min(image.shape[:2]) * scale < _SMALLEST - 0.5:
             return np.zeros((0, 5), np.float32)
-        filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        resized = image if size == (width, height) else cv2.resize(image, size, interpolation=filter_)
-        with self._lock:
-            self._network.setInputSize(size)
-            rows = self._network.detect(cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1]
-        if rows is None:
-            return np.zeros((0, 5), np.float32)
-        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]  # its exponentials can overflow
-        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        resized, step = shrink(image, scale)
+        (found,) = self._network(resized[None], threshold)
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
-        boxes = (corners + 0.5) * np.array([width / size[0], height / size[1]] * 2) - 0.5
-        return np.column_stack([boxes, rows[:, 14]]).astype(np.float32)
+        found[:, :4] = (found[:, :4] + 0.5) * np.tile(step, 2) - 0.5
+        return found
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV's warnings from the user: version 5 gives one on each network that runs on the CPU."""
-    logging = getattr(cv2.utils, "logging", cv2)  # before version 4.13 its functions were in cv2 itself
-    before = logging.getLogLevel()
-    logging.setLogLevel(_LOG_ERRORS)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(before)
+def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image: whole blocks of pixels are averaged, and bilinear sampling does the rest.
+
+    OpenCV's area average is many times slower for a fractional factor than for a whole one.
+
+    Args:
+        image: (H, W, C) uint8.
+        scale: about how many pixels a pixel becomes; above 1 the image is enlarged.
+
+    Returns:
+        The resized image (h, w, C), its edges those of the image but for a part of a block; and how many pixels of the
+        image one of its pixels is wide and high (2,).
+    """
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    factor = min(int(1 / scale + 1e-6), height, width)
+    if factor > 1:
+        blocks = width // factor, height // factor
+        image = image[: blocks[1] * factor, : blocks[0] * factor]
+        step = np.array(image.shape[1::-1]) / size
+        image = cv2.resize(image, blocks, interpolation=cv2.INTER_AREA)
+    else:
+        step = np.array([width, height]) / size
+    if size != image.shape[1::-1]:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return image, step
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -158,13 +204,3 @@ def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:
     shared, area = np.clip(high - low, 0, None).prod(axis=-1), (found[:, 2:4] - found[:, :2]).prod(axis=-1)
     inside: np.ndarray = (shared > area[:, None] / 2).any(axis=1)
     return inside
-
-
-def _without_repeats(found: np.ndarray) -> np.ndarray:
-    """Return rows (k, 5) of boxes and scores, best first, without those that overlap with a better one."""
-    found = found[np.argsort(-found[:, 4], kind="stable")]
-    kept: list[int] = []
-    for index, row in enumerate(found):
-        if not kept or iou(found[kept, :4], row[None, :4]).max() <= _OVERLAP:
-            kept.append(index)
-    return found[kept]

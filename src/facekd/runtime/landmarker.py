@@ -140,7 +140,7 @@ class Landmarker:
     Args:
         model: a bundled model's name, an .onnx file, or any `Predictor`.
         detector: what finds the faces; default `YuNet()`.
-        threads: CPU threads for the network; None: as many as there are cores.
+        threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ...
         box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
             For a detector of your own fit one with `BoxTransform.fit`.
@@ -163,7 +163,7 @@ class Landmarker:
     ) -> None:
         self.color = check_color(color)
         self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
-        self.detector = detector or YuNet()
+        self.detector = detector or YuNet(threads=threads)
         self.box_transform = box_transform or self.model.box_transform or BoxTransform()
 
     def detect(
@@ -172,6 +172,7 @@ class Landmarker:
         boxes: Sequence[Any] | np.ndarray | None = None,
         box_type: str = "detector",
         roll: np.ndarray | float = 0.0,
+        max_faces: int | None = None,
     ) -> list[Face]:
         """Find the faces of a photo.
 
@@ -181,14 +182,17 @@ class Landmarker:
             box_type: what `boxes` are: "detector", like a face detector's; or "landmarks", tight about the landmarks.
             roll: degrees, one or (k,), by which the faces in `boxes` are rotated, clockwise as seen; they are turned
                 upright about the centres of their boxes, which hold them tightly then (`facekd.geometry.upright_box`).
+            max_faces: most faces to return, the largest; None: all. It does not count for `boxes`.
 
         Returns:
-            The faces, best score first; an empty list if there are none.
+            The faces, best score first, or with `max_faces` largest first; an empty list if there are none.
 
         Raises:
-            InputError: the photo cannot be read, a box is not a box, or there is no such `box_type`.
+            InputError: the photo cannot be read, a box is not a box, there is no such `box_type`, or `max_faces` is
+                below 1.
         """
-        (faces,) = self._landmarks([self._cut(read_image(photo, color=self.color), boxes, box_type, roll)])
+        image = read_image(photo, color=self.color)
+        (faces,) = self._landmarks([self._cut(image, boxes, box_type, roll, max_faces)])
         return faces
 
     __call__ = detect
@@ -208,7 +212,11 @@ class Landmarker:
         return self._detected(read_image(photo, color=self.color))
 
     def detect_batch(
-        self, photos: Sequence[Photo], boxes: Sequence[Any] | None = None, box_type: str = "detector"
+        self,
+        photos: Sequence[Photo],
+        boxes: Sequence[Any] | None = None,
+        box_type: str = "detector",
+        max_faces: int | None = None,
     ) -> list[list[Face]]:
         """Find the faces of several photos, with the network run on many faces at a time.
 
@@ -216,24 +224,29 @@ class Landmarker:
             photos: as for `detect`.
             boxes: per photo (k, 4), or None for a photo whose faces are to be found.
             box_type: as for `detect`.
+            max_faces: as for `detect`.
 
         Returns:
             Per photo what `detect` returns, within 0.001 px.
 
         Raises:
-            InputError: the first photo or box that cannot be used.
+            InputError: the first photo or box that cannot be used; or `max_faces` is below 1.
         """
         if boxes is not None and len(boxes) != len(photos):
             raise InputError(f"got {len(photos)} photos but boxes for {len(boxes)}; give one entry per photo")
         found = []
-        for faces in self.stream(photos, boxes, box_type):
+        for faces in self.stream(photos, boxes, box_type, max_faces):
             if isinstance(faces, InputError):
                 raise faces
             found.append(faces)
         return found
 
     def stream(
-        self, photos: Iterable[Photo], boxes: Iterable[Any] | None = None, box_type: str = "detector"
+        self,
+        photos: Iterable[Photo],
+        boxes: Iterable[Any] | None = None,
+        box_type: str = "detector",
+        max_faces: int | None = None,
     ) -> Iterator[list[Face] | InputError]:
         """Find the faces of any number of photos; photos are read ahead in threads, and forgotten once cut.
 
@@ -241,13 +254,15 @@ class Landmarker:
             photos: as for `detect`.
             boxes: per photo (k, 4), or None for a photo whose faces are to be found.
             box_type: as for `detect`.
+            max_faces: as for `detect`.
 
         Yields:
             Per photo, in order, what `detect` returns; or, of a photo or box that cannot be used, its InputError.
 
         Raises:
-            InputError: there are not as many entries in `boxes` as photos.
+            InputError: there are not as many entries in `boxes` as photos, or `max_faces` is below 1.
         """
+        _check_count(max_faces)
         waiting: list[_Found | InputError] = []
         read = read_ahead(photos, color=self.color)
         pairs = zip(read, repeat(None)) if boxes is None else zip_longest(read, boxes, fillvalue=_NOTHING)
@@ -255,7 +270,10 @@ class Landmarker:
             if photo is _NOTHING or photo_boxes is _NOTHING:
                 raise InputError("there are not as many entries in boxes as photos; give one per photo")
             try:
-                waiting.append(photo if isinstance(photo, InputError) else self._cut(photo, photo_boxes, box_type))
+                if isinstance(photo, InputError):
+                    waiting.append(photo)
+                else:
+                    waiting.append(self._cut(photo, photo_boxes, box_type, max_faces=max_faces))
             except InputError as error:
                 waiting.append(error)
             faces = sum(len(found.boxes) for found in waiting if isinstance(found, _Found))
@@ -276,12 +294,23 @@ class Landmarker:
         boxes, scores = self.detector.detect(photo)
         return np.asarray(boxes, np.float32).reshape(-1, 4), scores
 
-    def _cut(self, photo: np.ndarray, boxes: Any, box_type: str, roll: np.ndarray | float = 0.0) -> _Found:
+    def _cut(
+        self,
+        photo: np.ndarray,
+        boxes: Any,
+        box_type: str,
+        roll: np.ndarray | float = 0.0,
+        max_faces: int | None = None,
+    ) -> _Found:
         """Find the faces of an RGB photo, or take the given ones, and cut them out."""
+        _check_count(max_faces)
         if box_type not in BOX_TYPES:
             raise InputError(f"box_type '{box_type}' is no kind of boxes; {nearest(str(box_type), BOX_TYPES)}")
         if boxes is None:
             boxes, scores = self._detected(photo)
+            if max_faces is not None:
+                largest = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")[:max_faces]
+                boxes, scores = boxes[largest], np.asarray(scores)[largest]
         else:
             boxes = _checked(boxes)
             scores = np.ones(len(boxes), np.float32)
@@ -303,6 +332,12 @@ class Landmarker:
                 Face(box, float(score), face_points, level, self.model.markup)
                 for box, score, face_points, level in zip(found.boxes, found.scores, in_photo, levels, strict=False)
             ]
+
+
+def _check_count(max_faces: int | None) -> None:
+    """Refuse a number of faces below 1."""
+    if max_faces is not None and max_faces < 1:
+        raise InputError(f"max_faces must be 1 or more, got {max_faces}; leave it out for all faces")
 
 
 def _checked(boxes: Any) -> np.ndarray:

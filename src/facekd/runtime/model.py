@@ -13,8 +13,8 @@ from facekd.errors import ModelError, nearest
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.card import ModelCard
-from facekd.runtime.detector import YUNET
 from facekd.runtime.roll import predict_with_rotation
+from facekd.runtime.yunet import YUNET
 
 DEFAULT = "facekd-68"
 _BUNDLED = Path(__file__).parents[1] / "weights"
