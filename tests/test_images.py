@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from facekd import images
 from facekd.errors import InputError
@@ -68,6 +68,65 @@ def test_exif_orientation(orientation: int) -> None:
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(stored_as[orientation](upright)))
     np.testing.assert_array_equal(read_image(encoded(stored, "PNG", exif=exif)), upright)
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+
+
+SMOOTH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)).resize((133, 75))
+
+
+@pytest.mark.parametrize("size", [(133, 75), (1, 1), (17, 8), (3, 64)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"quality": 30, "subsampling": "4:4:4"},
+        {"quality": 97, "subsampling": "4:2:2"},
+        {"progressive": True},
+        {"restart_marker_blocks": 2, "optimize": True},
+        {"keep_rgb": True},
+    ],
+)
+def test_jpeg_has_the_pixels_that_pillow_reads(size: tuple[int, int], settings: dict[str, object]) -> None:
+    for mode in ("RGB", "L"):
+        content = encoded(SMOOTH.resize(size).convert(mode), "JPEG", **settings)
+        image = Image.open(io.BytesIO(content))
+        assert images._jpeg(image, content) is not None, "OpenCV did not read it"
+        photo = read_image(content)
+        assert photo.flags.c_contiguous
+        np.testing.assert_array_equal(photo, by_pillow(content))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_is_turned_as_pillow_turns_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(SMOOTH, "JPEG", exif=exif)
+    np.testing.assert_array_equal(read_image(content), by_pillow(content))
+    np.testing.assert_array_equal(read_image(content, apply_exif=False), by_pillow(encoded(SMOOTH, "JPEG")))
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "marker", "tail", "length"])
+def test_odd_jpeg_files_are_left_to_pillow(damage: str) -> None:
+    content = encoded(SMOOTH, "JPEG", quality=95)
+    middle, scan = len(content) * 2 // 3, content.index(b"\xff\xda")
+    odd = {
+        "none": content,
+        "cut": content[:middle],
+        "marker": content[:middle] + b"\xff\xe0" + content[middle + 2 :],
+        "tail": content + b"more",
+        "length": content[: scan - 30],
+    }[damage]
+    assert images._is_whole(odd) == (damage == "none")
+    try:
+        expected = by_pillow(odd)
+    except OSError:
+        with pytest.raises(InputError):
+            read_image(odd)
+    else:
+        np.testing.assert_array_equal(read_image(odd), expected)
 
 
 def test_stored_pixels_stay_as_they_are_if_asked_to() -> None:

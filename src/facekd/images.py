@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from facekd.errors import InputError, nearest
 
@@ -23,6 +24,9 @@ MAX_PIXELS = 150_000_000
 MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
 # Formats of photos only; Pillow's others include documents and plug-ins that start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+# Bytes that may follow 0xFF among the pixels of a JPEG file: stuffing, restarts, and between the scans of progressive
+# ones Huffman tables, restart intervals and scan headers.
+_WITHIN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xC4, 0xDD, 0xDA, 0xFF])
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
@@ -174,10 +178,11 @@ def _from_file(content: bytes, name: str, apply_exif: bool) -> np.ndarray:
         raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
-    return _decode(image, name, apply_exif)
+    return _decode(image, name, apply_exif, content)
 
 
-def _decode(image: Image.Image, name: str, apply_exif: bool) -> np.ndarray:
+def _decode(image: Image.Image, name: str, apply_exif: bool, content: bytes = b"") -> np.ndarray:
+    """Return the pixels of an image that Pillow has opened; `content` is its file, if there is one."""
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
         raise InputError(f"{name} has {size} pixels, more than {MAX_PIXELS // 10**6} megapixels; shrink it first")
@@ -188,17 +193,62 @@ def _decode(image: Image.Image, name: str, apply_exif: bool) -> np.ndarray:
     if image.mode == "F":
         raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
     try:
-        image.load()
-        return np.ascontiguousarray(_as_rgb(_turned(image) if apply_exif else image))
+        array = _jpeg(image, content)
+        if array is None:
+            image.load()
+            array = _as_rgb(image)
+        return np.ascontiguousarray(_turned(array, _orientation(image)) if apply_exif else array)
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is damaged: {error}") from error
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """Return the RGB pixels of a whole JPEG file of colours or greys, or None: Pillow is to read all others.
+
+    OpenCV's decoder gives the same pixels as Pillow's in about half the time, but makes up what a file lacks.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not _is_whole(content):
+        return None
     try:
-        return ImageOps.exif_transpose(image)
+        array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    if array is None or array.shape[1::-1] != image.size:
+        return None
+    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a JPEG file goes on to its end, without markers among the pixels that do not belong there."""
+    place = 2
+    while (
+        content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] != b"\xda"
+    ):  # up to the header of the first scan
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    if content[place : place + 2] != b"\xff\xda" or not content.endswith(b"\xff\xd9"):
+        return False
+    scans = np.frombuffer(content, np.uint8, offset=place + 2)[:-2]
+    after = scans[1:][scans[:-1] == 0xFF]
+    return bool(_WITHIN_SCANS[after].all())
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation of a loaded image as EXIF counts it; 1 is upright."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
-        return image
+        return 1
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Return pixels upright that are stored as an EXIF orientation says."""
+    if orientation in (5, 6, 7, 8):  # rows and columns are swapped
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
@@ -206,7 +256,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
         return _from_array(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
     if image.has_transparency_data:
         return _from_array(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facekd.data.dataset import Annotation
-from facekd.geometry import apply, crop_matrix, tight_box
+from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
 from facekd.markup import FIVE
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -26,7 +26,9 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll = map(load, ("jitter", "runtime", "peer", "confidence", "roll"))
+jitter, runtime, peer, confidence, roll, detection = map(
+    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection")
+)
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
 
@@ -199,3 +201,44 @@ def test_roll_rotates_the_faces_and_measures_both_passes() -> None:
     record = {"command": "c", "model": "m", "faces": 2, "split": "val", "rolled_percent": {"val": 7.6}, "rows": rows}
     page = roll.page(record)
     assert "8 % of the val faces" in page and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in page
+
+
+def test_detection_compares_what_two_detectors_find() -> None:
+    points = np.full((68, 2), 100.0)
+    points[36], points[45], points[0], points[1] = (80, 100), (120, 100), (70, 70), (130, 130)  # eyes 40 px apart
+
+    class Photo:
+        def __init__(self) -> None:
+            self.points = points
+
+        def load(self) -> np.ndarray:
+            return np.zeros((200, 200, 3), np.uint8)
+
+    class Detects:
+        def __init__(self, boxes: list[list[float]]) -> None:
+            self.boxes = boxes
+
+        def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.array(self.boxes.pop(0), float).reshape(-1, 4), np.ones(1)
+
+    class Truth:
+        """Finds the points of a box of 60 px about (100, 100) wherever it is cut."""
+
+        size, scale, box_transform = 60, 1.0, BoxTransform()
+
+        def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+            return np.array([points - 70.5]), None
+
+    face = [70, 70, 130, 130]
+    detectors = {
+        "full": Detects([[face], [face], []]),
+        "fast": Detects([[[78, 70, 138, 130], [0, 0, 9, 9]], [], [face]]),
+    }
+    result = detection.compared([Photo()] * 3, detectors, Truth())
+    full, fast = result["rows"]
+    assert (full["found"], full["boxes"], fast["found"], fast["boxes"]) == (2, 2, 2, 3)
+    assert (result["lost"], result["won"]) == (1, 1)
+    # One face is found by both; its points move with the box, by 8 px: a fifth of the eyes' distance.
+    assert result["difference"][0] == pytest.approx(20, abs=0.1)
+    text = detection.page({"command": "c", "split": "train", "model": "m", **result})
+    assert "| fast | 2 | 3 |" in text and "lost: 1, won: 1" in text

@@ -12,7 +12,6 @@ import numpy as np
 import onnxruntime
 
 from facekd.errors import ModelError
-from facekd.geometry import iou
 from facekd.runtime.card import sha256
 
 YUNET = "yunet.onnx"
@@ -138,9 +137,14 @@ def without_repeats(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         Indices (j,) of those to keep, best first.
     """
     kept: list[int] = []
+    x0, y0, x1, y1 = boxes.T
+    areas = (x1 - x0) * (y1 - y0)
     left = np.argsort(-scores, kind="stable")
     while len(left):
         best, left = left[0], left[1:]
         kept.append(int(best))
-        left = left[iou(boxes[left], boxes[best]) <= OVERLAP]
+        width = np.minimum(x1[left], x1[best]) - np.maximum(x0[left], x0[best])
+        height = np.minimum(y1[left], y1[best]) - np.maximum(y0[left], y0[best])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[shared <= OVERLAP * (areas[left] + areas[best] - shared)]
     return np.array(kept, np.int64)
