@@ -56,7 +56,7 @@ METHODS = {
     "Tracker.update": "frame time",
     "YuNet.detect": "image",
 }
-ATTRIBUTES = ("Face.pose", "Face.eye_openness", "Face.mouth_openness", "BundledModel.card")
+ATTRIBUTES = ("Face.pose", "Face.eye_openness", "Face.mouth_openness", "BundledModel.card", "Landmarker.providers")
 ERRORS = ("FacekdError", "InputError", "ModelError", "RecipeError", "TrainingError")
 NAMES = {*FUNCTIONS, *CLASSES, *ERRORS, "errors", "__version__"}
 

@@ -6,7 +6,7 @@ Torch and what else training needs are imported when a function needs them, not 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from facekd.run_folder import EVALUATION, MODEL, is_run, result_model, result_st
 from facekd.runtime import model as onnx_models
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.ort import Providers, split_providers
 
 if TYPE_CHECKING:
     from facekd.data.pack import Pack
@@ -101,14 +102,14 @@ def resolve_model(model: str | Path) -> Path:
 
 
 def load_model(
-    model: str | Path = DEFAULT, threads: int | None = None, providers: Sequence[str] | str | None = None
+    model: str | Path = DEFAULT, threads: int | None = None, providers: Providers | None = None
 ) -> Predictor:
     """Load a network of any kind, for `Landmarker` or `evaluate`.
 
     Args:
         model: as for `resolve_model`. An .onnx file runs in ONNX Runtime, a .safetensors file in torch.
         threads: CPU threads of the network; None: all cores.
-        providers: where it runs, first choice first; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
+        providers: where it runs, as for `Landmarker`; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
 
     Returns:
         The network.
@@ -124,8 +125,8 @@ def load_model(
     from facekd.networks.predictor import TorchModel
 
     available = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
-    wanted = [providers] if isinstance(providers, str) else list(providers or available)
-    for name in wanted:
+    wanted = split_providers(providers or available)
+    for name, _ in wanted:
         if name not in available:
             raise ModelError(
                 f"a checkpoint cannot run on '{name}' (torch has {', '.join(available)}); facekd export makes an .onnx "
@@ -133,7 +134,8 @@ def load_model(
             )
     if threads is not None:
         torch.set_num_threads(threads)
-    return TorchModel.load(file, device=wanted[0])
+    name, options = wanted[0]
+    return TorchModel.load(file, device=f"{name}:{options['device_id']}" if "device_id" in options else name)
 
 
 def read_pack(path: str | Path) -> Pack:

@@ -13,7 +13,7 @@ from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE, IBUG68
 from facekd.runtime.card import ModelCard, sha256
-from facekd.runtime.model import OnnxModel, provider_names, resolve
+from facekd.runtime.model import OnnxModel, resolve
 
 MakeModel = Callable[..., Path]
 
@@ -131,8 +131,7 @@ def test_missing_models(tmp_path: Path) -> None:
 
 
 def test_providers(make_model: MakeModel) -> None:
-    assert provider_names(None) == ["CPUExecutionProvider"]
-    assert provider_names("CPUExecutionProvider") == ["CPUExecutionProvider"]
+    assert OnnxModel(make_model()).providers == ("cpu",)
     with pytest.raises(ModelError, match=r"no provider 'abacus' \(it has cpu\)"):
         OnnxModel(make_model(), providers=["abacus", "cpu"])
     with pytest.raises(ModelError, match="threads must be 1 or more"):

@@ -10,9 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import facekd
+from facekd.errors import ModelError
+from facekd.runtime import ort
+from facekd.runtime.yunet import yunet_weights
 
 SOURCE = Path(facekd.__file__).parent
 SAMPLE = SOURCE / "weights" / "sample.jpg"
@@ -120,3 +124,66 @@ def test_detection_works_without_a_network(tmp_path: Path) -> None:
     if not works("unshare", "-rn", "true"):
         pytest.skip("unshare is not there, or may make no network namespace")
     assert run(DETECTS, tmp_path, "unshare", "-rn") == "6\n"
+
+
+def test_providers_have_short_names_and_options() -> None:
+    cpu = ("CPUExecutionProvider", {})
+    for given in ("cpu", "CPU", "CPUExecutionProvider", ["cpu"], ("cpu", {}), [("cpu", {})], ("cpu",)):
+        assert ort.provider_names(given) == [cpu]
+    with_options = ("cpu", {"arena_extend_strategy": "kNextPowerOfTwo"})
+    assert ort.provider_names(with_options) == [("CPUExecutionProvider", with_options[1])]
+    with pytest.raises(ModelError, match="provider 3 is no name"):
+        ort.provider_names([3])  # type: ignore[list-item]
+
+
+class Gpu:
+    """ONNX Runtime with the build for CUDA, on a machine without CUDA's libraries, as version 1.31 behaves there.
+
+    started: the providers that work.
+    """
+
+    SessionOptions = ort.onnxruntime.SessionOptions
+
+    def __init__(self, *started: str) -> None:
+        self.started, self.asked = [*started, "CPUExecutionProvider"], None
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def preload_dlls(self) -> None:
+        print("Failed to load libcudart.so")
+
+    def InferenceSession(self, *_: object, providers: list, enable_fallback: bool) -> Gpu:  # noqa: N802
+        assert not enable_fallback
+        self.asked = providers
+        return self
+
+    def get_providers(self) -> list[str]:
+        return self.started
+
+    def disable_fallback(self) -> None:
+        print("EP Error") if self.asked is None else None
+
+
+def test_a_provider_that_does_not_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ort, "onnxruntime", Gpu())
+    for providers in ("cuda", ["cuda", "cpu"], [("cuda", {"device_id": 1}), "cpu"]):
+        with pytest.raises(ModelError, match="provider 'cuda' does not start"):
+            ort.Session(yunet_weights(), providers=providers)
+    assert capfd.readouterr().out == ""
+
+
+def test_options_reach_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("CUDAExecutionProvider")
+    monkeypatch.setattr(ort, "onnxruntime", gpu)
+    session = ort.Session(yunet_weights(), providers=("cuda", {"device_id": 1}))
+    assert gpu.asked == [("CUDAExecutionProvider", {"device_id": 1})] and session.providers == ("cuda", "cpu")
+
+
+def test_a_run_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    session = ort.Session(yunet_weights())
+    with pytest.raises(Exception, match="(?i)invalid"):
+        session.run(["maps"], {"image": np.zeros((1, 3), np.uint8)})
+    assert capfd.readouterr().out == ""

@@ -19,6 +19,7 @@ from facekd.runtime.align import CHIP, align
 from facekd.runtime.detector import Detector, YuNet
 from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.ort import Providers
 from facekd.runtime.pose import Pose, head_pose
 
 BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
@@ -141,14 +142,15 @@ class Landmarker:
         model: a bundled model's name, an .onnx file, or any `Predictor`.
         detector: what finds the faces; default `YuNet()`.
         threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
-        providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ...
+        providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ..., each alone or
+            with options of ONNX Runtime's, as ("cuda", {"device_id": 1}).
         box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
             For a detector of your own fit one with `BoxTransform.fit`.
         color: order of the channels of photos that are given as arrays: "rgb", or "bgr" as OpenCV reads them. Files and
             PIL images are not affected.
 
     Raises:
-        ModelError: the model cannot be used.
+        ModelError: the model cannot be used, or a provider cannot be had.
         InputError: `color` is neither "rgb" nor "bgr".
     """
 
@@ -157,7 +159,7 @@ class Landmarker:
         model: str | Path | Predictor = DEFAULT,
         detector: Detector | None = None,
         threads: int | None = None,
-        providers: Sequence[str] | str | None = None,
+        providers: Providers | None = None,
         box_transform: BoxTransform | None = None,
         color: str = "rgb",
     ) -> None:
@@ -165,6 +167,11 @@ class Landmarker:
         self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
         self.detector = detector or YuNet(threads=threads)
         self.box_transform = box_transform or self.model.box_transform or BoxTransform()
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Where the network runs, such as ("cuda", "cpu"); empty for a `Predictor` that does not say."""
+        return tuple(getattr(self.model, "providers", ()))
 
     def detect(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,15 +17,6 @@ from facekd.runtime.yunet import YUNET
 
 DEFAULT = "facekd-68"
 _BUNDLED = Path(__file__).parents[1] / "weights"
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "webgpu": "WebGpuExecutionProvider",
-}
 
 
 class Predictor(Protocol):
@@ -91,50 +81,25 @@ def resolve(model: str | Path) -> Path:
     return models[str(model)]
 
 
-def provider_names(providers: Sequence[str] | str | None) -> list[str]:
-    """Translate the short names of providers into ONNX Runtime's.
-
-    Args:
-        providers: first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names; None: the CPU.
-
-    Returns:
-        ONNX Runtime's names, in the same order.
-
-    Raises:
-        ModelError: the installed ONNX Runtime has no such provider.
-    """
-    wanted = [providers] if isinstance(providers, str) else list(providers or ["cpu"])
-    available = ort.available_providers()
-    names = [_PROVIDERS.get(name.lower(), name) for name in wanted]
-    for given, name in zip(wanted, names, strict=True):
-        if name not in available:
-            short = [key for key, full in _PROVIDERS.items() if full in available]
-            raise ModelError(
-                f"this ONNX Runtime has no provider '{given}' (it has {', '.join(short)}); "
-                "install the build that has it, such as onnxruntime-gpu for cuda"
-            )
-    return names
-
-
 class OnnxModel:
     """A landmark network: crops in, points and confidence out. Calls from several threads are safe.
 
     Args:
         path: a bundled model's name or an .onnx file, with its card beside it.
         threads: CPU threads per call; None: as many as there are cores.
-        providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names.
+        providers: where it runs, first choice first, as `facekd.runtime.ort.Session` takes them.
         batch: most crops per call of ONNX Runtime; it bounds the memory.
         second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
 
     Raises:
-        ModelError: no such model, no card, a file that is not the one on the card, no such provider.
+        ModelError: no such model, no card, a file that is not the one on the card, a provider that cannot be had.
     """
 
     def __init__(
         self,
         path: str | Path = DEFAULT,
         threads: int | None = None,
-        providers: Sequence[str] | str | None = None,
+        providers: ort.Providers | None = None,
         batch: int = 32,
         second_pass: bool = True,
     ) -> None:
@@ -142,8 +107,13 @@ class OnnxModel:
         self.card = ModelCard.load(self.path)
         self.card.verify(self.path)
         self.batch, self.second_pass = batch, second_pass
-        self._session = ort.Session(self.path, threads, provider_names(providers))
+        self._session = ort.Session(self.path, threads, providers or "cpu")
         self._check()
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Where it runs, first choice first; ONNX Runtime adds "cpu" at the end for what another cannot do."""
+        return self._session.providers
 
     @property
     def size(self) -> int:

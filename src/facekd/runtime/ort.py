@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,15 +22,18 @@ import onnxruntime  # noqa: E402
 
 from facekd.errors import ModelError  # noqa: E402
 
-
-def available_providers() -> list[str]:
-    """List the execution providers that this build of ONNX Runtime has.
-
-    Returns:
-        Its own names, such as "CPUExecutionProvider".
-    """
-    names: list[str] = onnxruntime.get_available_providers()
-    return names
+Provider = str | tuple[str, Mapping[str, Any]]  # a name, or a name and options
+Providers = Provider | Sequence[Provider]
+_NAMES = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+}
+_SHORT = {name: short for short, name in _NAMES.items()}
 
 
 class Session:
@@ -40,18 +45,20 @@ class Session:
     Args:
         path: the .onnx file.
         threads: CPU threads per call; None: as many as there are cores.
-        providers: ONNX Runtime's names, first choice first.
+        providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names; each
+            alone or with options, as ("cuda", {"device_id": 1}).
         plan_memory: keep a plan of the memory for every shape of input; of use where they are few.
 
     Raises:
-        ModelError: the file cannot be loaded, or `threads` is below 1.
+        ModelError: the file cannot be loaded, `threads` is below 1, or a provider is not in this ONNX Runtime or does
+            not start.
     """
 
     def __init__(
         self,
         path: str | Path,
         threads: int | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Providers = "cpu",
         plan_memory: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
@@ -70,6 +77,11 @@ class Session:
         if session is None:  # this is a forked child; two threads at once open two, and one is kept
             session = self._session = self._opened()
         return session
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Short names of the providers in use, first choice first."""
+        return tuple(_SHORT.get(name, name) for name in self.session.get_providers())
 
     def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Run the network.
@@ -90,10 +102,23 @@ class Session:
         options.enable_mem_pattern = self._plan_memory
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
-        try:
-            return onnxruntime.InferenceSession(str(self._path), options, providers=list(self._providers))
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise ModelError(f"model {self._path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        wanted = provider_names(self._providers)
+        with _quiet(wanted):
+            try:
+                # Without its fallback, which prints to stdout and goes on where nobody asked it to.
+                session = onnxruntime.InferenceSession(
+                    str(self._path), options, providers=wanted, enable_fallback=False
+                )
+            except Exception as error:  # ONNX Runtime's own exceptions share no base class
+                raise ModelError(f"model {self._path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        session.disable_fallback()
+        for name, _ in wanted:
+            if name not in session.get_providers():
+                raise ModelError(
+                    f"provider '{_SHORT.get(name, name)}' does not start, most often because its libraries are "
+                    "missing; install them, or choose another provider"
+                )
+        return session
 
 
 _SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -109,6 +134,70 @@ def _forget_sessions() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_sessions)
+
+
+def split_providers(providers: Providers) -> list[tuple[str, dict[str, Any]]]:
+    """List providers with the options of each.
+
+    Args:
+        providers: one or several, each alone or with options.
+
+    Returns:
+        Names as they were given, and options.
+
+    Raises:
+        ModelError: something else than names and options is given.
+    """
+    several: Any = [providers] if isinstance(providers, str) or _has_options(providers) else providers
+    found = []
+    for given in several:
+        name, options = given if _has_options(given) else (given, {})
+        if not isinstance(name, str):
+            raise ModelError(f'provider {given!r} is no name; give "cuda", or ("cuda", {{"device_id": 1}})')
+        found.append((name, dict(options)))
+    return found
+
+
+def provider_names(providers: Providers) -> list[tuple[str, dict[str, Any]]]:
+    """Translate the short names of providers into ONNX Runtime's.
+
+    Args:
+        providers: as for `Session`.
+
+    Returns:
+        ONNX Runtime's names and the options of each, in the same order.
+
+    Raises:
+        ModelError: the installed ONNX Runtime has no such provider, or something else than names and options is given.
+    """
+    available, names = onnxruntime.get_available_providers(), []
+    for given, options in split_providers(providers):
+        name = _NAMES.get(given.lower(), given)
+        if name not in available:
+            has = ", ".join(short for short, full in _NAMES.items() if full in available)
+            raise ModelError(
+                f"this ONNX Runtime has no provider '{given}' (it has {has}); "
+                "install the build that has it, such as onnxruntime-gpu for cuda"
+            )
+        names.append((name, options))
+    return names
+
+
+def _has_options(provider: Any) -> bool:
+    """Whether it is a provider's name with options, rather than several providers."""
+    return isinstance(provider, tuple) and len(provider) == 2 and isinstance(provider[1], Mapping)
+
+
+@contextmanager
+def _quiet(wanted: list[tuple[str, dict[str, Any]]]) -> Iterator[None]:
+    """Load CUDA's libraries if they are wanted; what ONNX Runtime prints about GPUs is kept from stdout."""
+    if not any(name in (_NAMES["cuda"], _NAMES["tensorrt"]) for name, _ in wanted):
+        yield
+        return
+    with redirect_stdout(io.StringIO()):
+        if hasattr(onnxruntime, "preload_dlls"):  # finds those that pip installed, also with torch
+            onnxruntime.preload_dlls()
+        yield
 
 
 def quantization() -> ModuleType:
