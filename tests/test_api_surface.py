@@ -131,6 +131,7 @@ print(facekd.export(run, "student.onnx").card.name, picture.shape, figures["mode
 """
 
 
+@pytest.mark.slow
 def test_type_checkers_know_every_name(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """`mypy --strict` passes on a user's script, sees a mistake in another, and no public name is Any."""
     (tmp_path / "user.py").write_text(USER)

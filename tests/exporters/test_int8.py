@@ -42,6 +42,7 @@ def faces(model: OnnxModel, count: int) -> np.ndarray:
     return np.concatenate([crop.images for crop in crops])
 
 
+@pytest.mark.slow
 def test_int8_is_near_and_small(tmp_path: Path) -> None:
     """Of a trained network, on faces that it was not calibrated on."""
     whole, out = OnnxModel("facekd-68-lite"), tmp_path / "small.onnx"
@@ -56,6 +57,7 @@ def test_int8_is_near_and_small(tmp_path: Path) -> None:
     assert "16 faces" in small.card.made_with["int8"]
 
 
+@pytest.mark.slow
 def test_weights_have_7_bits_so_that_no_cpu_overflows(exported: Path) -> None:
     """CPUs without VNNI add two products of 8 bits in 16: 2 * 255 * 64 fits into them, 2 * 255 * 127 does not."""
     quantise(exported, exported.with_name("small.onnx"), _pictures(64, 16))
