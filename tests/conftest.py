@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 # Small tensors gain nothing from threads, and threads that wait for each other lose much on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some tests import ONNX Runtime before facekd does.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import hypothesis
 import pytest

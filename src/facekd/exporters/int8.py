@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import crop_faces
+from facekd.runtime import ort
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.model import OnnxModel
 
@@ -63,23 +62,25 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
         raise ModelError(f"{out} must end with .onnx")
     if not len(frames):
         raise InputError("int8 needs faces to calibrate on; give a pack with training faces")
+    tools = ort.quantization()
     with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)  # it fails on open batches
+        # Symbolic shapes fail on open batches.
+        tools.shape_inference.quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)
         last = [node.name for node in onnx.load(str(prepared)).graph.node if node.name.startswith(_LAST)]
-        quantize_static(
+        tools.quantize_static(
             str(prepared),
             str(temporary),
             _Frames(frames),
-            quant_format=QuantFormat.QDQ,
+            quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=last,
             per_channel=True,
             # 7 bits of weights: with 8, CPUs without VNNI overflow, for they add pairs of products in 16 bits. There it
             # costs facekd-68-lite an NME of 0.10 % on 300W's validation faces; 7 bits cost 0.01 % on every CPU.
             reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
         )
         card = replace(
             model.card,
@@ -102,8 +103,8 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-class _Frames(CalibrationDataReader):
-    """Calibration frames in batches, through the interface of ONNX Runtime."""
+class _Frames:
+    """Calibration frames in batches, as ONNX Runtime's CalibrationDataReader gives them."""
 
     def __init__(self, frames: np.ndarray) -> None:
         self._batches = iter([frames[i : i + _BATCH] for i in range(0, len(frames), _BATCH)])

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 
 from facekd.errors import ModelError, nearest
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
+from facekd.runtime import ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
@@ -104,7 +104,7 @@ def provider_names(providers: Sequence[str] | str | None) -> list[str]:
         ModelError: the installed ONNX Runtime has no such provider.
     """
     wanted = [providers] if isinstance(providers, str) else list(providers or ["cpu"])
-    available = onnxruntime.get_available_providers()
+    available = ort.available_providers()
     names = [_PROVIDERS.get(name.lower(), name) for name in wanted]
     for given, name in zip(wanted, names, strict=True):
         if name not in available:
@@ -142,17 +142,7 @@ class OnnxModel:
         self.card = ModelCard.load(self.path)
         self.card.verify(self.path)
         self.batch, self.second_pass = batch, second_pass
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: they come as exceptions as well
-        if threads is not None:
-            if threads < 1:
-                raise ModelError(f"threads must be 1 or more, got {threads}")
-            options.intra_op_num_threads = threads
-        names = provider_names(providers)
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=names)
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise ModelError(f"model {self.path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        self._session = ort.Session(self.path, threads, provider_names(providers))
         self._check()
 
     @property
@@ -217,8 +207,8 @@ class OnnxModel:
 
     def _check(self) -> None:
         """Refuse an ONNX file of another kind than the export writes."""
-        inputs = {node.name: (node.type, node.shape[1:]) for node in self._session.get_inputs()}
-        outputs = {node.name: node.shape[1:] for node in self._session.get_outputs()}
+        inputs = {node.name: (node.type, node.shape[1:]) for node in self._session.session.get_inputs()}
+        outputs = {node.name: node.shape[1:] for node in self._session.session.get_outputs()}
         wanted = {"image": ("tensor(uint8)", [self.size, self.size, 3])}
         if inputs != wanted or outputs.get("points") != [self.markup.count, 2]:
             raise ModelError(

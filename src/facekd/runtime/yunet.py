@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from facekd.errors import ModelError
+from facekd.runtime import ort
 from facekd.runtime.card import sha256
 
 YUNET = "yunet.onnx"
@@ -49,14 +49,7 @@ class YuNetNetwork:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: they come as exceptions as well
-        options.enable_mem_pattern = False  # it keeps a plan of the memory for every size of photo
-        if threads is not None:
-            if threads < 1:
-                raise ModelError(f"threads must be 1 or more, got {threads}")
-            options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(yunet_weights()), options, providers=["CPUExecutionProvider"])
+        self._session = ort.Session(yunet_weights(), threads, plan_memory=False)  # photos have many sizes
 
     def __call__(self, images: np.ndarray, threshold: float) -> list[np.ndarray]:
         """Find faces in images of one size.
