@@ -184,6 +184,6 @@ def test_options_reach_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     session = ort.Session(yunet_weights())
-    with pytest.raises(Exception, match="(?i)invalid"):
+    with pytest.raises(Exception, match=r"(?i)invalid"):
         session.run(["maps"], {"image": np.zeros((1, 3), np.uint8)})
     assert capfd.readouterr().out == ""

@@ -136,7 +136,9 @@ class _Found:
 
 
 class Landmarker:
-    """Finds faces and their landmarks in photos. Calls from several threads are safe.
+    """Finds faces and their landmarks in photos. Calls from several threads are safe, and so are forked processes.
+
+    It can be copied and pickled: a copy loads the model by its name, or from the same file.
 
     Args:
         model: a bundled model's name, an .onnx file, or any `Predictor`.

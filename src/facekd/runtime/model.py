@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -107,8 +107,15 @@ class OnnxModel:
         self.card = ModelCard.load(self.path)
         self.card.verify(self.path)
         self.batch, self.second_pass = batch, second_pass
+        self._threads, self._providers = threads, providers
         self._session = ort.Session(self.path, threads, providers or "cpu")
         self._check()
+
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
+        # Copies, and pickles sent to other processes, name the network and load it where they are.
+        named = next((name for name, path in bundled().items() if path == self.path), None)
+        settings = (self._threads, self._providers, self.batch, self.second_pass)
+        return type(self), (named or self.path.absolute(), *settings)
 
     @property
     def providers(self) -> tuple[str, ...]:

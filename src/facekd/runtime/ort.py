@@ -37,10 +37,10 @@ _SHORT = {name: short for short, name in _NAMES.items()}
 
 
 class Session:
-    """A network in ONNX Runtime. Calls from several threads are safe, and so are forked children and copies.
+    """A network in ONNX Runtime. Calls from several threads are safe, and so are those in forked children.
 
     A child has none of the threads of its parent's session, and would wait for them for ever; so it opens its own when
-    it first needs one. Pickled is not the network but where it lies.
+    it first needs one.
 
     Args:
         path: the .onnx file.
@@ -66,9 +66,6 @@ class Session:
         self._path, self._threads, self._providers, self._plan_memory = path, threads, providers, plan_memory
         self._session: Any = self._opened()
         _SESSIONS.add(self)
-
-    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
-        return type(self), (self._path, self._threads, self._providers, self._plan_memory)
 
     @property
     def session(self) -> Any:

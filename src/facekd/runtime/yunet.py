@@ -49,7 +49,11 @@ class YuNetNetwork:
     """
 
     def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
         self._session = ort.Session(yunet_weights(), threads, plan_memory=False)  # photos have many sizes
+
+    def __reduce__(self) -> tuple[type[YuNetNetwork], tuple[int | None]]:
+        return type(self), (self._threads,)  # a copy loads the installed weights
 
     def __call__(self, images: np.ndarray, threshold: float) -> list[np.ndarray]:
         """Find faces in images of one size.
