@@ -174,6 +174,35 @@ def test_16_bit_colour() -> None:
     np.testing.assert_array_equal(read_image(png_of_16_bits(deepened(two_halves()))), two_halves())
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_16_bits_of_which_fewer_are_used(bits: int) -> None:
+    """Cameras write 10 or 12 bits into the lower ones of 16; the upper 8 alone would be black."""
+    values = two_halves().astype(np.uint16)
+    values[0, 0] = 255  # the brightest there is
+    expected = values.astype(np.uint8)
+    values = (values << (bits - 8)) + (2 ** (bits - 8) - 1)  # lower bits that are dropped
+    for photo in (values, png_of_16_bits(values), np.dstack([values, np.full((16, 32), 2**bits - 1, np.uint16)])):
+        np.testing.assert_array_equal(read_image(photo), expected)
+    grey = values[..., 0]
+    for photo in (grey, encoded(Image.fromarray(grey), "PNG")):
+        np.testing.assert_array_equal(read_image(photo)[..., 1], expected[..., 0])
+
+
+def test_bits_in_use_are_those_of_the_largest_value() -> None:
+    """1023 is the largest value of 10 bits, 1024 needs 11, which no camera gives: 12."""
+    for largest, dropped in ((0, 0), (255, 0), (256, 2), (1023, 2), (1024, 4), (4096, 6), (16383, 6), (16384, 8)):
+        photo = np.array([[largest, largest // 2]], np.uint16)
+        expected = [largest >> dropped, largest // 2 >> dropped]
+        np.testing.assert_array_equal(read_image(photo)[0, :, 0], expected)
+
+
+def test_a_truncated_png_of_16_bits_is_damaged() -> None:
+    noise = np.random.default_rng(0).integers(0, 1024, (32, 32, 3), np.uint16)
+    content = png_of_16_bits(noise)
+    with pytest.raises(InputError, match="is damaged"):
+        read_image(content[: len(content) // 2])
+
+
 def test_transparent_parts_become_white() -> None:
     photo = np.zeros((1, 3, 4), np.uint8)
     photo[0, :, :3], photo[0, :, 3] = (100, 0, 50), (255, 0, 51)

@@ -24,6 +24,7 @@ MAX_PIXELS = 150_000_000
 MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
 # Formats of photos only; Pillow's others include documents and plug-ins that start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras use
 # Bytes that may follow 0xFF among the pixels of a JPEG file: stuffing, restarts, and between the scans of progressive
 # ones Huffman tables, restart intervals and scan headers.
 _WITHIN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xC4, 0xDD, 0xDA, 0xFF])
@@ -67,8 +68,9 @@ def swap_colors(array: np.ndarray) -> np.ndarray:
 def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.ndarray:
     """Read a photo as RGB.
 
-    Of animations the first frame is taken; transparent parts become white; grey becomes RGB; of 16 bits the upper 8
-    stay; CMYK and palettes are converted.
+    Of animations the first frame is taken; transparent parts become white; grey becomes RGB; CMYK and palettes are
+    converted. Of 16 bits the upper 8 of those in use stay: cameras write 10 or 12 bits into the lower ones, so the
+    bits of the largest value, rounded up to 8, 10, 12, 14 or 16, are taken for all there are.
 
     Args:
         photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
@@ -196,6 +198,8 @@ def _decode(image: Image.Image, name: str, apply_exif: bool, content: bytes = b"
         array = _jpeg(image, content)
         if array is None:
             image.load()
+            array = _deep_png(image, content)
+        if array is None:
             array = _as_rgb(image)
         return np.ascontiguousarray(_turned(array, _orientation(image)) if apply_exif else array)
     except Exception as error:  # damage can make a decoder raise anything
@@ -216,6 +220,16 @@ def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
     if array is None or array.shape[1::-1] != image.size:
         return None
     return cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
+
+
+def _deep_png(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """Return the RGB pixels of a PNG file of 16-bit colours, whose lower bits Pillow drops; None for all others."""
+    if image.format != "PNG" or image.mode not in ("RGB", "RGBA") or content[24:25] != b"\x10":
+        return None
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16 or array.shape[1::-1] != image.size:
+        return None
+    return _from_array(swap_colors(array))
 
 
 def _is_whole(content: bytes) -> bool:
@@ -268,7 +282,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.dtype not in (np.uint8, np.uint16):
         raise InputError(f"a photo has values of 8 bits (uint8) or 16 (uint16), got {array.dtype}; convert it first")
     if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        bits = next(bits for bits in _DEPTHS if int(array.max()) < 2**bits)
+        array = (array >> (bits - 8)).astype(np.uint8)
     if channels == 1:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if channels == 4:
