@@ -7,7 +7,7 @@ import pytest
 
 from facekd.drawing import draw, draw_contours, draw_points, polylines
 from facekd.markup import FIVE, IBUG68, Contour, MarkUp
-from facekd.runtime.landmarker import Face
+from facekd.runtime.face import Face
 
 
 def face_at(points: np.ndarray, confidence: np.ndarray | None = None) -> Face:

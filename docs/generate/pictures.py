@@ -19,7 +19,8 @@ from facekd.geometry import apply, crop_matrix, invert, square, tight_box, warp
 from facekd.markup import MarkUp
 from facekd.networks.predictor import TorchModel
 from facekd.run_folder import SHAPE_MODEL, result_model
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 from facekd.shape import ShapeModel
 
 FIGURES = Path(__file__).parents[1] / "figures"

@@ -64,8 +64,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; the names at run time c
     from facekd.runtime.batch import PhotoBatch as PhotoBatch
     from facekd.runtime.batch import detect_files as detect_files
     from facekd.runtime.detector import YuNet as YuNet
+    from facekd.runtime.face import Face as Face
     from facekd.runtime.interop import to_supervision as to_supervision
-    from facekd.runtime.landmarker import Face as Face
     from facekd.runtime.landmarker import Landmarker as Landmarker
     from facekd.runtime.tracking import Tracker as Tracker
     from facekd.shape import ShapeModel as ShapeModel
@@ -82,7 +82,8 @@ else:
         "facekd.runtime.batch": ("PhotoBatch", "detect_files"),
         "facekd.runtime.detector": ("YuNet",),
         "facekd.runtime.interop": ("to_supervision",),
-        "facekd.runtime.landmarker": ("Face", "Landmarker"),
+        "facekd.runtime.face": ("Face",),
+        "facekd.runtime.landmarker": ("Landmarker",),
         "facekd.runtime.tracking": ("Tracker",),
         "facekd.shape": ("ShapeModel",),
     }

@@ -17,7 +17,7 @@ from facekd.images import check_color, swap_colors
 from facekd.markup import MarkUp
 
 if TYPE_CHECKING:
-    from facekd.runtime.landmarker import Face
+    from facekd.runtime.face import Face
 
 Colour = Sequence[float]  # red, green, blue in [0, 255], in the picture's order of channels
 

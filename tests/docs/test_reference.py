@@ -15,7 +15,7 @@ from facekd import run_folder
 from facekd.data.writer import _schema
 from facekd.markup import FIVE, IBUG68, MARKUPS, convert
 from facekd.runtime.card import ModelCard
-from facekd.runtime.landmarker import Face
+from facekd.runtime.face import Face
 from facekd.runtime.pose import head_pose
 from facekd.settings import Settings
 

@@ -12,7 +12,8 @@ from facekd.errors import InputError
 from facekd.geometry import apply, crop_matrix
 from facekd.markup import COFW29, FIVE, MarkUp
 from facekd.runtime.align import ARCFACE, align, template
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
 

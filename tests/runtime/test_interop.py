@@ -12,8 +12,8 @@ import pytest
 
 from facekd.errors import InputError
 from facekd.markup import FIVE, IBUG68
+from facekd.runtime.face import Face
 from facekd.runtime.interop import to_supervision
-from facekd.runtime.landmarker import Face
 
 RNG = np.random.default_rng(0)
 FACES = [

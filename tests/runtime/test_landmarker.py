@@ -14,7 +14,8 @@ import facekd
 from facekd.errors import InputError, ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE, IBUG68, WFLW98
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.tracking import Tracker
 
 OFFSETS = np.array([[-8, -8], [8, -8], [0, 0], [-6, 8], [6, 8]], np.float64)

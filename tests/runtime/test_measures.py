@@ -10,7 +10,8 @@ import pytest
 
 import facekd
 from facekd.markup import COFW29, FIVE, IBUG68, WFLW98
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"

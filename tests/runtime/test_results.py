@@ -11,7 +11,7 @@ import pytest
 
 from facekd.errors import InputError
 from facekd.markup import FIVE
-from facekd.runtime.landmarker import Face
+from facekd.runtime.face import Face
 from facekd.runtime.results import ResumeLog, csv_header, csv_rows
 
 SETTINGS = {"model": "a", "min_score": 0.6}

@@ -30,7 +30,8 @@ from facekd.images import photo_paths, read_image
 from facekd.markup import MarkUp, convert
 from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.results import RecordWriter, ResumeLog
 
 FORMATS = ("json", "jsonl", "csv", "pts")

@@ -13,7 +13,7 @@ from facekd.errors import InputError
 if TYPE_CHECKING:
     from supervision import KeyPoints
 
-    from facekd.runtime.landmarker import Face
+    from facekd.runtime.face import Face
 
 
 def to_supervision(faces: Sequence[Face]) -> KeyPoints:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,116 +13,15 @@ import numpy as np
 from facekd.errors import InputError, nearest
 from facekd.geometry import BoxTransform, Crops, crop_faces
 from facekd.images import Photo, check_color, read_ahead, read_image
-from facekd.markup import MarkUp, convert
-from facekd.runtime.align import CHIP, align
 from facekd.runtime.detector import Detector, YuNet
-from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
+from facekd.runtime.face import Face
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
 from facekd.runtime.ort import Providers
-from facekd.runtime.pose import Pose, head_pose
 
 BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
 # Faces that wait for the network together, or photos; it bounds the memory and the wait, and gains little beyond.
 _BATCH = 32
 _NOTHING: Any = object()
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A face in a photo.
-
-    Attributes:
-        box: (4,) float32 x0, y0, x1, y1 in photo pixels, as the detector drew it or the caller gave it.
-        score: the detector's, in [0, 1]; 1 for a box that the caller gave.
-        points: (N, 2) float32 landmarks in photo pixels.
-        confidence: (N,) float32 in [0, 1] per point, as the model card says; None if the network gives none.
-        markup: what the points are.
-    """
-
-    box: np.ndarray
-    score: float
-    points: np.ndarray
-    confidence: np.ndarray | None
-    markup: MarkUp
-
-    @cached_property
-    def pose(self) -> Pose | None:
-        """Which way the head is turned, in degrees; None for a mark-up without the iBUG points."""
-        return head_pose(self.points, self.markup)
-
-    @cached_property
-    def eye_openness(self) -> EyeOpenness | None:
-        """How wide each eye is open, as its aspect ratio; None for a mark-up without the iBUG points."""
-        return eye_openness(self.points, self.markup)
-
-    @cached_property
-    def mouth_openness(self) -> float | None:
-        """How wide the mouth is open, as the inner lips' aspect ratio; None for a mark-up without the iBUG points."""
-        return mouth_openness(self.points, self.markup)
-
-    def align(self, photo: Photo, size: int = CHIP) -> np.ndarray:
-        """Cut the face out upright, eyes, nose and mouth where face recognition networks expect them.
-
-        Args:
-            photo: the photo the face was found in. A face does not hold it: photos of a long video or a large folder
-                would never leave the memory.
-            size: side of the chip in pixels; ArcFace and InsightFace take 112.
-
-        Returns:
-            (size, size, 3) uint8; RGB, or an array's own order of channels. `facekd.runtime.align` names the source.
-
-        Raises:
-            InputError: the photo cannot be read, the mark-up has no eyes, nose and mouth, or `size` is below 1.
-        """
-        return align(photo, self.points, self.markup, size)
-
-    def convert(self, markup: MarkUp) -> Face:
-        """Convert the points to another mark-up (98 -> 68 -> 5); a point made of several is their mean.
-
-        Args:
-            markup: the one to convert to.
-
-        Returns:
-            The face with those points, and the confidence of each.
-
-        Raises:
-            InputError: there is no conversion.
-        """
-        points = convert(self.points, self.markup, markup)
-        confidence = self.confidence
-        if confidence is not None:  # the confidence of a mean is the mean of the confidences
-            confidence = convert(np.stack([confidence, confidence], axis=-1), self.markup, markup)[..., 0]
-        return replace(self, points=points, confidence=confidence, markup=markup)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Turn the face into plain values.
-
-        Returns:
-            Keys and values for JSON, points rounded to 0.01 px, and the pose; `from_dict` reads them back.
-        """
-        pose = self.pose
-        return {
-            "box": self.box.astype(float).round(2).tolist(),
-            "score": round(float(self.score), 4),
-            "points": self.points.astype(float).round(2).tolist(),
-            "confidence": None if self.confidence is None else self.confidence.astype(float).round(4).tolist(),
-            "pose": pose and {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], markup: MarkUp) -> Face:
-        """Read what `to_dict` wrote.
-
-        Args:
-            values: box, score, points and confidence.
-            markup: what the points are.
-
-        Returns:
-            The face.
-        """
-        box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
-        confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
-        return cls(box, values["score"], points, confidence, markup)
 
 
 @dataclass(frozen=True)

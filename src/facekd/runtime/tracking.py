@@ -8,7 +8,8 @@ import numpy as np
 
 from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.detector import YuNet
-from facekd.runtime.landmarker import Face, Landmarker
+from facekd.runtime.face import Face
+from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.roll import roll_angle
 from facekd.runtime.smoothing import OneEuro, Smoothing
 
