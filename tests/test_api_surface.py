@@ -43,10 +43,12 @@ CLASSES = {
 METHODS = {
     "BoxTransform.apply": "boxes",
     "BoxTransform.fit": "detected tight",
+    "Face.__getitem__": "part",
     "Face.align": "photo size",
     "Face.convert": "markup",
     "Face.from_dict": "values markup",
     "Face.to_dict": "",
+    "MarkUp.contour": "name",
     "Landmarker.__call__": "photo boxes box_type roll max_faces",
     "Landmarker.detect": "photo boxes box_type roll max_faces",
     "Landmarker.detect_batch": "photos boxes box_type max_faces",

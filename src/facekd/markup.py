@@ -71,6 +71,24 @@ class MarkUp:
         """
         return asdict(self)
 
+    def contour(self, name: str) -> Contour:
+        """Find a part of the face.
+
+        Args:
+            name: such as "left eye"; left is the image's left.
+
+        Returns:
+            Its contour.
+
+        Raises:
+            InputError: no contour has that name.
+        """
+        for contour in self.contours:
+            if contour.name == name:
+                return contour
+        names = [contour.name for contour in self.contours]
+        raise InputError(f"mark-up '{self.name}' has no part '{name}'; {nearest(str(name), names)}")
+
     @property
     def mirrors(self) -> bool:
         """Whether it says what points become in a mirrored photo; without pairs nobody can know."""

@@ -211,11 +211,34 @@ def test_face_converts_and_reads_as_json() -> None:
     five = face.convert(FIVE)
     np.testing.assert_allclose(five.points[2], points[30])
     np.testing.assert_allclose(five.confidence[0], face.confidence[36:42].mean(), rtol=1e-6)
-    assert five.pose is None and face.pose is not None
+    named = face.convert("five5")
+    np.testing.assert_array_equal(named.points, five.points)
+    assert named.markup == FIVE and face.pose is not None
+    assert (named.pose, named.eye_openness, named.mouth_openness) == (
+        face.pose,
+        face.eye_openness,
+        face.mouth_openness,
+    )
+    assert Face(face.box, 0.5, five.points, None, FIVE).pose is None
+    read = Face.from_dict(named.to_dict(), FIVE)
+    assert read.pose is not None and read.pose.yaw == pytest.approx(face.pose.yaw, abs=0.05)
+    with pytest.raises(InputError, match="did you mean 'five5'"):
+        face.convert("five")
     with pytest.raises(InputError, match="cannot become"):
         face.convert(WFLW98)
     values = face.to_dict()
     assert values["points"][1] == [2.0, 3.0] and set(values["pose"]) == {"yaw", "pitch", "roll"}
+
+
+def test_parts_have_names() -> None:
+    points = np.arange(136, dtype=np.float32).reshape(68, 2)
+    face = Face(np.zeros(4, np.float32), 0.5, points, None, IBUG68)
+    np.testing.assert_array_equal(face["left eye"], points[36:42])
+    np.testing.assert_array_equal(face["jaw"], points[:17])
+    five = face.convert("five5")
+    np.testing.assert_array_equal(five["mouth"], points[[48, 54]])
+    with pytest.raises(InputError, match=r"mark-up 'five5' has no part 'left brow'; .*allowed: left eye, right eye"):
+        five["left brow"]
 
 
 def test_unknown_model() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facekd.images import Photo
-from facekd.markup import MarkUp, convert
+from facekd.markup import MarkUp, convert, get
 from facekd.runtime.align import CHIP, align
 from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
 from facekd.runtime.pose import Pose, head_pose
@@ -64,23 +64,34 @@ class Face:
         """
         return align(photo, self.points, self.markup, size)
 
-    def convert(self, markup: MarkUp) -> Face:
+    def __getitem__(self, part: str) -> np.ndarray:
+        """Return the points (k, 2) of a part, such as "left eye", in drawing order; `Face.markup` names the parts."""
+        return self.points[list(self.markup.contour(part).points)]
+
+    def convert(self, markup: MarkUp | str) -> Face:
         """Convert the points to another mark-up (98 -> 68 -> 5); a point made of several is their mean.
 
         Args:
-            markup: the one to convert to.
+            markup: the one to convert to, or its name, such as "five5".
 
         Returns:
-            The face with those points, and the confidence of each.
+            The face with those points, and the confidence of each. What the new points cannot tell, such as the pose,
+            stays what the old ones told.
 
         Raises:
-            InputError: there is no conversion.
+            InputError: there is no such mark-up or conversion.
         """
+        if isinstance(markup, str):
+            markup = get(markup)
         points = convert(self.points, self.markup, markup)
         confidence = self.confidence
         if confidence is not None:  # the confidence of a mean is the mean of the confidences
             confidence = convert(np.stack([confidence, confidence], axis=-1), self.markup, markup)[..., 0]
-        return replace(self, points=points, confidence=confidence, markup=markup)
+        converted = replace(self, points=points, confidence=confidence, markup=markup)
+        for name in ("pose", "eye_openness", "mouth_openness"):
+            if getattr(converted, name) is None:
+                converted.__dict__[name] = getattr(self, name)  # where cached_property looks first
+        return converted
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the face into plain values.
@@ -102,7 +113,7 @@ class Face:
         """Read what `to_dict` wrote.
 
         Args:
-            values: box, score, points and confidence.
+            values: box, score, points and confidence; and pose, which counts if the points cannot tell it.
             markup: what the points are.
 
         Returns:
@@ -110,4 +121,7 @@ class Face:
         """
         box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
         confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
-        return cls(box, values["score"], points, confidence, markup)
+        face = cls(box, values["score"], points, confidence, markup)
+        if face.pose is None and values.get("pose"):
+            face.__dict__["pose"] = Pose(**values["pose"])  # where cached_property looks first
+        return face
