@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 
 from facekd import images
 from facekd.errors import InputError
-from facekd.images import photo_paths, read_ahead, read_image
+from facekd.images import find_photos, photo_paths, read_ahead, read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # it warns of what it can read past
 
@@ -311,6 +312,83 @@ def test_photo_paths(tmp_path: Path) -> None:
     for argument, sentence in (("empty", "holds no photo"), ("*.bmp", "no file matches")):
         with pytest.raises(InputError, match=sentence):
             photo_paths(tmp_path / argument)
+
+
+def test_natural_order_and_files_that_are_no_photos(tmp_path: Path) -> None:
+    names = [
+        "1/b.jpg",
+        "2/a.jpg",
+        "3.jpg",
+        "03.jpg/a.jpg",
+        "10/a.jpg",
+        "frame1.jpg",
+        "frame2.jpg",
+        "frame02.png",
+        "frame10.jpg",
+    ]
+    for name in (*names, "b10.txt", "b9.txt", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, others = find_photos(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == names
+    assert others == [tmp_path / "b9.txt", tmp_path / "b10.txt"]
+    assert [path.name for path in photo_paths(f"{tmp_path}/frame*.jpg")] == ["frame1.jpg", "frame2.jpg", "frame10.jpg"]
+
+
+class Named:
+    """A path that is neither a text nor a pathlib.Path, such as those of py.path and cloudpathlib."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+
+def test_every_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(two_halves()).save(photo)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    read_before = io.BytesIO(photo.read_bytes())
+    read_before.seek(7)
+    with open(photo, "rb") as opened, zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(photo, "a.png")
+        with archive.open("a.png") as packed:
+            for given in (Named(photo), "~/a.png", Path("~/a.png"), opened, read_before, packed):
+                np.testing.assert_array_equal(read_image(given), two_halves())
+    monkeypatch.chdir(tmp_path)
+    os.rename(photo, "~a.png")  # a name that only looks like a home folder
+    np.testing.assert_array_equal(read_image("~a.png"), two_halves())
+    (tmp_path / "text.txt").write_text("no photo")
+    with open("text.txt") as text, pytest.raises(InputError, match="open the file in mode 'rb'"):
+        read_image(text)  # type: ignore[arg-type]
+    closed = io.BytesIO(b"x")
+    closed.close()
+    with pytest.raises(InputError, match="file object cannot be read: I/O operation on closed file"):
+        read_image(closed)
+
+
+def test_heic_is_read_once_a_plugin_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for pillow-heif: a PNG behind the first bytes of a HEIC file."""
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    photo = tmp_path / "a.HEIC"
+    photo.write_bytes(b"\0\0\0\x18ftypheic" + encoded(Image.fromarray(two_halves()), "PNG"))
+    with pytest.raises(InputError, match=r"a\.HEIC is HEIC, .*; pip install pillow-heif"):
+        read_image(photo)
+    with pytest.raises(InputError, match="holds no photo"):
+        photo_paths(tmp_path)
+
+    def opened(file: io.BytesIO, _: object) -> Image.Image:
+        return Image.open(io.BytesIO(file.read()[12:]))
+
+    monkeypatch.setitem(Image.OPEN, "HEIF", (opened, lambda prefix: prefix[4:12] == b"ftypheic"))
+    np.testing.assert_array_equal(read_image(photo), two_halves())
+    assert photo_paths(tmp_path) == [photo]
+    monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
+    photo.rename(tmp_path / "b.avif")
+    with pytest.raises(InputError, match="holds no photo"):
+        photo_paths(tmp_path)
 
 
 def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

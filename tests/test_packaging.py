@@ -28,8 +28,8 @@ DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyya
 # Detection, which the base dependencies are for. Commands and the API import the rest within functions.
 DETECTION = ("drawing", "errors", "files", "geometry", "images", "markup", "pts", "runtime", "weights")
 FRONT = ("__init__", "api", "cli")
-# Converters to libraries that a user has or has not; each says what to install.
-OPTIONAL = {"supervision"}
+# Converters to libraries that a user has or has not, each of which says what to install; and plugins of Pillow.
+OPTIONAL = {"supervision", "pillow_heif"}
 UNSEEN = {
     "torchvision": "timm imports it",
     "tensorboard": "torch.utils.tensorboard imports it",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
+from facekd.files import expand
 from facekd.run_folder import EVALUATION, MODEL, is_run, result_model, result_stage
 from facekd.runtime import model as onnx_models
 from facekd.runtime.card import ModelCard
@@ -83,7 +84,7 @@ def resolve_model(model: str | Path) -> Path:
     Raises:
         ModelError: nothing there has that name.
     """
-    name, path = str(model), Path(model)
+    name, path = str(model), expand(model)
     if not name:
         return onnx_models.resolve(DEFAULT)
     if is_run(path):  # even an unfinished one is what its name means

@@ -10,6 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def expand(path: str | os.PathLike[str]) -> Path:
+    """Turn what a user gives as a path into one.
+
+    Args:
+        path: a text or any path-like object; "~" at its start stands for the home folder, unless there is a file or
+            folder of that name.
+
+    Returns:
+        The path.
+    """
+    plain = Path(path)
+    if not plain.parts or plain.parts[0][0] != "~" or os.path.lexists(plain):
+        return plain
+    return Path(os.path.expanduser(plain))  # of an unknown user's "~name" it is left as it is
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: under a temporary name until the block ends without an error.

@@ -5,32 +5,36 @@ from __future__ import annotations
 import glob
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from facekd.errors import InputError, nearest
+from facekd.files import expand
 
-Photo = str | Path | bytes | np.ndarray | Image.Image
+Photo = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 COLORS = ("rgb", "bgr")  # orders of an array's channels
 
 # Refused before decoding: a file of some kB can claim to hold more pixels than the memory (a decompression bomb).
 MAX_PIXELS = 150_000_000
 MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
 # Formats of photos only; Pillow's others include documents and plug-ins that start programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+_PLUGINS = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}  # those of Pillow that not every installation has
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras use
 # Bytes that may follow 0xFF among the pixels of a JPEG file: stuffing, restarts, and between the scans of progressive
 # ones Huffman tables, restart intervals and scan headers.
 _WITHIN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xC4, 0xDD, 0xDA, 0xFF])
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
 )
 
 
@@ -73,8 +77,8 @@ def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.
     bits of the largest value, rounded up to 8, 10, 12, 14 or 16, are taken for all there are.
 
     Args:
-        photo: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
-            alpha, uint8 or uint16.
+        photo: a path ("~" is the home folder), the bytes of a file, a file object opened in mode "rb" (also BytesIO), a
+            PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with alpha, uint8 or uint16.
         apply_exif: turn files as their EXIF orientation says. Labels of the published datasets count in the stored
             pixels.
         color: order of an array's channels: "rgb", or "bgr" as OpenCV reads files. Files and PIL images say it
@@ -92,11 +96,13 @@ def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.
         return _from_array(photo if color == "rgb" else swap_colors(photo))
     if isinstance(photo, Image.Image):
         return _decode(photo, "the PIL image", apply_exif)
-    if isinstance(photo, str | Path):
-        return _from_file(_bytes_of(Path(photo)), f"photo {photo}", apply_exif)
+    if isinstance(photo, str | os.PathLike):
+        return _from_file(_bytes_of(expand(photo)), f"photo {photo}", apply_exif)
     if isinstance(photo, bytes | bytearray | memoryview):
         return _from_file(bytes(photo), "the photo given as bytes", apply_exif)
-    raise InputError(f"a photo is a path, bytes, an array or a PIL image, got {type(photo).__name__}")
+    if hasattr(photo, "read"):
+        return _from_file(_content(photo), "the photo given as a file object", apply_exif)
+    raise InputError(f"a photo is a path, bytes, a file object, an array or a PIL image, got {type(photo).__name__}")
 
 
 def read_ahead(photos: Iterable[Photo], workers: int = 2, color: str = "rgb") -> Iterator[np.ndarray | InputError]:
@@ -126,30 +132,66 @@ def read_ahead(photos: Iterable[Photo], workers: int = 2, color: str = "rgb") ->
             yield done
 
 
-def photo_paths(argument: str | Path) -> list[Path]:
-    """Find the photos that an argument names.
-
-    Args:
-        argument: a file, a folder with all below it, or a pattern (`*.jpg`).
+def photo_suffixes() -> tuple[str, ...]:
+    """List the suffixes of photos, in small letters; those of HEIC and AVIF only if Pillow has a plugin for them.
 
     Returns:
-        The files; those of a folder or pattern sorted. A file that does not exist is returned, too: reading it tells.
+        Suffixes with their dot.
+    """
+    Image.init()
+    return SUFFIXES + tuple(suffix for name, more in _PLUGINS.items() if name in Image.OPEN for suffix in more)
+
+
+def find_photos(argument: str | os.PathLike[str]) -> tuple[list[Path], list[Path]]:
+    """Find the photos that an argument names, and what lies beside them.
+
+    Args:
+        argument: a file, a folder with all below it, or a pattern (`*.jpg`); "~" is the home folder.
+
+    Returns:
+        The photos, those of a folder or pattern in natural order (frame2 before frame10); a file that does not exist is
+        among them, for reading it tells. And the files of a folder that are no photos by their suffix, hidden ones left
+        out.
 
     Raises:
         InputError: nothing is there, a folder cannot be read, or it holds no photo.
     """
-    path = Path(argument)
+    path = expand(argument)
     if path.is_dir():
-        found = sorted(_walk(path))
+        suffixes = photo_suffixes()
+        files = sorted(_walk(path), key=_natural)
+        found = [file for file in files if file.name.lower().endswith(suffixes)]
         if not found:
-            raise InputError(f"folder {path} holds no photo ({' '.join(SUFFIXES)})")
-        return found
-    if glob.has_magic(str(argument)) and not path.exists():
-        found = sorted(Path(name) for name in glob.glob(str(argument), recursive=True) if not os.path.isdir(name))
+            raise InputError(f"folder {path} holds no photo ({' '.join(suffixes)})")
+        return found, [file for file in files if not file.name.lower().endswith(suffixes)]
+    if glob.has_magic(str(path)) and not path.exists():
+        names = (name for name in glob.glob(str(path), recursive=True) if not os.path.isdir(name))
+        found = sorted(map(Path, names), key=_natural)
         if not found:
             raise InputError(f"no file matches '{argument}'")
-        return found
-    return [path]
+        return found, []
+    return [path], []
+
+
+def photo_paths(argument: str | os.PathLike[str]) -> list[Path]:
+    """Find the photos that an argument names.
+
+    Args:
+        argument: as for `find_photos`.
+
+    Returns:
+        The photos, as `find_photos` returns them.
+
+    Raises:
+        InputError: nothing is there, a folder cannot be read, or it holds no photo.
+    """
+    return find_photos(argument)[0]
+
+
+def _natural(path: Path) -> tuple[tuple[Any, ...], str]:
+    """Return what paths are sorted by so that numbers within names count as numbers."""
+    chunks = ([int(c) if c.isdecimal() else c for c in re.split("([0-9]+)", part)] for part in path.parts)
+    return tuple(chunks), str(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -157,7 +199,20 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise InputError(f"folder {error.filename} cannot be read: {error.strerror}") from error
 
     for root, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(root, name) for name in names if name.lower().endswith(SUFFIXES) and name[0] != ".")
+        yield from (Path(root, name) for name in names if name[0] != ".")
+
+
+def _content(file: Any) -> bytes:
+    """Return all that a file object holds, whatever was read of it."""
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"the photo given as a file object cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise InputError("the photo given as a file object gives text; open the file in mode 'rb'")
+    return content
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -175,11 +230,15 @@ def _from_file(content: bytes, name: str, apply_exif: bool) -> np.ndarray:
     # Pillow warns of some damage that it can read past. Silencing it is the program's choice, not ours: Python's
     # warning filters belong to the whole process, and photos are read in threads.
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        Image.init()
+        formats = (*FORMATS, *(name for name in _PLUGINS if name in Image.OPEN))
+        image = Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
     except Exception as error:  # damage can make a decoder raise anything
-        raise InputError(f"{name} is no image that can be read (known: {', '.join(FORMATS)})") from error
+        if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+            raise InputError(f"{name} is HEIC, which Pillow reads with a plugin; pip install pillow-heif") from error
+        raise InputError(f"{name} is no image that can be read (known: {', '.join(formats)})") from error
     return _decode(image, name, apply_exif, content)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import facekd
 from facekd.cli import main
-from facekd.markup import IBUG68
+from facekd.markup import IBUG68, MARKUPS
 from facekd.pts import read_pts
 from facekd.runtime import batch
 from processes import held
@@ -73,6 +73,13 @@ def test_json_on_stdout_in_input_order(run: Run, model: Path, folder: Path) -> N
     assert "a bad.jpg is damaged" in err and "4 photos, 3 faces, 1 failed" in err and "Traceback" not in err
     face = records[1]["faces"][0]
     assert len(face["points"]) == 68 and set(face["pose"]) == {"yaw", "pitch", "roll"}
+    sizes = {Path(record["photo"]).name: (record.get("width"), record.get("height")) for record in records}
+    assert sizes == {
+        "a bad.jpg": (None, None),
+        "b one.jpg": (320, 320),
+        "two.png": (640, 320),
+        "none.jpg": (60, 60),
+    }
 
 
 def test_good_photos_exit_with_0_even_without_faces(run: Run, model: Path, folder: Path) -> None:
@@ -88,8 +95,9 @@ def test_one_file_of_lines(run: Run, model: Path, folder: Path, tmp_path: Path, 
         assert faces([json.loads(line) for line in lines.splitlines()]) == EXPECTED
     else:
         rows = list(csv.DictReader(lines.splitlines()))
-        assert [Path(row["photo"]).name for row in rows] == ["b one.jpg", "two.png", "two.png"]
+        assert [Path(row["photo"]).name for row in rows] == ["b one.jpg", "two.png", "two.png", "none.jpg"]
         assert float(rows[0]["x67"]) > 0
+        assert set(list(rows[3].values())[1:]) == {""}  # a photo without faces has every column, empty
 
 
 def test_files_per_photo_keep_the_folders(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
@@ -240,8 +248,47 @@ def test_the_largest_face_alone(run: Run, model: Path, folder: Path, tmp_path: P
 
 
 def test_points_of_another_mark_up(run: Run, model: Path, folder: Path) -> None:
-    _, out, _ = run("detect", folder / "b one.jpg", "-m", model, "--markup", "five5")
-    assert len(json.loads(out)[0]["faces"][0]["points"]) == 5
+    (same,), (five,) = (
+        json.loads(run("detect", folder / "b one.jpg", "-m", model, *options)[1])[0]["faces"]
+        for options in ((), ("--markup", "five5"))
+    )
+    assert len(five["points"]) == 5 and five["pose"] == same["pose"] is not None
+
+
+@pytest.mark.parametrize("command", ["detect", "prepare"])
+def test_help_lists_the_mark_ups(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(command, "--help")
+    assert code == 0 and [name for name in MARKUPS if name not in out] == []
+
+
+def test_files_that_are_no_photos_are_counted_and_named(run: Run, model: Path, folder: Path) -> None:
+    """Hidden files, and the results of an earlier run among the photos, are none of them."""
+    (folder / "a bad.jpg").unlink()
+    for name in ("notes.txt", "déjà/film.mp4", ".hidden"):
+        (folder / name).touch()
+    options = ("detect", folder, "-m", model, "--out", folder, "--draw", "--format")
+    for kind in ("json", "pts", "csv", "jsonl"):
+        code, _, err = run(*options, kind)
+        assert code == 0 and "3 photos, 3 faces" in err
+        assert f"skipped 2 files that are no photos: {folder / 'déjà/film.mp4'}, {folder / 'notes.txt'}\n" in err
+    for number in range(9):
+        (folder / f"n{number}.txt").touch()
+    assert f"skipped 11 files that are no photos: {folder / 'déjà/film.mp4'}, " in run(*options, "json")[2]
+    assert f"{folder / 'n3.txt'} and 6 more\n" in run(*options, "json")[2]
+    assert "skipped" not in run("detect", folder / "none.jpg", "-m", model)[2]
+
+
+def test_home_folder_in_quotes(
+    run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell leaves "~" as it is within quotes, which a pattern is to have."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    _, out, _ = run("detect", "~/my photos/b*.jpg", "-m", f"~/{model.name}")
+    assert faces(json.loads(out)) == {"b one.jpg": 1}
+    assert run("detect", "~/my photos/none.jpg", "-m", model, "--out", "~/found")[0] == 0
+    assert (tmp_path / "found" / "none.json").exists()
 
 
 def test_a_mark_up_that_cannot_be_is_told_before_anything_is_written(

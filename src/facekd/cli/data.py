@@ -35,7 +35,7 @@ def prepare(
     paths: list[Path] = typer.Argument(
         metavar="[SRC] OUT", help="The dataset's folder (not for synthetic), and the .parquet file to write."
     ),
-    markup: str = typer.Option("", help="folder: what the points are, a known name (ibug68, ...) or a YAML file."),
+    markup: str = typer.Option("", help="folder: what the points are: ibug68, wflw98, cofw29, five5 or a YAML file."),
     size: int = typer.Option(448, help="Largest side of a stored crop in pixels."),
     margin: float = typer.Option(2.0, help="Side of the crop / larger side of the tight landmark box."),
     quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from facekd.errors import InputError, nearest
 if TYPE_CHECKING:
     from facekd.runtime.batch import PhotoBatch
 
+_SHOWN = 5  # skipped files that are named
 _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
@@ -39,7 +40,10 @@ def detect(
         "json", help="json, pts: files per photo; jsonl, csv: one file. Only .pts count from 1."
     ),
     draw: bool = typer.Option(False, "--draw", help="Also draw the landmarks into a copy of each photo."),
-    markup: str = typer.Option("", help="Convert the points, e.g. to five5; default: the model's own."),
+    markup: str = typer.Option(
+        "",
+        help="Convert the points: to ibug68, wflw98, cofw29 or five5, where there is a way; default: the model's own.",
+    ),
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
     max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
@@ -49,7 +53,7 @@ def detect(
     """Find faces and their landmarks in photos.
 
     A bad photo is reported and the rest go on; the exit code is then 1. The same command again skips what is done, and
-    writes no file again unless its photo has changed. Drawings (*.landmarks.jpg) are left out.
+    writes no file again unless its photo has changed. Drawings (*.landmarks.jpg) and other files are left out.
     """
     from facekd import markup as markups
     from facekd.api import load_model, resolve_model
@@ -59,6 +63,7 @@ def detect(
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
 
+    _register_plugins()
     if format not in FORMATS:
         raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
     if out is None and (draw or format == "pts"):
@@ -85,6 +90,14 @@ def detect(
         typer.echo("facekd: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(1 if failed else 0)
+
+
+def _register_plugins() -> None:
+    """Let Pillow read HEIC if its plugin is installed."""
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def _is_model(argument: str) -> bool:
@@ -118,5 +131,9 @@ def _run(batch: PhotoBatch) -> int:
                 typer.echo(f"facekd: {result.error}", err=True)
     if printed:
         printed.close()
+    if batch.skipped:
+        names = ", ".join(str(path) for path in batch.skipped[:_SHOWN])
+        more = f" and {len(batch.skipped) - _SHOWN} more" if len(batch.skipped) > _SHOWN else ""
+        typer.echo(f"skipped {len(batch.skipped)} files that are no photos: {names}{more}", err=True)
     typer.echo(f"{len(batch)} photos, {faces} faces" + (f", {failed} failed" if failed else ""), err=True)
     return failed

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facekd.images import SUFFIXES
+from facekd.images import photo_suffixes
 from facekd.markup import MarkUp
 
 VALIDATION_SHARE = 0.1  # of the training photos with exact labels
@@ -109,5 +109,5 @@ def find_photo(labels: Path) -> Path | None:
     Returns:
         The photo, its suffix in small or capital letters; None if there is none.
     """
-    suffixes = (form for suffix in SUFFIXES for form in (suffix, suffix.upper()))
+    suffixes = (form for suffix in photo_suffixes() for form in (suffix, suffix.upper()))
     return next((photo for photo in map(labels.with_suffix, suffixes) if photo.exists()), None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from facekd.data.dataset import Annotation, Dataset, Item, Problem
 from facekd.errors import InputError
 from facekd.geometry import centre_and_side
-from facekd.images import SUFFIXES, read_image
+from facekd.images import photo_suffixes, read_image
 from facekd.markup import IBUG68
 from facekd.runtime.landmarker import Landmarker
 
@@ -29,7 +29,8 @@ def read(source: Path) -> Iterator[Item]:
     Raises:
         InputError: there are no photos below the folder.
     """
-    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    suffixes = photo_suffixes()
+    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes)
     if not photos:
         raise InputError(f"there are no photos below {source}")
     yield from (partial(_find, source, path) for path in photos)

@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 from facekd.errors import InputError, nearest
-from facekd.files import atomic, write_text
-from facekd.images import photo_paths, read_image
+from facekd.files import atomic, expand, write_text
+from facekd.images import find_photos, read_image
 from facekd.markup import MarkUp, convert
 from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
@@ -38,6 +38,7 @@ FORMATS = ("json", "jsonl", "csv", "pts")
 _ONE_FILE = ("jsonl", "csv")  # formats that hold all photos in one file
 _LOG = "facekd.jsonl"
 _DRAWN = ".landmarks.jpg"
+_WRITTEN = (".json", ".jsonl", ".csv", ".pts")
 _FACE = re.compile(r"\.face\d+$")  # a .pts file of another face than the first ends so, and no photo's name does
 
 DrawFn = Callable[[np.ndarray, list[Face]], np.ndarray]  # photo (H, W, 3) RGB and its faces -> a picture of them
@@ -49,7 +50,8 @@ class FileResult:
 
     Attributes:
         photo: its file.
-        record: plain values for JSON: "photo"; "markup" and "faces" (`Face.to_dict` each), or "error".
+        record: plain values for JSON: "photo"; "width" and "height" in pixels, "markup" and "faces" (`Face.to_dict`
+            each), or "error".
         error: one sentence on why there are no faces to find; "" if there is nothing wrong.
     """
 
@@ -71,11 +73,13 @@ class Summary:
         photos: how many there were.
         faces: how many were found.
         failed: how many photos could not be used.
+        skipped: how many files of the folders are no photos by their suffix.
     """
 
     photos: int
     faces: int
     failed: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,9 @@ class PhotoBatch:
             are no OnnxModel.
         max_faces: most faces of a photo, the largest; None: all.
 
+    Attributes:
+        skipped: files in the folders that are no photos by their suffix, results of earlier runs left out.
+
     Raises:
         InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds files that this
             would write and that are not known as its results.
@@ -112,9 +119,9 @@ class PhotoBatch:
 
     def __init__(
         self,
-        photos: Iterable[str | Path],
+        photos: Iterable[str | os.PathLike[str]],
         landmarker: Landmarker,
-        out: str | Path | None = None,
+        out: str | os.PathLike[str] | None = None,
         *,
         format: str = "json",
         markup: MarkUp | None = None,
@@ -130,21 +137,30 @@ class PhotoBatch:
         self.landmarker, self.format, self.draw, self.max_faces = landmarker, format, draw, max_faces
         self.markup = markup or own
         convert(np.zeros((own.count, 2)), own, self.markup)  # what cannot be is told at once
-        self.out = None if out is None else Path(out)
+        self.out = None if out is None else expand(out)
         self.settings = settings or _settings(landmarker, self.markup)
         if max_faces is not None:  # only then, so that folders of earlier versions go on
             self.settings = {**self.settings, "max_faces": max_faces}
-        arguments = [str(photo) for photo in photos]
-        self._jobs = list(_jobs(arguments, _names(self.out / _LOG) if self.out else {}))
+        arguments, others = [str(expand(photo)) for photo in photos], dict[Path, None]()
+        self._jobs = list(_jobs(arguments, _names(self.out / _LOG) if self.out else {}, others))
+        self._names = {"facekd", "landmarks", *(job.name for job in self._jobs)}
         if not self._jobs:
             given = " ".join(arguments)
             raise InputError(f"{given} holds only drawings (*{_DRAWN}); give the photos they were made from")
         if self.out:
             _refuse_unknown_files(self.out, [job.name for job in self._jobs if job.name and not job.seen])
+        self.skipped = [path for path in others if not (self.out and self._is_result(path, self.out))]
 
     def __len__(self) -> int:
         """How many photos there are, those included that cannot be used."""
         return len(self._jobs)
+
+    def _is_result(self, path: Path, out: Path) -> bool:
+        """Whether a file is a result of an earlier run, for results may lie among the photos."""
+        if path.suffix not in _WRITTEN or not path.is_relative_to(out):
+            return False
+        name = _FACE.sub("", str(path.relative_to(out).with_suffix("")))
+        return name in self._names
 
     def run(self) -> Generator[FileResult, None, None]:
         """Find the faces and write the results; what an earlier run did is not computed again.
@@ -177,19 +193,21 @@ class PhotoBatch:
         """Yield what is known of each photo, in order; only what the log lacks is computed."""
         known = {job.path for job in self._jobs if job.error or (log and job.path in log)}
         photos = (job.path for job in self._jobs if job.path not in known)
-        found = self.landmarker.stream(photos, max_faces=self.max_faces)
+        found = self.landmarker.stream_sized(photos, max_faces=self.max_faces)
         for job in self._jobs:
             if job.error:
                 yield job, {"photo": str(job.path), "error": job.error}
             elif log and job.path in known:
                 yield job, {key: value for key, value in log[job.path].items() if key != "name"}
             else:
-                faces = next(found)
-                if isinstance(faces, InputError):
-                    yield job, {"photo": str(job.path), "error": str(faces)}
+                result = next(found)
+                if isinstance(result, InputError):
+                    yield job, {"photo": str(job.path), "error": str(result)}
                     continue
+                (width, height), faces = result
                 values = [face.convert(self.markup).to_dict() for face in faces]
-                record = {"photo": str(job.path), "markup": self.markup.name, "faces": values}
+                size = {"width": width, "height": height}
+                record = {"photo": str(job.path), **size, "markup": self.markup.name, "faces": values}
                 if self.out and log:
                     for path in _results(self.out, job.name) if job.seen else ():  # of the photo before it changed
                         path.unlink()
@@ -211,9 +229,9 @@ class PhotoBatch:
 
 
 def detect_files(
-    photos: Iterable[str | Path],
+    photos: Iterable[str | os.PathLike[str]],
     landmarker: Landmarker,
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     format: str = "json",
     markup: MarkUp | None = None,
@@ -243,7 +261,9 @@ def detect_files(
         photos, landmarker, out, format=format, markup=markup, draw=draw, settings=settings, max_faces=max_faces
     )
     results = [(result.faces, bool(result.error)) for result in batch.run()]
-    return Summary(len(results), sum(faces for faces, _ in results), sum(failed for _, failed in results))
+    return Summary(
+        len(results), sum(faces for faces, _ in results), sum(failed for _, failed in results), len(batch.skipped)
+    )
 
 
 def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
@@ -272,19 +292,21 @@ def _names(log: Path) -> dict[str, str]:
     return names
 
 
-def _jobs(arguments: list[str], known: dict[str, str]) -> Iterator[_Job]:
+def _jobs(arguments: list[str], known: dict[str, str], others: dict[Path, None]) -> Iterator[_Job]:
     """Yield each photo once, in the order given; names keep a folder's structure and never clash.
 
     known: names by photo that earlier runs gave; they stay.
+    others: takes the files in folders that are no photos, once each.
     """
     paths: set[Path] = set()
     taken = {name.casefold() for name in known.values()}  # A.jpg and a.png are one name where case does not count
     for argument in arguments:
         try:
-            found = photo_paths(argument)
+            found, besides = find_photos(argument)
         except InputError as error:
             yield _Job(Path(argument), error=str(error))
             continue
+        others.update(dict.fromkeys(besides))
         for path in found:
             if path in paths or path.name.endswith(_DRAWN):
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat, zip_longest
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ _NOTHING: Any = object()
 
 @dataclass(frozen=True)
 class _Found:
-    """The faces of one photo: boxes (k, 4), scores (k,), and what was cut out for the network."""
+    """The faces of one photo: its width and height, boxes (k, 4), scores (k,), and what was cut out for the network."""
 
+    size: tuple[int, int]
     boxes: np.ndarray
     scores: np.ndarray
     crops: Crops
@@ -56,7 +57,7 @@ class Landmarker:
 
     def __init__(
         self,
-        model: str | Path | Predictor = DEFAULT,
+        model: str | PathLike[str] | Predictor = DEFAULT,
         detector: Detector | None = None,
         threads: int | None = None,
         providers: Providers | None = None,
@@ -64,7 +65,7 @@ class Landmarker:
         color: str = "rgb",
     ) -> None:
         self.color = check_color(color)
-        self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | Path) else model
+        self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | PathLike) else model
         self.detector = detector or YuNet(threads=threads)
         self.box_transform = box_transform or self.model.box_transform or BoxTransform()
 
@@ -84,7 +85,7 @@ class Landmarker:
         """Find the faces of a photo.
 
         Args:
-            photo: a path, the bytes of a file, an array (H, W, 3) uint8, or a PIL image.
+            photo: a path, the bytes of a file, a file object, an array (H, W, 3) uint8, or a PIL image.
             boxes: (k, 4) x0, y0, x1, y1 in photo pixels; skips detection, one face per box in the same order.
             box_type: what `boxes` are: "detector", like a face detector's; or "landmarks", tight about the landmarks.
             roll: degrees, one or (k,), by which the faces in `boxes` are rotated, clockwise as seen; they are turned
@@ -169,6 +170,31 @@ class Landmarker:
         Raises:
             InputError: there are not as many entries in `boxes` as photos, or `max_faces` is below 1.
         """
+        for found in self._stream(photos, boxes, box_type, max_faces):
+            yield found if isinstance(found, InputError) else found[1]
+
+    def stream_sized(
+        self, photos: Iterable[Photo], max_faces: int | None = None
+    ) -> Iterator[tuple[tuple[int, int], list[Face]] | InputError]:
+        """Find the faces of any number of photos, and tell the photos' sizes.
+
+        Args:
+            photos: as for `detect`.
+            max_faces: as for `detect`.
+
+        Yields:
+            Per photo, in order, its width and height in pixels, once upright, and what `detect` returns; or, of a
+            photo that cannot be used, its InputError.
+
+        Raises:
+            InputError: `max_faces` is below 1.
+        """
+        yield from self._stream(photos, None, "detector", max_faces)
+
+    def _stream(
+        self, photos: Iterable[Photo], boxes: Iterable[Any] | None, box_type: str, max_faces: int | None
+    ) -> Iterator[tuple[tuple[int, int], list[Face]] | InputError]:
+        """Yield width, height and faces of each photo, or why there are none."""
         _check_count(max_faces)
         waiting: list[_Found | InputError] = []
         read = read_ahead(photos, color=self.color)
@@ -189,12 +215,12 @@ class Landmarker:
                 waiting = []
         yield from self._in_order(waiting)
 
-    def _in_order(self, photos: list[_Found | InputError]) -> Iterator[list[Face] | InputError]:
-        """Yield the faces of each photo that was cut, and each error in its place."""
+    def _in_order(self, photos: list[_Found | InputError]) -> Iterator[tuple[tuple[int, int], list[Face]] | InputError]:
+        """Yield size and faces of each photo that was cut, and each error in its place."""
         cut = [found for found in photos if isinstance(found, _Found)]
         found = self._landmarks(cut) if cut else iter(())
         for photo in photos:
-            yield photo if isinstance(photo, InputError) else next(found)
+            yield photo if isinstance(photo, InputError) else (photo.size, next(found))
 
     def _detected(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the detector's boxes (k, 4) and scores (k,) of an RGB photo."""
@@ -213,6 +239,7 @@ class Landmarker:
         _check_count(max_faces)
         if box_type not in BOX_TYPES:
             raise InputError(f"box_type '{box_type}' is no kind of boxes; {nearest(str(box_type), BOX_TYPES)}")
+        size = (photo.shape[1], photo.shape[0])
         if boxes is None:
             boxes, scores = self._detected(photo)
             if max_faces is not None:
@@ -222,9 +249,9 @@ class Landmarker:
             boxes = _checked(boxes)
             scores = np.ones(len(boxes), np.float32)
             if box_type == "landmarks":
-                return _Found(boxes, scores, crop_faces(photo, boxes, self.model.size, self.model.scale, -roll))
+                return _Found(size, boxes, scores, crop_faces(photo, boxes, self.model.size, self.model.scale, -roll))
         tight = self.box_transform.apply(boxes)
-        return _Found(boxes, scores, crop_faces(photo, tight, self.model.size, self.model.scale, -roll))
+        return _Found(size, boxes, scores, crop_faces(photo, tight, self.model.size, self.model.scale, -roll))
 
     def _landmarks(self, photos: Sequence[_Found]) -> Iterator[list[Face]]:
         """Run the network once for the faces of several photos, and share the points out."""

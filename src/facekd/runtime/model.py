@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from facekd.errors import ModelError, nearest
+from facekd.files import expand
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime import ort
@@ -58,7 +60,7 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx")) if path.name != YUNET}
 
 
-def resolve(model: str | Path) -> Path:
+def resolve(model: str | PathLike[str]) -> Path:
     """Find the .onnx file of a model.
 
     Args:
@@ -70,7 +72,7 @@ def resolve(model: str | Path) -> Path:
     Raises:
         ModelError: no such name or file.
     """
-    path = Path(model)
+    path = expand(model)
     if path.suffix == ".onnx":
         if not path.is_file():
             raise ModelError(f"no model file {path}")
@@ -97,7 +99,7 @@ class OnnxModel:
 
     def __init__(
         self,
-        path: str | Path = DEFAULT,
+        path: str | PathLike[str] = DEFAULT,
         threads: int | None = None,
         providers: ort.Providers | None = None,
         batch: int = 32,

@@ -92,7 +92,8 @@ class RecordWriter:
 
     Args:
         stream: takes the text.
-        format: "json" (one array, whole only after `close`), "jsonl" (a record per line) or "csv" (a row per face).
+        format: "json" (one array, whole only after `close`), "jsonl" (a record per line) or "csv" (a row per face,
+            and for a photo without faces a row that only names it).
         markup: what the points are.
         keys: names of the first columns of CSV, taken from the face or else from the record.
 
@@ -106,7 +107,9 @@ class RecordWriter:
         self._stream, self._format, self._keys = stream, format, keys
         self._empty = True
         if format == "csv":
-            stream.write(csv_header(markup, *keys))
+            header = csv_header(markup, *keys)
+            self._columns = header.count(",") + 1
+            stream.write(header)
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record.
@@ -114,7 +117,10 @@ class RecordWriter:
         Args:
             record: plain values, with `Face.to_dict` of each face under "faces".
         """
-        if self._format == "csv":
+        if self._format == "csv" and "photo" in self._keys and record.get("faces") == []:
+            first = [record.get(key, "") for key in self._keys]
+            self._stream.write(_csv_line([*first, *[""] * (self._columns - len(first))]))
+        elif self._format == "csv":
             self._stream.write(csv_rows(record, *self._keys))
         elif self._format == "jsonl":
             self._stream.write(json.dumps(record) + "\n")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from facekd.errors import InputError
+from facekd.files import expand
 
 
 class Video:
     """A video file, a stream or a camera, frame by frame.
 
     Args:
-        source: a path, an address (rtsp://...), or a camera's number.
+        source: a path ("~" is the home folder), an address (rtsp://...), or a camera's number.
 
     Attributes:
         live: whether it is a camera or stream, whose frames come when they come.
@@ -28,8 +30,8 @@ class Video:
         InputError: there is no such file or camera, or OpenCV cannot decode it.
     """
 
-    def __init__(self, source: str | int | Path) -> None:
-        text = str(source)
+    def __init__(self, source: str | int | PathLike[str]) -> None:
+        text = str(source) if isinstance(source, int) or "://" in str(source) else str(expand(source))
         camera = text.isdigit() and not Path(text).exists()
         self.live = camera or "://" in text
         if not self.live and not Path(text).is_file():
