@@ -275,6 +275,8 @@ def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
         "markup": markup.name,
         "detector": {"name": type(detector).__name__, **{key: getattr(detector, key) for key in own}},
         "box_transform": landmarker.box_transform.to_dict(),
+        "roll": landmarker.roll,
+        "min_confidence": landmarker.min_confidence,
         "network": card.sha256 if card else type(model).__name__,
     }
 

@@ -135,7 +135,7 @@ class RecordWriter:
 
 
 def csv_header(markup: MarkUp, *keys: str) -> str:
-    """Write the first line of a CSV file: keys, score, box, pose, points, confidence.
+    """Write the first line of a CSV file: keys, score, box, confidence in the face, pose, points, their confidence.
 
     Args:
         markup: what the points are.
@@ -144,7 +144,7 @@ def csv_header(markup: MarkUp, *keys: str) -> str:
     Returns:
         The line.
     """
-    columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "yaw", "pitch", "roll"]
+    columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "face_confidence", "yaw", "pitch", "roll"]
     columns += [f"{axis}{index}" for index in range(markup.count) for axis in "xy"]
     return _csv_line([*keys, *columns, *(f"confidence{index}" for index in range(markup.count))])
 
@@ -165,7 +165,9 @@ def csv_rows(record: dict[str, Any], *keys: str) -> str:
         turn = [(face["pose"] or {}).get(angle, "") for angle in ("yaw", "pitch", "roll")]
         points = [value for point in face["points"] for value in point]
         confidence = face["confidence"] or [""] * len(face["points"])
-        lines.append(_csv_line([*first, face["score"], *face["box"], *turn, *points, *confidence]))
+        sure = face.get("face_confidence")
+        sure = "" if sure is None else sure
+        lines.append(_csv_line([*first, face["score"], *face["box"], sure, *turn, *points, *confidence]))
     return "".join(lines)
 
 
