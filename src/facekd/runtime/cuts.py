@@ -32,6 +32,9 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     Args:
         before: thumbnail of the one.
         after: thumbnail of the other.
+
+    Returns:
+        Whether it has.
     """
     return float(np.abs(after - before).mean()) > _CHANGED
 
@@ -58,6 +61,9 @@ def look_alike(first: np.ndarray, second: np.ndarray) -> bool:
     Args:
         first: a chip.
         second: another.
+
+    Returns:
+        Whether they do.
     """
     first, second = first - first.mean(), second - second.mean()
     product = float(np.sqrt((first * first).sum() * (second * second).sum()))
