@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facekd.cli.messages import tell_skipped
 from facekd.cli.models import demo, models
 from facekd.cli.track import track
 from facekd.errors import InputError, nearest
@@ -16,7 +17,6 @@ from facekd.errors import InputError, nearest
 if TYPE_CHECKING:
     from facekd.runtime.batch import PhotoBatch
 
-_SHOWN = 5  # skipped files that are named
 _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
@@ -143,9 +143,6 @@ def _run(batch: PhotoBatch) -> int:
                 typer.echo(f"facekd: {result.error}", err=True)
     if printed:
         printed.close()
-    if batch.skipped:
-        names = ", ".join(str(path) for path in batch.skipped[:_SHOWN])
-        more = f" and {len(batch.skipped) - _SHOWN} more" if len(batch.skipped) > _SHOWN else ""
-        typer.echo(f"skipped {len(batch.skipped)} files that are no photos: {names}{more}", err=True)
+    tell_skipped(batch.skipped)
     typer.echo(f"{len(batch)} photos, {faces} faces" + (f", {failed} failed" if failed else ""), err=True)
     return failed

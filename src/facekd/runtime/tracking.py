@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from facekd.geometry import centre_and_side, iou, square, upright_box
+from facekd.runtime.cuts import face_chip, is_cut, look_alike, thumbnail
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
@@ -34,6 +35,8 @@ class _Track:
     score: float = 0.0
     seen: float = 0.0  # when landmarks were last accepted or the detector last found the face
     misses: int = 0  # runs of the detector in a row that did not find it
+    chip: np.ndarray | None = None  # the face as last seen
+    cut: bool = False  # whether there was a cut since then
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Tracker:
 
     The detector runs on the first frame, every `every` frames, while no face is followed, and when a face's landmarks
     are rejected: their mean confidence falls below `confidence`, or they jump or collapse. While no face is followed,
-    frames are also searched for rolled faces, every `every` frames, unless the landmarker's `roll` is "upright".
+    frames are also searched for rolled faces, every `every` frames, unless the landmarker's `roll` is "upright". After
+    a cut, a face that does not look like the one before it gets a new number.
 
     Args:
         landmarker: finds landmarks; its detector finds faces. Default: the bundled model with YuNet at 640 px.
@@ -79,6 +83,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._ids = 0
         self._since_detection = self._since_search = every
+        self._thumbnail: np.ndarray | None = None  # of the last frame
 
     def update(self, frame: np.ndarray, time: float) -> list[TrackedFace]:
         """Find the faces of the next frame.
@@ -92,6 +97,7 @@ class Tracker:
         """
         self._since_detection += 1
         self._since_search += 1
+        self._notice_cut(frame)
         self._tracks = [track for track in self._tracks if track.face or time - track.seen <= self.patience]
         followed = [track for track in self._tracks if track.face]
         self._find_landmarks(frame, time, followed)
@@ -99,7 +105,28 @@ class Tracker:
             self._find_landmarks(frame, time, self._detect(frame, time))
         if self._since_search >= self.every and not any(track.face for track in self._tracks):
             self._find_landmarks(frame, time, self._search(frame, time))
+        for track in self._tracks:
+            if track.face:
+                self._renumber(track, frame)
         return [self._smoothed(track, track.face, time) for track in self._tracks if track.face]
+
+    def _notice_cut(self, frame: np.ndarray) -> None:
+        """Compare a frame with the one before."""
+        before, self._thumbnail = self._thumbnail, thumbnail(frame)
+        if before is not None and is_cut(before, self._thumbnail):
+            for track in self._tracks:
+                track.cut = True
+
+    def _renumber(self, track: _Track, frame: np.ndarray) -> None:
+        """Give a track that another face has taken over at a cut a new number."""
+        chip = face_chip(frame, track.box, track.roll)
+        if track.cut and track.chip is not None and not look_alike(track.chip, chip):
+            track.id, track.filter = self._next_id(), OneEuro(self.smoothing or _SMOOTHING)
+        track.chip, track.cut = chip, False
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids - 1
 
     def _find_landmarks(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
         """Find the landmarks of tracks where their boxes are."""
@@ -147,8 +174,7 @@ class Tracker:
 
     def _started(self, box: np.ndarray) -> _Track:
         """Start a track with a number of its own."""
-        track = _Track(self._ids, OneEuro(self.smoothing or _SMOOTHING), box)
-        self._ids += 1
+        track = _Track(self._next_id(), OneEuro(self.smoothing or _SMOOTHING), box)
         self._tracks.append(track)
         return track
 
