@@ -64,6 +64,9 @@ def prepare(
     typer.echo(f"{paths[-1]}: {summary.faces} faces, {paths[-1].stat().st_size / 1e6:.1f} MB")
     if summary.faces_outside:
         typer.echo(f"{summary.faces_outside} of them have points outside their photo, kept as they are")
+    shares = [("missing", summary.missing), ("occluded", summary.occluded or 0)]
+    if said := [f"{100 * count / summary.points:.1f} % {word}" for word, count in shares if count]:
+        typer.echo(f"of {summary.points} points {', '.join(said)}")
     for problem in summary.problems[:_SHOWN]:
         typer.echo(f"left out: {problem}")
     if summary.problems:

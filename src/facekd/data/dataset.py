@@ -25,11 +25,11 @@ class Annotation:
     Attributes:
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         load: returns the photo, (h, w, 3) uint8 RGB; it runs in another process, so it must be picklable.
-        points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
+        points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0); NaN where one is missing.
         split: "train", "val" or "test".
         subsets: test subsets, such as ("full", "common").
         quality: "exact", "derived" or "predicted", as in `LabelledFace`.
-        visible: (N,) bool, or None if the dataset does not say.
+        visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
     """
 

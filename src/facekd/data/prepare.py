@@ -31,13 +31,32 @@ class Summary:
 
     Attributes:
         faces: how many are in the pack.
-        faces_outside: how many of them have a point outside their photo.
+        faces_outside: how many of them have a point outside their photo, and are kept.
+        points: how many points they have in all, missing ones among them.
+        missing: how many of those are missing.
+        occluded: how many of those are there and occluded; None if no face says.
         problems: what was left out, and why.
     """
 
     faces: int = 0
-    faces_outside: int = 0  # with a point outside their photo, kept
+    faces_outside: int = 0
+    points: int = 0
+    missing: int = 0
+    occluded: int | None = None
     problems: list[Problem] = field(default_factory=list)
+
+    def count(self, cropped: Cropped) -> None:
+        """Count what is said of a face's points.
+
+        Args:
+            cropped: the face.
+        """
+        self.faces += 1
+        self.faces_outside += cropped.outside > 0
+        self.points += len(cropped.face.points)
+        self.missing += cropped.missing
+        if cropped.occluded is not None:
+            self.occluded = (self.occluded or 0) + cropped.occluded
 
 
 def prepare(
@@ -92,8 +111,7 @@ def prepare(
                 summary.problems.append(result)
             else:
                 writer.add(result.face)
-                summary.faces_outside += result.outside > 0
-        summary.faces = writer.count
+                summary.count(result)
         if not summary.faces:
             first = f", first {summary.problems[0]}" if summary.problems else ""
             raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
