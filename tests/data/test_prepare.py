@@ -26,7 +26,7 @@ from facekd.data.pack import Pack
 from facekd.data.prepare import Summary, prepare
 from facekd.errors import InputError
 from facekd.geometry import apply
-from facekd.markup import IBUG68
+from facekd.markup import IBUG68, WFLW98
 from layouts import photo, shape, write_labelled, write_photo
 
 
@@ -159,7 +159,7 @@ def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -
 def test_a_photo_too_long_to_cut_from_is_a_problem(tmp_path: Path) -> None:
     Image.new("L", (33_000, 90)).save(tmp_path / "panorama.png")
     (tmp_path / "faces.csv").write_text(",".join(["panorama.png", *map(str, shape().ravel())]))
-    (item,) = folder.read(tmp_path)
+    (item,) = folder.read(tmp_path, IBUG68)
     problem = Cropper(68, 2.0, 64, 90)(item)
     assert isinstance(problem, Problem)
     assert "33000 pixels long" in problem.reason
@@ -261,7 +261,8 @@ run(items(), {str(tmp_path / "a.parquet")!r})
 
 def test_photo_missing_behind_its_labels(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
-    source = layouts.wflw(tmp_path / "wflw", train=[layouts.wflw_line(shape(), (0,) * 34, (0,) * 36, "a.jpg")], test=[])
+    line = layouts.wflw_line(shape(WFLW98), (0,) * 4, (0,) * 6, "a.jpg")
+    source = layouts.wflw(tmp_path / "wflw", train=[line], test=[])
     from facekd.data import wflw
 
     (item,) = wflw.read(source)

@@ -31,6 +31,7 @@ class Annotation:
         quality: "exact", "derived" or "predicted", as in `LabelledFace`.
         visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
+        orientation: of the photo, as EXIF counts it, that `load` undoes; 1 if none.
     """
 
     name: str
@@ -41,19 +42,27 @@ class Annotation:
     quality: str = "exact"
     visible: np.ndarray | None = None
     box: np.ndarray | None = None
+    orientation: int = 1
+
+
+# Kinds of problems that are counted, for they tell of paths that do not fit.
+NO_PHOTO = "labels without a photo"
+NO_LABEL = "photos without a label"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A face that was left out.
+    """A face that was left out, or a photo without one.
 
     Attributes:
         name: its photo or label file.
         reason: why.
+        kind: NO_PHOTO, NO_LABEL or "".
     """
 
     name: str
     reason: str
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"

@@ -27,6 +27,7 @@ class LabelledFace:
         visible: (N,) bool, False where the landmark is occluded or missing; None if the dataset does not say.
         photo_box: the dataset's own face box x0, y0, x1, y1 in photo pixels; None if it has none.
         to_photo: (2, 3) float, crop pixels -> photo pixels.
+        orientation: of the photo, as EXIF counts it, that was undone before the crop was cut; 1 if none.
         size: side of the crop in pixels; read off the image when that is an array.
     """
 
@@ -39,6 +40,7 @@ class LabelledFace:
     visible: np.ndarray | None = None
     photo_box: np.ndarray | None = None
     to_photo: np.ndarray = field(default_factory=IDENTITY.copy)
+    orientation: int = 1
     size: int = 0
 
     def __post_init__(self) -> None:

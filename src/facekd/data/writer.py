@@ -41,6 +41,7 @@ def _schema(count: int) -> pa.Schema:
             ("subsets", pa.list_(pa.string())),
             ("quality", pa.string()),
             ("visible", pa.list_(pa.bool_())),
+            ("orientation", pa.int8()),
         ]
     )
 
@@ -132,6 +133,7 @@ class PackWriter:
                 "split": face.split,
                 "subsets": list(face.subsets),
                 "quality": face.quality,
+                "orientation": face.orientation,
                 "visible": None if face.visible is None else np.asarray(face.visible, bool) & ~missing,
             }
         )

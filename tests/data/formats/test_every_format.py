@@ -1,0 +1,104 @@
+"""The same faces, written in every format, are read back the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facekd.data import folder
+from facekd.data.dataset import Annotation, Problem
+from facekd.data.folder import Options
+from facekd.data.formats import registry
+from facekd.errors import InputError
+from facekd.markup import FIVE
+from label_files import WRITERS, Labelled, faces, write_photos
+
+EVERY = pytest.mark.parametrize("name", WRITERS)
+
+
+def written(path: Path, name: str) -> list[Labelled]:
+    made = faces() if WRITERS[name].several else faces()[:4]
+    write_photos(path, made)
+    WRITERS[name].write(path, made)
+    return made
+
+
+def test_there_is_a_writer_for_every_format() -> None:
+    assert list(WRITERS) == list(registry.FORMATS)
+
+
+@EVERY
+@pytest.mark.parametrize("asked", ["auto", "by name"])
+def test_what_is_written_comes_back(tmp_path: Path, name: str, asked: str) -> None:
+    made = written(tmp_path, name)
+    found = list(folder.read(tmp_path, FIVE, Options("auto" if asked == "auto" else name)))
+    assert [item for item in found if isinstance(item, Problem)] == []
+    names = ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "3.jpg#2"][: len(made)]
+    assert [item.name for item in found] == names
+    for item, face in zip(found, made, strict=True):
+        assert isinstance(item, Annotation)
+        np.testing.assert_allclose(item.points, face.points, atol=1e-5)
+        there = ~np.isnan(face.points).any(axis=1)
+        if WRITERS[name].occlusion:
+            np.testing.assert_array_equal(item.visible, there & ~face.occluded)
+        else:
+            assert item.visible is None
+        if WRITERS[name].boxes:
+            np.testing.assert_allclose(item.box, face.box, atol=1e-5)
+        else:
+            assert item.box is None
+        assert item.load().shape == (128, 128, 3)
+
+
+@EVERY
+def test_splits_do_not_depend_on_the_format(tmp_path: Path, name: str) -> None:
+    written(tmp_path, name)
+    (tmp_path / "test.txt").write_text("2.jpg\n")
+    found = folder.read(tmp_path, FIVE, Options(test_list=tmp_path / "test.txt"))
+    splits = {item.name: item.split for item in found if isinstance(item, Annotation)}
+    assert splits["2.jpg"] == "test" and set(splits.values()) <= {"train", "val", "test"}
+    assert list(splits.values()).count("test") == 1
+
+
+@EVERY
+def test_a_photo_without_a_label_and_a_label_without_a_photo_are_named(tmp_path: Path, name: str) -> None:
+    made = written(tmp_path, name)
+    (tmp_path / "0.jpg").rename(tmp_path / "other.jpg")
+    problems = [item for item in folder.read(tmp_path, FIVE) if isinstance(item, Problem)]
+    assert sorted(problem.kind for problem in problems) == ["labels without a photo", "photos without a label"]
+    assert "other.jpg" in {problem.name for problem in problems}
+    found = [item for item in folder.read(tmp_path, FIVE) if isinstance(item, Annotation)]
+    assert len(found) == len(made) - 1
+
+
+@EVERY
+def test_without_occlusion_no_format_says_that_all_is_visible(tmp_path: Path, name: str) -> None:
+    made = faces(missing=False)[: 5 if WRITERS[name].several else 4]
+    write_photos(tmp_path, made)
+    WRITERS[name].write(tmp_path, made)
+    for item in folder.read(tmp_path, FIVE):
+        assert isinstance(item, Annotation) and item.visible is None
+
+
+@EVERY
+def test_a_format_that_is_not_there_is_one_sentence(tmp_path: Path, name: str) -> None:
+    write_photos(tmp_path, faces())
+    with pytest.raises(InputError, match=f"found no labels of 5 points in {name}"):
+        list(folder.read(tmp_path, FIVE, Options(name)))
+
+
+def test_labels_in_two_formats_are_not_guessed_between(tmp_path: Path) -> None:
+    for name in ("csv", "coco"):
+        written(tmp_path, name)
+    with pytest.raises(
+        InputError, match=r"several formats: csv \(faces.csv\), coco \(labels.json\); choose .* --format"
+    ):
+        list(folder.read(tmp_path, FIVE))
+    assert len(list(folder.read(tmp_path, FIVE, Options("coco")))) == 5
+
+
+def test_an_unknown_format_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'yolo-pose'"):
+        list(folder.read(tmp_path, FIVE, Options("yolo_pose")))
