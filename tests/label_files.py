@@ -16,7 +16,7 @@ from PIL import Image
 
 from facekd.synthetic import render
 
-SIZE = 128
+SIZE = 192
 
 
 @dataclass

@@ -165,5 +165,6 @@ def _print(pack: Pack, numbers: dict[str, Any]) -> None:
     for key, values in numbers.items():
         if isinstance(values, dict) and "median" in values:
             typer.echo(f"{key:>24}  " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
-    if "occluded_percent" in numbers:
-        typer.echo(f"{'occluded landmarks':>24}  {numbers['occluded_percent']} %")
+    for kind in ("missing", "occluded"):
+        if f"{kind}_percent" in numbers:
+            typer.echo(f"{f'{kind} landmarks':>24}  {numbers[f'{kind}_percent']} %")

@@ -6,7 +6,7 @@ import numpy as np
 
 from facekd.geometry import centre_and_side, tight_box
 
-_REACH = 0.5  # of the face's side: a mark so near to the others may be where it belongs, at the edge of its photo
+_REACH = 0.25  # of the face's side: a mark so near to the others may be where it belongs, at the edge of its photo
 
 
 def unset(points: np.ndarray, tolerance: float = 0.01) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_what_is_written_comes_back(tmp_path: Path, name: str, asked: str) -> No
             np.testing.assert_allclose(item.box, face.box, atol=1e-5)
         else:
             assert item.box is None
-        assert item.load().shape == (128, 128, 3)
+        assert item.load().shape == (192, 192, 3)
 
 
 @EVERY
