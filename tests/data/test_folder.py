@@ -120,7 +120,7 @@ def test_photos_without_labels_and_labels_without_photos_are_counted(tmp_path: P
     (tmp_path / "b.jpg").unlink()
     assert problems(tmp_path) == [
         Problem("faces.csv, row 2", "there is no photo 'b.jpg'", NO_PHOTO),
-        Problem("deep/c.jpg", "no label file names it", NO_LABEL),
+        Problem("deep/c.jpg", "no label that can be used names it", NO_LABEL),
     ]
 
 

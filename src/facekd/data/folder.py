@@ -106,7 +106,9 @@ def read(source: Path, markup: MarkUp, options: Options | None = None) -> Iterat
             problems.append(Problem(item.where, f"{name}: {error}"))
     annotations = list(_annotations(faces, stored))
     yield from (replace(problem, name=problem.name.removeprefix(f"{source}{os.sep}")) for problem in problems)
-    yield from (Problem(name, "no label file names it", NO_LABEL) for name in photos.photos if name not in named)
+    yield from (
+        Problem(name, "no label that can be used names it", NO_LABEL) for name in photos.photos if name not in named
+    )
     yield from annotations
 
 

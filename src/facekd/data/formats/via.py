@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ def _photos(path: Path) -> dict[str, Regions]:
 
 def _marks(regions: Regions, count: int) -> Marks:
     """Return a photo's regions as marks."""
-    marks, unnamed = Marks(), []
+    marks = Marks()
+    unnamed: defaultdict[str, list[tuple[float, float, bool | None]]] = defaultdict(list)  # by face
     keys = {key for shape, attributes in regions if shape["name"] == "point" for key in attributes}
     naming = next((key for key in _NAMES if key in keys), None)
     others = keys.difference(_FACES, _FLAGS)
@@ -118,27 +120,23 @@ def _marks(regions: Regions, count: int) -> Marks:
             if name:
                 marks.points.append((face, name, x, y, occluded))
             else:
-                unnamed.append((face, x, y, occluded))
+                unnamed[face].append((x, y, occluded))
         elif shape["name"] == "rect":
             x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
             marks.boxes.append((face, x, y, x + width, y + height))
         elif shape["name"] in ("polyline", "polygon") and len(shape["all_points_x"]) == count:
             points = np.column_stack([shape["all_points_x"], shape["all_points_y"]]).astype(np.float64)
             marks.runs.append((face, points, occluded))
-    if unnamed and (len(unnamed) % count or marks.points):
-        raise InputError(
-            f"{len(unnamed)} points do not say which they are, and are not {count} of each face, as the mark-up has"
-        )
-    for place, (face, x, y, occluded) in enumerate(unnamed):
-        number = face or (f"#{place // count + 1}" if len(unnamed) > count else "")
-        marks.points.append((number, str(_place(unnamed, place, count)), x, y, occluded))
+    if unnamed and marks.points:
+        raise InputError(f"{len(unnamed)} points do not say which they are, while others of the photo do")
+    for face, positions in unnamed.items():
+        if len(positions) % count or (face and len(positions) != count):
+            raise InputError(f"{len(positions)} points do not say which they are, and are not {count} of each face")
+        several = len(positions) > count
+        for place, (x, y, occluded) in enumerate(positions):
+            number = f"#{place // count + 1}" if several else face
+            marks.points.append((number, str(place % count), x, y, occluded))
     return marks
-
-
-def _place(unnamed: list[tuple[str, float, float, bool | None]], place: int, count: int) -> int:
-    """Return which point of its face an unnamed one is: by its place among those of the same face."""
-    face = unnamed[place][0]
-    return sum(other[0] == face for other in unnamed[:place]) % count
 
 
 def _occluded(attributes: dict[str, Any]) -> bool | None:
