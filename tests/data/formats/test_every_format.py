@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,42 @@ def test_a_format_that_is_not_there_is_one_sentence(tmp_path: Path, name: str) -
     write_photos(tmp_path, faces())
     with pytest.raises(InputError, match=f"found no labels of 5 points in {name}"):
         list(folder.read(tmp_path, FIVE, Options(name)))
+
+
+def damaged(content: bytes, seed: int) -> bytes:
+    """Cut, change or insert a little, as a failing disk or a hurried editor does."""
+    chance = random.Random(seed)
+    for _ in range(chance.choice([1, 2, 5])):
+        place, kind = chance.randrange(len(content) or 1), chance.randrange(4)
+        numbers = list(re.finditer(rb"-?\d+\.?\d*", content))
+        if kind == 0:
+            content = content[:place] + content[place + chance.choice([1, 3, 20]) :]
+        elif kind == 1:
+            junk = [b'"', b"<", b"null", b"{}", b"[]", b"nan", b"1e999", b",", b"\xff", b"\0", b"\n"]
+            content = content[:place] + chance.choice(junk) + content[place:]
+        elif kind == 2 and numbers:
+            number = chance.choice(numbers)
+            other = chance.choice([b"null", b'"x"', b"[]", b"1e400", b"-5", b"99999999999", b"", b"NaN", b"true"])
+            content = content[: number.start()] + other + content[number.end() :]
+        elif kind == 3:
+            word = chance.choice([b"group_id", b"points", b"keypoints", b"id", b"filename", b"label", b"name", b"bbox"])
+            content = content.replace(word, b"q")
+    return content
+
+
+@EVERY
+def test_damaged_files_give_a_sentence_and_no_traceback(tmp_path: Path, name: str) -> None:
+    written(tmp_path, name)
+    path = sorted(path for path in tmp_path.iterdir() if path.suffix != ".jpg")[0]
+    content = path.read_bytes()
+    told = 0
+    for seed in range(60):
+        path.write_bytes(damaged(content, seed))
+        try:
+            told += any(isinstance(item, Problem) for item in folder.read(tmp_path, FIVE, Options(name)))
+        except InputError:
+            told += 1
+    assert told > 10  # and it is noticed, where the damage is such
 
 
 def test_labels_in_two_formats_are_not_guessed_between(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_words_that_mean_nothing_are_problems(tmp_path: Path, heading: str, cell
         ("image,x0,y0,x0,y0\na.jpg,1,2,3,4\n", "two columns hold x of point '0'"),
         ("image,x0,y0,x1,y1,visible7\na.jpg,1,2,3,4,1\n", "point '7' has a column of its visibility"),
         ("who,x0,y0,x1,y1\na.jpg,1,2,3,4\n", "no column is called image, filename"),
+        ("", "is empty"),
         ("a.jpg,1,2,3,4,5\n", "has no heading, and its rows are not a photo, x0"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from facekd.data.dataset import Problem
 from facekd.data.formats.files import holds, read_json
-from facekd.data.formats.label import Format, Label, point_indices, split_of
+from facekd.data.formats.label import Format, Label, photo_size, point_indices, split_of
 from facekd.errors import InputError
 from facekd.markup import MarkUp
 
@@ -86,8 +86,7 @@ def _image(
     path: Path, split: str, image: dict[str, Any], faces: list[dict[str, Any]], columns: dict[Any, list[int] | None]
 ) -> Iterator[Label | Problem]:
     """Yield the faces of an image; if it has none, the label that says so."""
-    width, height = image.get("width"), image.get("height")
-    size = (int(width), int(height)) if width and height else None
+    size = photo_size(image.get("width"), image.get("height"))
     photo, labelled = str(image.get("file_name", "")), False
     for face in faces:
         where = f"{path}, annotation {face.get('id')}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from facekd.data.dataset import Problem
 from facekd.data.formats.files import holds, read_xml
-from facekd.data.formats.label import Format, Label, Marks, point_indices, split_of, split_word, truth
+from facekd.data.formats.label import Format, Label, Marks, photo_size, point_indices, split_of, split_word, truth
 from facekd.errors import InputError
 from facekd.markup import MarkUp
 
@@ -73,8 +73,7 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
             yield Problem(where, str(error))
             continue
         split = split_word(image.get("subset", "")) or split_of(path, files)
-        width, height = image.get("width", ""), image.get("height", "")
-        size = (int(width), int(height)) if width.isdecimal() and height.isdecimal() else None
+        size = photo_size(image.get("width"), image.get("height"))
         for face in faces or [{"points": np.empty((0, 2))}]:
             yield Label(photo, where, path.parent, split=split, size=size, origin=_ORIGIN, **face)
 

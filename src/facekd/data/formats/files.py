@@ -76,7 +76,7 @@ def read_xml(path: Path) -> Element:
     try:
         root: Element = parse(path).getroot()
         return root
-    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
+    except (OSError, ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise InputError(f"label file {path} is no XML that can be read: {error}") from error
 
 

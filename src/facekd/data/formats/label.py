@@ -227,3 +227,20 @@ def truth(value: object) -> bool | None:
     if word in ("1", "true", "yes", "y", "t"):
         return True
     return False if word in ("0", "false", "no", "n", "f") else None
+
+
+def photo_size(width: object, height: object) -> tuple[int, int] | None:
+    """Read the size of a photo that a label file gives.
+
+    Args:
+        width: in pixels, as the file has it; or None.
+        height: the same.
+
+    Returns:
+        Width and height; None if the file does not say, or says nothing of use.
+    """
+    try:
+        size = int(float(str(width))), int(float(str(height)))
+    except (ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None

@@ -16,7 +16,7 @@ import numpy as np
 
 from facekd.data.dataset import Problem
 from facekd.data.formats.files import holds, read_json
-from facekd.data.formats.label import Format, Label, Marks, point_indices, truth
+from facekd.data.formats.label import Format, Label, Marks, photo_size, point_indices, truth
 from facekd.errors import InputError
 from facekd.markup import MarkUp
 
@@ -64,8 +64,7 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
             yield photo
             continue
         path, marks, content = photo
-        width, height = content.get("imageWidth"), content.get("imageHeight")
-        size = (int(width), int(height)) if width and height else None
+        size = photo_size(content.get("imageWidth"), content.get("imageHeight"))
         name = str(content.get("imagePath") or path.stem)
         try:
             faces = list(marks.faces(indices, markup.count))

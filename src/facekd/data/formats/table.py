@@ -17,7 +17,7 @@ import numpy as np
 
 from facekd.data.dataset import Problem
 from facekd.data.formats.files import read_text
-from facekd.data.formats.label import Format, Label, plain, split_of, split_word, truth
+from facekd.data.formats.label import Format, Label, photo_size, plain, split_of, split_word, truth
 from facekd.errors import InputError
 from facekd.markup import MarkUp
 
@@ -104,6 +104,8 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
     """
     for path in files:
         rows = _rows(read_text(path))
+        if not rows:
+            raise InputError(f"table {path} is empty")
         try:
             heading = _heading(rows[0][1], markup)
             points = _in_order(list(heading.points), markup)
@@ -256,7 +258,7 @@ def _face(row: list[str], heading: _Heading, order: list[str], coco: bool) -> di
     split = "" if heading.split is None else _cell(row, heading.split)
     if split and not split_word(split):
         raise ValueError(f"split '{split}' is none of train, val and test")
-    size = None if heading.size is None else [_number(row, column) for column in heading.size]
+    size = (None, None) if heading.size is None else tuple(_cell(row, column) for column in heading.size)
     return {
         "points": points,
         "visible": visible,
@@ -264,7 +266,7 @@ def _face(row: list[str], heading: _Heading, order: list[str], coco: bool) -> di
         "split": split_word(split),
         "subsets": () if heading.subset is None else tuple(re.findall(r"[^;|,\s]+", _cell(row, heading.subset))),
         "group": "" if heading.group is None else _cell(row, heading.group),
-        "size": None if size is None or np.isnan(size).any() else (int(size[0]), int(size[1])),
+        "size": photo_size(*size),
     }
 
 
