@@ -79,7 +79,7 @@ class FaceFinder:
         self.model, self.detector, self.box_transform = model, detector, box_transform
         self._min_confidence = min_confidence
         self._calibration: FaceCalibration | None = getattr(model, "face_calibration", None)
-        self._any_roll = any_roll and self._calibration is not None  # else nothing tells which roll is right
+        self.any_roll = any_roll and self._calibration is not None  # else nothing tells which roll is right
 
     def detect(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run only the face detector.
@@ -193,7 +193,7 @@ class FaceFinder:
         if found.smaller and not all(face.ok for face in faces):
             boxes, scores = found.smaller
             faces = faces + self._predicted([self._cut_out(found.photo, boxes, scores, self._tight(boxes))])[0]
-        if self._any_roll:
+        if self.any_roll:
             upright = [not _doubtful(face) for face in faces]
             if not faces or not all(upright):
                 faces = with_turned(faces, self._rolled(found.photo, faces, np.array(upright, bool)))
@@ -254,7 +254,7 @@ class FaceFinder:
 
     def _given(self, found: Found, faces: list[Face]) -> list[Face]:
         """Return a face for each given box; one that cannot be trusted is tried in the other quarters of the circle."""
-        if found.roll_known or not self._any_roll or found.given_as is None:
+        if found.roll_known or not self.any_roll or found.given_as is None:
             return faces
         for index, face in enumerate(faces):
             if _doubtful(face):

@@ -67,12 +67,17 @@ class Landmarker:
             raise InputError(f"roll '{roll}' is no kind of search; {nearest(str(roll), ROLLS)}")
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence must be within 0 and 1, got {min_confidence}")
-        self.roll, self.min_confidence = roll, min_confidence
+        self.min_confidence = min_confidence
         network: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | PathLike) else model
         box_transform = box_transform or network.box_transform or BoxTransform()
         self._finder = FaceFinder(
             network, detector or YuNet(threads=threads), box_transform, roll == "any", min_confidence
         )
+
+    @property
+    def roll(self) -> str:
+        """What is searched for: "any" or "upright"; always the latter if the model has no face calibration."""
+        return "any" if self._finder.any_roll else "upright"
 
     @property
     def model(self) -> Predictor:

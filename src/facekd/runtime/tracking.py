@@ -103,7 +103,8 @@ class Tracker:
         self._find_landmarks(frame, time, followed)
         if self._since_detection >= self.every or not followed or not all(track.face for track in followed):
             self._find_landmarks(frame, time, self._detect(frame, time))
-        if self._since_search >= self.every and not any(track.face for track in self._tracks):
+        lost = not any(track.face for track in self._tracks)
+        if lost and self.landmarker.roll == "any" and self._since_search >= self.every:
             self._find_landmarks(frame, time, self._search(frame, time))
         for track in self._tracks:
             if track.face:
