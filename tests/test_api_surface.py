@@ -31,9 +31,9 @@ FUNCTIONS = {
 CLASSES = {
     "BoxTransform": "scale shift_x shift_y",
     "BundledModel": "name path",
-    "Face": "box score points confidence markup",
+    "Face": "box score points confidence markup face_confidence",
     "KDLoss": None,
-    "Landmarker": "model detector threads providers box_transform color",
+    "Landmarker": "model detector threads providers box_transform color roll min_confidence",
     "MarkUp": "name count mirror contours inter_ocular inter_pupil",
     "PhotoBatch": "photos landmarker out * format markup draw settings max_faces",
     "ShapeModel": "mean components variances variance clip procrustes",

@@ -77,18 +77,13 @@ def detect(
     weights = resolve_model(model)
     network = load_model(weights, threads, provider)
     target = markups.get(markup) if markup else network.markup
-    settings = {
-        "markup": target.name,
-        "small_faces": small_faces,
-        "min_score": min_score,
-        "min_confidence": min_confidence,
-        "roll": roll,
-        "network": sha256(weights),
-    }
     detector = YuNet(min_score, small_faces=small_faces, threads=threads)
+    landmarker = Landmarker(network, detector, roll=roll, min_confidence=min_confidence)
+    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(weights)}
+    settings |= {"min_confidence": min_confidence, "roll": landmarker.roll}
     batch = PhotoBatch(
         photos,
-        Landmarker(network, detector, roll=roll, min_confidence=min_confidence),
+        landmarker,
         out,
         format=format,
         markup=target,
