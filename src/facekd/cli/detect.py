@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facekd.cli.messages import tell_skipped
 from facekd.cli.models import demo, models
 from facekd.cli.track import track
 from facekd.errors import InputError, nearest
@@ -16,7 +17,6 @@ from facekd.errors import InputError, nearest
 if TYPE_CHECKING:
     from facekd.runtime.batch import PhotoBatch
 
-_SHOWN = 5  # skipped files that are named
 _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
@@ -47,6 +47,10 @@ def detect(
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
     max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
+    min_confidence: float = typer.Option(
+        0.5, min=0.0, max=1.0, help="Lowest confidence in a face's landmarks as a whole; 0: leave none out."
+    ),
+    roll: str = typer.Option("any", help="any: also search for faces turned on their side or head; upright: do not."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
 ) -> None:
@@ -73,10 +77,18 @@ def detect(
     weights = resolve_model(model)
     network = load_model(weights, threads, provider)
     target = markups.get(markup) if markup else network.markup
-    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(weights)}
+    settings = {
+        "markup": target.name,
+        "small_faces": small_faces,
+        "min_score": min_score,
+        "min_confidence": min_confidence,
+        "roll": roll,
+        "network": sha256(weights),
+    }
+    detector = YuNet(min_score, small_faces=small_faces, threads=threads)
     batch = PhotoBatch(
         photos,
-        Landmarker(network, YuNet(min_score, small_faces=small_faces, threads=threads)),
+        Landmarker(network, detector, roll=roll, min_confidence=min_confidence),
         out,
         format=format,
         markup=target,
@@ -131,9 +143,6 @@ def _run(batch: PhotoBatch) -> int:
                 typer.echo(f"facekd: {result.error}", err=True)
     if printed:
         printed.close()
-    if batch.skipped:
-        names = ", ".join(str(path) for path in batch.skipped[:_SHOWN])
-        more = f" and {len(batch.skipped) - _SHOWN} more" if len(batch.skipped) > _SHOWN else ""
-        typer.echo(f"skipped {len(batch.skipped)} files that are no photos: {names}{more}", err=True)
+    tell_skipped(batch.skipped)
     typer.echo(f"{len(batch)} photos, {faces} faces" + (f", {failed} failed" if failed else ""), err=True)
     return failed

@@ -170,6 +170,7 @@ def _card(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[st
         box_transform=metadata.box_transform,
         confidence=_CONFIDENCE.format(100 * radius) if radius else None,
         confidence_radius=radius,
+        face_calibration=metadata.face_calibration,
         data=tuple(metadata.data),
         figures=figures,
         sha256=sha256(onnx),
