@@ -34,7 +34,7 @@ CLASSES = {
     "Face": "box score points confidence markup face_confidence",
     "KDLoss": None,
     "Landmarker": "model detector threads providers box_transform color roll min_confidence",
-    "MarkUp": "name count mirror contours inter_ocular inter_pupil",
+    "MarkUp": "name count mirror contours inter_ocular inter_pupil names",
     "PhotoBatch": "photos landmarker out * format markup draw settings max_faces",
     "ShapeModel": "mean components variances variance clip procrustes",
     "Tracker": "landmarker every confidence patience smoothing",

@@ -137,7 +137,9 @@ def label_findings(pack: Pack) -> list[Finding]:
         found += _swapped(pack, fits) if pack.markup.mirrors else []
         named = {face for finding in found if finding for face in finding.faces}  # what is wrong there is said
         rest = np.array([face not in named for face in range(len(pack))])
-        found += [_far(pack, fits, rest), _off(pack, fits, rest), _stored_pixels(pack, fits)]
+        found.append(off := _off(pack, fits, rest))
+        rest[list(off.faces if off else ())] = False
+        found += [_far(pack, fits, rest), _stored_pixels(pack, fits)]
         found += [_mirror_table(pack, fits)] if pack.markup.mirrors else []
     return [finding for finding in found if finding]
 

@@ -102,6 +102,12 @@ def test_empty_cells_are_missing_points(tmp_path: Path, empty: str) -> None:
     assert isinstance(last, Label) and np.isnan(last.points[1]).all()
 
 
+def test_a_row_without_points_is_a_photo_without_a_face(tmp_path: Path) -> None:
+    first, second = labels(tmp_path, "photo,score,x0,y0,x1,y1,error\na.jpg,,,,,,\nb.jpg,0.9,10.5,20,30,40.25,\n")
+    assert isinstance(first, Label) and isinstance(second, Label)
+    assert first.points.shape == (0, 2) and second.points.tolist() == POINTS
+
+
 @pytest.mark.parametrize(
     ("columns", "cells", "visible", "there"),
     [

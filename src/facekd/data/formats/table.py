@@ -244,6 +244,8 @@ def _find_box(names: list[str], found: _Heading) -> set[int]:
 def _face(row: list[str], heading: _Heading, order: list[str], coco: bool) -> dict[str, Any]:
     """Return what a row's `Label` says beside its photo; raise ValueError if a cell is not what its column says."""
     points = np.array([[_number(row, column) for column in heading.points[name]] for name in order])
+    if np.isnan(points).all():  # as `facekd detect` writes a photo without a face
+        return {"points": np.empty((0, 2)), "split": ""}
     visible = np.ones(len(order), bool) if heading.flags else None
     for place, name in enumerate(order):
         if visible is None or name not in heading.flags:
