@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
 from facekd.files import expand
-from facekd.run_folder import EVALUATION, MODEL, is_run, result_model, result_stage
+from facekd.run_folder import EVALUATION, MODEL, network_file, result_stage
 from facekd.runtime import model as onnx_models
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
@@ -87,9 +87,7 @@ def resolve_model(model: str | Path) -> Path:
     name, path = str(model), expand(model)
     if not name:
         return onnx_models.resolve(DEFAULT)
-    if is_run(path):  # even an unfinished one is what its name means
-        return result_model(path)
-    file = path / MODEL if path.is_dir() else path  # a stage's folder, or a file
+    file = network_file(path)
     if file.suffix in (".onnx", ".safetensors") and file.is_file():
         return file
     if name in onnx_models.bundled():
