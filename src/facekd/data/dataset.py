@@ -79,8 +79,8 @@ class Dataset:
     Attributes:
         name: as given to `facekd prepare`.
         read: yields the faces, in an order that is always the same. A dataset in a folder takes that folder's path, and
-            raises InputError, with what it expected where, when the layout is not there; a generated one takes
-            `count` and `seed`.
+            raises InputError, with what it expected where, when the layout is not there; that of own photos takes the
+            mark-up and options beside it, a generated one `count` and `seed`.
         markup: what the points are; None where the user gives it.
         terms: one sentence on the terms the data come under.
         generated: made by a program, so that there is no folder to read.

@@ -179,12 +179,11 @@ def _check_size(label: Label, header: Header, stored: bool) -> None:
 
 
 def _annotations(faces: list[_Face], stored: bool) -> Iterator[Annotation]:
-    """Yield the faces with their splits, and with visibility if any point of any face is occluded."""
+    """Yield the faces with their splits, and with visibility if that of some points differs from that of others."""
     splits = _splits(faces)
-    occluded = any(
-        face.label.visible is not None and (~face.label.visible & ~np.isnan(face.label.points).any(axis=1)).any()
-        for face in faces
-    )
+    told = [face.label for face in faces if face.label.visible is not None]
+    seen = [label.visible[~np.isnan(label.points).any(axis=1)] for label in told if label.visible is not None]
+    occluded = any(not flags.all() for flags in seen) and any(flags.any() for flags in seen)
     count: Counter[str] = Counter()
     for face, split in zip(faces, splits, strict=True):
         count[face.name] += 1
