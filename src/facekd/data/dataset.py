@@ -32,6 +32,7 @@ class Annotation:
         visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
         orientation: of the photo, as EXIF counts it, that `load` undoes; 1 if none.
+        tight_box: x0, y0, x1, y1 of all points, also of those that are missing; None: of the points that are there.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Annotation:
     visible: np.ndarray | None = None
     box: np.ndarray | None = None
     orientation: int = 1
+    tight_box: np.ndarray | None = None
 
 
 # Kinds of problems that are counted, for they tell of paths that do not fit.
