@@ -102,7 +102,7 @@ def _register_plugins() -> None:
 
 def _is_model(argument: str) -> bool:
     """Whether the first of several arguments names a model rather than photos."""
-    from facekd.api import result_model
+    from facekd.run_folder import result_model
     from facekd.runtime.model import bundled
 
     path = Path(argument)

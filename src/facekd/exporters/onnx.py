@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,7 @@ def _card(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[st
         sha256=sha256(onnx),
         made_with={
             "facekd": __version__,
+            "architecture": asdict(net.architecture),
             "parameters": parameters,
             "macs": macs,
             "recipe": metadata.recipe,

@@ -97,6 +97,22 @@ def save(net: LandmarkNet, metadata: ModelMetadata, path: str | Path) -> None:
         save_file(state, temporary, metadata={"facekd": json.dumps(record)})
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Return whether a file is one that `save` wrote, rather than another's .safetensors file.
+
+    Args:
+        path: any file.
+
+    Returns:
+        Whether it holds a network of ours.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return "facekd" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     """Read what `save` wrote.
 
