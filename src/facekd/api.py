@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
-from facekd.files import expand
-from facekd.run_folder import EVALUATION, MODEL, network_file, result_stage
+from facekd.run_folder import EVALUATION, MODEL, result_stage
 from facekd.runtime import model as onnx_models
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.model import DEFAULT, OnnxModel, Predictor, resolve_model
 from facekd.runtime.ort import Providers, split_providers
 
 if TYPE_CHECKING:
@@ -69,35 +68,6 @@ def list_models() -> list[BundledModel]:
         Each with its name, file and card.
     """
     return [BundledModel(name, path) for name, path in onnx_models.bundled().items()]
-
-
-def resolve_model(model: str | Path) -> Path:
-    """Find the file of a network.
-
-    Args:
-        model: an .onnx file, a .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
-            model's name; "" is the default one.
-
-    Returns:
-        The .onnx or .safetensors file.
-
-    Raises:
-        ModelError: nothing there has that name.
-    """
-    name, path = str(model), expand(model)
-    if not name:
-        return onnx_models.resolve(DEFAULT)
-    file = network_file(path)
-    if file.suffix in (".onnx", ".safetensors") and file.is_file():
-        return file
-    if name in onnx_models.bundled():
-        return onnx_models.resolve(name)
-    if path.is_dir():
-        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
-    raise ModelError(
-        f"no model '{name}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
-        f"({', '.join(onnx_models.bundled()) or 'none in this build'})"
-    )
 
 
 def load_model(

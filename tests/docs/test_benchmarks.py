@@ -10,6 +10,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from facekd.data.dataset import Annotation
 from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
@@ -26,8 +28,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll, detection = map(
-    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection")
+jitter, runtime, peer, confidence, roll, detection, face_confidence = map(
+    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence")
 )
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
@@ -198,9 +200,40 @@ def test_roll_rotates_the_faces_and_measures_both_passes() -> None:
     faces.points = Faces.points @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # 37 degrees
     assert roll.rolled(faces) == 100
     rows = [{"angle": 30, "one_pass": 3.456, "two_passes": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
+    found = {"found_percent": 98.76, "failed_percent": 1.23, "nme": 3.456, "faces": 9}
+    lost = {"found_percent": 0.0, "failed_percent": 0.0, "nme": None, "faces": 0}
+    circle = [{"angle": angle, "time_ratio": 1.034, "any": found, "upright": lost} for angle in (0, 90)]
     record = {"command": "c", "model": "m", "faces": 2, "split": "val", "rolled_percent": {"val": 7.6}, "rows": rows}
-    page = roll.page(record)
+    page = roll.page(record | {"photos": 2, "circle": circle})
+    assert "| 90° | 98.8 % | 1.2 % | 3.46 | 0.0 % | 0.0 % |  |" in page and "takes 1.03 times as long" in page
     assert "8 % of the val faces" in page and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in page
+
+
+@given(st.floats(-360, 360), st.integers(1, 60), st.integers(1, 60))
+def test_a_rotated_photo_keeps_its_content(angle: float, width: int, height: int) -> None:
+    photo = np.full((height, width, 3), 200, np.uint8)
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    turned, points = roll.rotated(photo, corners, angle)
+    assert (points > -0.501).all() and (points < np.array(turned.shape[1::-1]) - 0.499).all()
+    lengths = [np.linalg.norm(each[3] - each[0]) for each in (corners, points)]
+    assert lengths[0] == pytest.approx(lengths[1], abs=1e-6)
+
+
+def test_a_photo_rotated_by_a_quarter_is_exact() -> None:
+    photo = np.random.default_rng(0).integers(0, 255, (20, 31, 3), np.uint8)
+    turned, points = roll.rotated(photo, np.array([[0.0, 0.0], [30.0, 5.0]]), 90)
+    np.testing.assert_array_equal(turned, np.rot90(photo, -1))
+    np.testing.assert_allclose(points, [[19, 0], [14, 30]], atol=1e-9)
+
+
+def test_face_confidence_counts_what_is_right_and_what_is_accepted() -> None:
+    kinds = {kind: {"crops": 10, "right": 4, "right_accepted": 3, "wrong_refused": 6} for kind in face_confidence.CROPS}
+    kinds["beside"] |= {"right": 0, "right_accepted": 0, "wrong_refused": 9}
+    values = {"kinds": kinds, "precision": 0.75, "recall": 0.8, "refused": 0.9}
+    page = face_confidence.page({"command": "c", "split": "train", "faces": 10, "models": {"m": values}})
+    assert "| a part of the face: an eye, an ear, a cheek | 10 | 4 | 75.0 % | 6 | 100.0 % |" in page
+    assert "| what lies beside the face: hair, hands, clothes | 10 | 0 |  | 10 | 90.0 % |" in page
+    assert "precision 75.0 %" in page and "recall 80.0 %" in page and "90.0 % of the wrong" in page
 
 
 def test_detection_compares_what_two_detectors_find() -> None:

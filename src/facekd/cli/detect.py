@@ -47,9 +47,7 @@ def detect(
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
     max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
-    min_confidence: float = typer.Option(
-        0.5, min=0.0, max=1.0, help="Lowest confidence in a face's landmarks as a whole; 0: leave none out."
-    ),
+    min_confidence: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest face confidence that counts; 0: all."),
     roll: str = typer.Option("any", help="any: also search for faces turned on their side or head; upright: do not."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
@@ -91,12 +89,7 @@ def detect(
         settings=settings,
         max_faces=max_faces,
     )
-    try:
-        failed = _run(batch)
-    except KeyboardInterrupt:
-        typer.echo("facekd: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(_run(batch))
 
 
 def _register_plugins() -> None:
@@ -118,6 +111,16 @@ def _is_model(argument: str) -> bool:
 
 
 def _run(batch: PhotoBatch) -> int:
+    """Run a batch and print what it does not write; returns the exit code."""
+    try:
+        failed = _show(batch)
+    except KeyboardInterrupt:
+        typer.echo("facekd: stopped; the same command goes on from here", err=True)
+        return _INTERRUPTED
+    return 1 if failed else 0
+
+
+def _show(batch: PhotoBatch) -> int:
     """Run a batch with a progress bar on stderr, and print what it does not write; returns how many photos failed."""
     from rich.console import Console
     from rich.progress import track as progress

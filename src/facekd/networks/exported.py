@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from facekd.errors import ModelError
 from facekd.geometry import normalise
 from facekd.networks.architecture import Architecture
-from facekd.networks.checkpoint import ModelMetadata
+from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import OnnxModel
+from facekd.runtime.model import OnnxModel, resolve_model
 
 _ROOT = "net"  # where the network lies in the exported module
 # The shape prior's tensors: the constant that each of these nodes of the exported module takes.
@@ -41,6 +41,24 @@ _PRIOR = {
 _TOLERANCE = 0.02  # px, that the two may be apart
 _FRAMES = 8
 _CLEAR = 1e-3  # a confidence this near to 0 or 1 says too little of log-sigma
+
+
+def load_network(model: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
+    """Load a network into torch: a bundled one, a run's result, a checkpoint, or an exported file.
+
+    Args:
+        model: as for `facekd.runtime.model.resolve_model`: "facekd-68", a run's or a stage's folder, a .safetensors
+            or an .onnx file.
+
+    Returns:
+        The network, in evaluation mode on the CPU, and its metadata. Its outputs are those of the file to 1e-4 of the
+        frame. Before one that was exported is trained, see `set_statistics`.
+
+    Raises:
+        ModelError: nothing has that name, or it cannot be read into torch.
+    """
+    path = resolve_model(model)
+    return load_exported(path) if path.suffix == ".onnx" else load(path)
 
 
 def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:

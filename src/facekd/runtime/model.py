@@ -12,6 +12,7 @@ from facekd.errors import ModelError, nearest
 from facekd.files import expand
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
+from facekd.run_folder import network_file
 from facekd.runtime import ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
@@ -86,6 +87,35 @@ def resolve(model: str | PathLike[str]) -> Path:
     if str(model) not in models:
         raise ModelError(f"no bundled model '{model}'; {nearest(str(model), models)}, or a path that ends with .onnx")
     return models[str(model)]
+
+
+def resolve_model(model: str | PathLike[str]) -> Path:
+    """Find the file of a network.
+
+    Args:
+        model: an .onnx file, a .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
+            model's name; "" is the default one.
+
+    Returns:
+        The .onnx or .safetensors file.
+
+    Raises:
+        ModelError: nothing there has that name.
+    """
+    name, path = str(model), expand(model)
+    if not name:
+        return resolve(DEFAULT)
+    file = network_file(path)
+    if file.suffix in (".onnx", ".safetensors") and file.is_file():
+        return file
+    if name in bundled():
+        return resolve(name)
+    if path.is_dir():
+        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
+    raise ModelError(
+        f"no model '{name}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
+        f"({', '.join(bundled()) or 'none in this build'})"
+    )
 
 
 class OnnxModel:
