@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +30,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll, detection, face_confidence = map(
-    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence")
+jitter, runtime, peer, confidence, roll, detection, face_confidence, serve = map(
+    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve")
 )
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
@@ -278,3 +280,45 @@ def test_detection_compares_what_two_detectors_find() -> None:
     assert result["difference"][0] == pytest.approx(20, abs=0.1)
     text = detection.page({"command": "c", "split": "train", "model": "m", **result})
     assert "| fast | 2 | 3 |" in text and "lost: 1, won: 1" in text
+
+
+def test_the_server_s_page_is_what_its_figures_give() -> None:
+    folder = BENCHMARKS.parent / "docs" / "benchmarks"
+    result = json.loads((folder / "serve.json").read_text())
+    assert (folder / "serve.md").read_text() == serve.table(result)
+    assert result["sigterm"]["exit_code"] == 0
+    for load_ in (*result["loads"], result["overload"], result["sigterm"]):
+        assert load_["lost"] == load_["wrong"] == 0 and set(load_["statuses"]) <= {"200", "503"}
+
+
+def test_clients_count_what_they_see() -> None:
+    """A server that answers, refuses, answers wrongly, and hangs up."""
+
+    async def run() -> object:
+        turns = iter(range(100))
+
+        async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                try:
+                    await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:
+                    break
+                turn = next(turns)
+                await reader.readexactly(5)
+                if turn == 3:
+                    break
+                body = json.dumps({"faces": [turn if turn == 2 else 0]}).encode()
+                status = b"503 busy" if turn == 1 else b"200 OK"
+                writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+                if turn > 8:
+                    await asyncio.sleep(1)
+            writer.close()
+
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await serve.under_load(port, [b"photo"], [[0]], 1, 0.9)
+
+    seen = asyncio.run(run())
+    assert (seen.lost, seen.refused, seen.wrong, seen.statuses[503]) == (1, 0, 1, 1)
+    assert seen.statuses[200] >= 6 and len(seen.seconds) == seen.statuses[200]
