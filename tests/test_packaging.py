@@ -24,13 +24,21 @@ SOURCE = ROOT / "src" / "facekd"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # Packages whose modules have another name.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "ai_edge_litert": "ai-edge-litert",
+    "ai_edge_quantizer": "ai-edge-quantizer",
+    "litert_torch": "litert-torch",
+}
 # Detection, which the base dependencies are for. Commands and the API import the rest within functions.
 DETECTION = ("drawing", "errors", "files", "geometry", "images", "markup", "pts", "runtime", "weights")
 FRONT = ("__init__", "api", "cli")
 # Converters to libraries that a user has or has not, each of which says what to install; and plugins of Pillow.
-OPTIONAL = {"supervision", "pillow_heif"}
+OPTIONAL = {"supervision", "pillow_heif", "ai-edge-litert", "ai-edge-quantizer", "litert-torch", "coremltools"}
 UNSEEN = {
+    "scikit-learn": "coremltools imports it",
     "torchvision": "timm imports it",
     "tensorboard": "torch.utils.tensorboard imports it",
 }
@@ -106,6 +114,7 @@ def test_every_requirement_is_imported() -> None:
     found = set(third_party())
     assert declared() - found == set()
     assert declared("train") - found - set(UNSEEN) == set()
+    assert declared("export") | declared("litert") <= found | set(UNSEEN) | {"facekd"}
 
 
 def test_requirements_of_users_have_lower_bounds() -> None:

@@ -34,7 +34,9 @@ def detect(
     photos: list[str] = typer.Argument(
         metavar="[MODEL] PHOTO|FOLDER|GLOB...", help="Photos, folders with all below them, or patterns such as '*.jpg'."
     ),
-    model: str = typer.Option("", "--model", "-m", help="A bundled name, an .onnx file or a run; default facekd-68."),
+    model: str = typer.Option(
+        "", "--model", "-m", help="A bundled name, a network's file or a run; default facekd-68."
+    ),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results; default: print them."),
     format: str = typer.Option(
         "json", help="json, pts: files per photo; jsonl, csv: one file. Only .pts count from 1."
@@ -49,6 +51,7 @@ def detect(
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
+    engine: str = typer.Option("auto", help="What runs it: onnx, litert (.tflite files), or auto."),
 ) -> None:
     """Find faces and their landmarks in photos.
 
@@ -70,10 +73,9 @@ def detect(
         raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
-    weights = resolve_model(model)
+    weights = resolve_model(model, engine, provider)
     network = load_model(weights, threads, provider)
     target = markups.get(markup) if markup else network.markup
-    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(weights)}
     batch = PhotoBatch(
         photos,
         Landmarker(network, YuNet(min_score, small_faces=small_faces, threads=threads)),
@@ -81,7 +83,12 @@ def detect(
         format=format,
         markup=target,
         draw=draw_faces if draw else None,
-        settings=settings,
+        settings={
+            "markup": target.name,
+            "small_faces": small_faces,
+            "min_score": min_score,
+            "network": sha256(weights),
+        },
         max_faces=max_faces,
     )
     try:
@@ -103,10 +110,10 @@ def _register_plugins() -> None:
 def _is_model(argument: str) -> bool:
     """Whether the first of several arguments names a model rather than photos."""
     from facekd.api import result_model
-    from facekd.runtime.model import bundled
+    from facekd.runtime.model import ENGINES, bundled
 
     path = Path(argument)
-    named = path.suffix in (".onnx", ".safetensors") or result_model(path).is_file()
+    named = path.suffix in (*ENGINES.values(), ".safetensors") or result_model(path).is_file()
     return named or (argument in bundled() and not path.exists())
 
 

@@ -15,7 +15,7 @@ from facekd.geometry import BoxTransform, Crops, crop_faces
 from facekd.images import Photo, check_color, read_ahead, read_image
 from facekd.runtime.detector import Detector, YuNet
 from facekd.runtime.face import Face
-from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.model import DEFAULT, Predictor, load
 from facekd.runtime.ort import Providers
 
 BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
@@ -40,7 +40,7 @@ class Landmarker:
     It can be copied and pickled: a copy loads the model by its name, or from the same file.
 
     Args:
-        model: a bundled model's name, an .onnx file, or any `Predictor`.
+        model: a bundled model's name, an .onnx or .tflite file, or any `Predictor`.
         detector: what finds the faces; default `YuNet()`.
         threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ..., each alone or
@@ -49,6 +49,8 @@ class Landmarker:
             For a detector of your own fit one with `BoxTransform.fit`.
         color: order of the channels of photos that are given as arrays: "rgb", or "bgr" as OpenCV reads them. Files and
             PIL images are not affected.
+        engine: what runs the network: "onnx" (ONNX Runtime), "litert" (LiteRT: .tflite files), or "auto", which takes
+            the 8-bit form of a bundled network that has one where LiteRT is installed and the CPU is made for it.
 
     Raises:
         ModelError: the model cannot be used, or a provider cannot be had.
@@ -63,9 +65,12 @@ class Landmarker:
         providers: Providers | None = None,
         box_transform: BoxTransform | None = None,
         color: str = "rgb",
+        engine: str = "auto",
     ) -> None:
         self.color = check_color(color)
-        self.model: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | PathLike) else model
+        if isinstance(model, str | PathLike):
+            model = load(model, threads, providers, engine)
+        self.model: Predictor = model
         self.detector = detector or YuNet(threads=threads)
         self.box_transform = box_transform or self.model.box_transform or BoxTransform()
 
