@@ -34,9 +34,7 @@ def detect(
     photos: list[str] = typer.Argument(
         metavar="[MODEL] PHOTO|FOLDER|GLOB...", help="Photos, folders with all below them, or patterns such as '*.jpg'."
     ),
-    model: str = typer.Option(
-        "", "--model", "-m", help="A bundled name, a network's file or a run; default facekd-68."
-    ),
+    model: str = typer.Option("", "--model", "-m", help="A bundled name, a file or a run; default facekd-68."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results; default: print them."),
     format: str = typer.Option(
         "json", help="json, pts: files per photo; jsonl, csv: one file. Only .pts count from 1."
@@ -73,8 +71,8 @@ def detect(
         raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
-    weights = resolve_model(model, engine, provider)
-    network = load_model(weights, threads, provider)
+    file = resolve_model(model, engine, provider)
+    network = load_model(file, threads, provider)
     target = markups.get(markup) if markup else network.markup
     batch = PhotoBatch(
         photos,
@@ -83,12 +81,7 @@ def detect(
         format=format,
         markup=target,
         draw=draw_faces if draw else None,
-        settings={
-            "markup": target.name,
-            "small_faces": small_faces,
-            "min_score": min_score,
-            "network": sha256(weights),
-        },
+        settings={"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(file)},
         max_faces=max_faces,
     )
     try:

@@ -26,9 +26,7 @@ FORMATS = ("jsonl", "csv")
 
 def track(
     source: str = typer.Argument(metavar="VIDEO|CAMERA", help="A file, a stream's address, or a camera's number."),
-    model: str = typer.Option(
-        "", "--model", "-m", help="A bundled name, a network's file or a run; default facekd-68."
-    ),
+    model: str = typer.Option("", "--model", "-m", help="A bundled name, a file or a run; default facekd-68."),
     out: Path = typer.Option(Path("facekd-track"), "--out", "-o", help="Folder for the results."),
     format: str = typer.Option("jsonl", help="jsonl: a line per frame; csv: a row per face and frame."),
     video: bool = typer.Option(True, help="Also write the video with the faces drawn in."),
