@@ -85,7 +85,7 @@ def measure(dataset: str, source: Path, count: int, jobs: int, scratch: str) -> 
 def _measure(dataset: str, source: Path, count: int, jobs: int, out: Path) -> dict[str, float]:
     reader = {"300w": w300, "folder": folder}[dataset]
     start = time.perf_counter()
-    items = islice(reader.read(source), count)
+    items = islice(folder.read(source, IBUG68) if reader is folder else reader.read(source), count)
     summary = prepare(items, out, IBUG68, dataset=dataset, terms="", jobs=jobs)
     seconds = time.perf_counter() - start
     parent = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _UNIT

@@ -31,10 +31,10 @@ FUNCTIONS = {
 CLASSES = {
     "BoxTransform": "scale shift_x shift_y",
     "BundledModel": "name path",
-    "Face": "box score points confidence markup",
+    "Face": "box score points confidence markup face_confidence",
     "KDLoss": None,
-    "Landmarker": "model detector threads providers box_transform color engine",
-    "MarkUp": "name count mirror contours inter_ocular inter_pupil",
+    "Landmarker": "model detector threads providers box_transform color roll min_confidence engine",
+    "MarkUp": "name count mirror contours inter_ocular inter_pupil names",
     "PhotoBatch": "photos landmarker out * format markup draw settings max_faces",
     "ShapeModel": "mean components variances variance clip procrustes",
     "Tracker": "landmarker every confidence patience smoothing",

@@ -90,3 +90,17 @@ def test_primitives_draw_where_the_points_are() -> None:
     draw_points(canvas, points, [(255, 0, 0), (0, 255, 0), (0, 0, 255)], radius=2)
     assert [canvas[int(y), int(x)].argmax() for x, y in points] == [0, 1, 2]
     assert np.argwhere(canvas.any(axis=2)).min() >= 7 and not canvas[10, 20].any()
+
+
+def test_missing_points_are_left_out_and_lines_end_there() -> None:
+    square = MarkUp("square", 4, (1, 0, 3, 2), (Contour("edge", (0, 1, 2, 3), closed=True),))
+    points = np.array([[10, 10], [50, 10], [np.nan, np.nan], [10, 50]], float)
+    picture = np.zeros((60, 60, 3), np.uint8)
+    draw_contours(picture, points, square, (255, 255, 255))
+    drawn = picture[..., 0] > 100
+    assert drawn[10, 30] and drawn[30, 10]  # the sides between points that are there
+    assert not drawn[20:, 20:].any()
+    picture[:] = 0
+    draw_points(picture, points, [(255, 255, 255)] * 4, 2)
+    drawn = picture[..., 0] > 100
+    assert drawn[10, 10] and drawn[10, 50] and drawn[50, 10] and drawn.sum() < 3 * 25  # and nothing in the corner

@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from facekd import images
 from facekd.errors import InputError
-from facekd.images import find_photos, photo_paths, read_ahead, read_image
+from facekd.images import find_photos, photo_paths, read_ahead, read_image, swap_colors
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # it warns of what it can read past
 
@@ -171,8 +172,62 @@ def png_of_16_bits(values: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def tiff_of_16_bits(values: np.ndarray, orientation: int) -> bytes:
+    """An uncompressed TIFF of 16-bit RGB (H, W, 3), which Pillow reads but does not write."""
+    height, width, _ = values.shape
+    at = 8 + 2 + 10 * 12 + 4  # where the directory ends: there follow the three depths, then the pixels
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 1, at + 6), (274, 3, 1, orientation), (277, 3, 1, 3), (278, 3, 1, height)]
+    entries += [(279, 4, 1, 2 * values.size)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<3H", 16, 16, 16) + values.astype("<u2").tobytes()
+
+
+def files_of_16_bits(values: np.ndarray) -> dict[str, bytes]:
+    """Files that hold 16-bit RGB or RGBA (H, W, 3 or 4)."""
+    bgr = swap_colors(values)
+    files = {kind: cv2.imencode(f".{kind}", bgr)[1].tobytes() for kind in ("png", "tiff")}
+    if values.shape[2] == 3:
+        header = f"P6 {values.shape[1]} {values.shape[0]} 65535\n".encode()
+        lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+        files |= {
+            "png of pieces": png_of_16_bits(values),
+            "plain tiff": tiff_of_16_bits(values, 1),
+            "ppm": header + values.astype(">u2").tobytes(),
+            "jp2": cv2.imencode(".jp2", bgr, lossless)[1].tobytes(),
+        }
+    return files
+
+
 def test_16_bit_colour() -> None:
-    np.testing.assert_array_equal(read_image(png_of_16_bits(deepened(two_halves()))), two_halves())
+    for kind, file in files_of_16_bits(deepened(two_halves(64, 64))).items():
+        np.testing.assert_array_equal(read_image(file), two_halves(64, 64), kind)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_files_of_16_bits_of_which_fewer_are_used(bits: int) -> None:
+    """The values of all 256 brightnesses, with lower bits that are dropped."""
+    expected = np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    values = (expected.astype(np.uint16) << (bits - 8)) + (2 ** (bits - 8) - 1)
+    for kind, file in files_of_16_bits(values).items():
+        np.testing.assert_array_equal(read_image(file), expected, kind)
+    opaque = np.dstack([values, np.full((64, 64), 65535, np.uint16)])  # as most programs write it
+    for kind, photo in {"array": opaque, **files_of_16_bits(opaque)}.items():
+        np.testing.assert_array_equal(read_image(photo), expected, kind)
+
+
+def test_deep_tiff_files_are_turned_as_they_say() -> None:
+    values = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 56 + 7  # of 12 bits
+    upright = (values >> 4).astype(np.uint8)
+    turned = {1: upright, 3: upright[::-1, ::-1], 6: np.rot90(upright, -1), 8: np.rot90(upright)}
+    for orientation, expected in turned.items():
+        np.testing.assert_array_equal(read_image(tiff_of_16_bits(values, orientation)), expected)
+
+
+def test_ppm_files_say_their_largest_value() -> None:
+    """Of 1000, say: that is white, whatever the bits."""
+    values = np.array([[[0, 500, 1000]]], ">u2")
+    assert read_image(b"P6 1 1 1000\n" + values.tobytes()).tolist() == [[[0, 128, 255]]]
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -434,6 +489,7 @@ def test_thousands_of_damaged_files() -> None:
         encoded(picture.convert("RGBA"), "PNG", exif=exif),
         encoded(picture, "TIFF", compression="tiff_lzw"),
         png_of_16_bits(noise.astype(np.uint16) << 8),
+        tiff_of_16_bits(noise.astype(np.uint16) << 2, 6),
     ]
     outcomes = {"read": 0, "refused": 0}
     for _ in range(4000):

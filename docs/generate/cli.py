@@ -86,9 +86,9 @@ def usage_of(name: str, hint: Any, about: Any) -> str:
 def names(name: str, hint: Any, about: Any) -> str:
     """Return an option's names and what it takes."""
     flags = about.param_decls or ["--" + name.replace("_", "-")]
-    if hint is bool:
+    if _plain(hint) is bool:
         switch = f" / `--no-{flags[0][2:]}`" if about.default is True else ""
-        return ", ".join(f"`{flag}`" for flag in flags) + switch
+        return ", ".join(f"`{flag}`".replace("/", "` / `") for flag in flags) + switch
     word = about.metavar or WORDS[_plain(hint)]
     again = "..." if get_origin(hint) is list else ""
     return ", ".join(f"`{flag} {word}`" for flag in flags) + again

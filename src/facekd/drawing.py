@@ -50,7 +50,7 @@ def draw_contours(picture: np.ndarray, points: np.ndarray, markup: MarkUp, colou
 
     Args:
         picture: (H, W, 3) uint8, changed in place.
-        points: (N, 2) pixels of the picture.
+        points: (N, 2) pixels of the picture; missing ones are NaN, and lines end there.
         markup: whose contours they are.
         colour: of the lines.
         width: of the lines in pixels, at least 1.
@@ -66,12 +66,14 @@ def draw_points(
 
     Args:
         picture: (H, W, 3) uint8, changed in place.
-        points: (N, 2) pixels of the picture.
+        points: (N, 2) pixels of the picture; missing ones are NaN, and are left out.
         colours: one per point.
         radius: in pixels.
         outline: radius in pixels of a dark disc beneath each; 0: none.
     """
     for point, colour in zip(points, colours, strict=True):
+        if np.isnan(point).any():
+            continue
         if outline:
             _disc(picture, point, outline, _OUTLINE)
         _disc(picture, point, radius, colour)
@@ -162,7 +164,14 @@ def _disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour: Colour
 
 
 def _line(picture: np.ndarray, points: np.ndarray, closed: bool, colour: Colour, width: float) -> None:
-    cv2.polylines(picture, [_fixed(points)], closed, tuple(colour), max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    there = ~np.isnan(points).any(axis=1)
+    if there.all():
+        lines = [points]
+    else:  # the pieces between neighbours that are there
+        pairs = np.column_stack([np.arange(len(points)), np.roll(np.arange(len(points)), -1)])[: None if closed else -1]
+        lines, closed = list(points[pairs[there[pairs].all(axis=1)]]), False
+    for line in lines:
+        cv2.polylines(picture, [_fixed(line)], closed, tuple(colour), max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
 def _write(picture: np.ndarray, text: str, position: np.ndarray, height: float) -> None:

@@ -22,12 +22,12 @@ def tight_box(points: np.ndarray) -> np.ndarray:
     """Compute the smallest boxes that hold points.
 
     Args:
-        points: (..., N, 2).
+        points: (..., N, 2); missing ones are NaN, and do not count.
 
     Returns:
-        (..., 4): x0, y0, x1, y1.
+        (..., 4): x0, y0, x1, y1; NaN where every point is missing.
     """
-    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
+    return np.concatenate([np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)], axis=-1)
 
 
 def centre_and_side(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -73,8 +73,8 @@ def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.
     """Read a photo as RGB.
 
     Of animations the first frame is taken; transparent parts become white; grey becomes RGB; CMYK and palettes are
-    converted. Of 16 bits the upper 8 of those in use stay: cameras write 10 or 12 bits into the lower ones, so the
-    bits of the largest value, rounded up to 8, 10, 12, 14 or 16, are taken for all there are.
+    converted. Of 16 bits (PNG, TIFF, PPM, JPEG 2000, arrays) the upper 8 of those in use stay: cameras write 10 or 12
+    bits into the lower ones, so the bits of the largest value, rounded up to 8, 10, 12, 14 or 16, are taken for all.
 
     Args:
         photo: a path ("~" is the home folder), the bytes of a file, a file object opened in mode "rb" (also BytesIO), a
@@ -256,8 +256,9 @@ def _decode(image: Image.Image, name: str, apply_exif: bool, content: bytes = b"
     try:
         array = _jpeg(image, content)
         if array is None:
+            deep = _is_deep(image, content)  # loading forgets it
             image.load()
-            array = _deep_png(image, content)
+            array = _deep(image, content) if deep else None
         if array is None:
             array = _as_rgb(image)
         return np.ascontiguousarray(_turned(array, _orientation(image)) if apply_exif else array)
@@ -281,10 +282,19 @@ def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
     return cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
 
 
-def _deep_png(image: Image.Image, content: bytes) -> np.ndarray | None:
-    """Return the RGB pixels of a PNG file of 16-bit colours, whose lower bits Pillow drops; None for all others."""
-    if image.format != "PNG" or image.mode not in ("RGB", "RGBA") or content[24:25] != b"\x10":
-        return None
+def _is_deep(image: Image.Image, content: bytes) -> bool:
+    """Whether an opened file has colours of 16 bits, of which Pillow drops the lower 8."""
+    if not content or image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if image.format == "JPEG2000":  # the bits of a value, less one, are in the header
+        return content.partition(b"ihdr")[2][10:11] == b"\x0f"
+    tiles = getattr(image, "tile", [])
+    layout = str(tiles[0][3]) if tiles else ""  # as "RGB;16B"; of PPM the largest value
+    return ";16" in layout or (image.format == "PPM" and "65535" in layout)
+
+
+def _deep(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """Return the RGB pixels of a file of 16-bit colours as OpenCV reads them; None if it does not."""
     array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.shape[1::-1] != image.size:
         return None
@@ -340,12 +350,19 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise InputError(f"a photo is an array (H, W), (H, W, 3) or (H, W, 4) with pixels in it, got {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):
         raise InputError(f"a photo has values of 8 bits (uint8) or 16 (uint16), got {array.dtype}; convert it first")
-    if array.dtype == np.uint16:
-        bits = next(bits for bits in _DEPTHS if int(array.max()) < 2**bits)
-        array = (array >> (bits - 8)).astype(np.uint8)
+    if array.dtype == np.uint16 and channels == 4:  # an alpha of all 16 bits may go with colours of 10
+        array = np.concatenate([_upper_bits(array[..., :3]), _upper_bits(array[..., 3:])], axis=2)
+    elif array.dtype == np.uint16:
+        array = _upper_bits(array)
     if channels == 1:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if channels == 4:
         alpha = array[..., 3:].astype(np.uint16)
         array = ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(array)
+
+
+def _upper_bits(array: np.ndarray) -> np.ndarray:
+    """Return the upper 8 of the bits that an array (...) of 16 bits uses."""
+    bits = next(bits for bits in _DEPTHS if int(array.max()) < 2**bits)
+    return (array >> (bits - 8)).astype(np.uint8)

@@ -41,9 +41,11 @@ class MarkUp:
         contours: polylines for drawing.
         inter_ocular: the outer eye corners, as two groups of points; the distance of their means normalises errors.
         inter_pupil: the same for the pupils.
+        names: what label files call the points, in their order; empty where those number them.
 
     Raises:
-        InputError: indices out of range, or `mirror` is not a permutation that undoes itself.
+        InputError: indices out of range, `mirror` is not a permutation that undoes itself, or `names` are not one for
+            each point.
     """
 
     name: str
@@ -52,6 +54,7 @@ class MarkUp:
     contours: tuple[Contour, ...] = ()
     inter_ocular: Pair | None = None
     inter_pupil: Pair | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         everything = range(self.count)
@@ -62,14 +65,17 @@ class MarkUp:
         wrong = sorted({i for group in named for i in group if i not in everything})
         if wrong:
             raise InputError(f"mark-up '{self.name}' has {self.count} points but names {wrong}; count from 0")
+        if self.names and len(set(self.names)) != self.count:
+            raise InputError(f"mark-up '{self.name}': names must be {self.count} different ones, one for each point")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON or YAML; `from_dict` reads them back.
 
         Returns:
-            The attributes by name.
+            The attributes by name; `names` only if there are any.
         """
-        return asdict(self)
+        values = asdict(self)
+        return values if self.names else {key: value for key, value in values.items() if key != "names"}
 
     def contour(self, name: str) -> Contour:
         """Find a part of the face.
@@ -123,7 +129,8 @@ class MarkUp:
                 for c in values.get("contours", ())
             )
             pairs = {key: _pair(values.get(key)) for key in ("inter_ocular", "inter_pupil")}
-            return cls(name, count, tuple(map(int, mirror)) or tuple(range(count)), contours, **pairs)
+            names = tuple(map(str, values.get("names") or ()))
+            return cls(name, count, tuple(map(int, mirror)) or tuple(range(count)), contours, **pairs, names=names)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"mark-up: {type(error).__name__} {error}; give name, count, mirror, contours") from error
 

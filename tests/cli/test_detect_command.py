@@ -95,9 +95,11 @@ def test_one_file_of_lines(run: Run, model: Path, folder: Path, tmp_path: Path, 
         assert faces([json.loads(line) for line in lines.splitlines()]) == EXPECTED
     else:
         rows = list(csv.DictReader(lines.splitlines()))
-        assert [Path(row["photo"]).name for row in rows] == ["b one.jpg", "two.png", "two.png", "none.jpg"]
-        assert float(rows[0]["x67"]) > 0
-        assert set(list(rows[3].values())[1:]) == {""}  # a photo without faces has every column, empty
+        names = [Path(row["photo"]).name for row in rows]
+        assert names == ["a bad.jpg", "b one.jpg", "two.png", "two.png", "none.jpg"]
+        assert float(rows[1]["x67"]) > 0 and rows[1]["error"] == ""
+        assert set(list(rows[4].values())[1:]) == {""}  # a photo without faces has every column, empty
+        assert set(list(rows[0].values())[1:-1]) == {""} and "a bad.jpg is damaged" in rows[0]["error"]
 
 
 def test_files_per_photo_keep_the_folders(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:

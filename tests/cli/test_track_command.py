@@ -65,6 +65,55 @@ def test_csv_without_a_picture(model: Path, tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.csv"]
 
 
+def frames_of(folder: Path, count: int) -> Path:
+    """Write the frames of such a video; the face moves one pixel to the left from each to the next."""
+    folder.mkdir()
+    face = Image.open(SAMPLE).crop((0, 0, 320, 320))
+    for index in range(count):
+        face.crop((index, 20, index + 240, 300)).save(folder / f"frame{index}.png")
+    return folder
+
+
+def test_a_folder_of_frames(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = frames_of(tmp_path / "my frames.v2", 12)
+    (folder / "notes.txt").write_text("")
+    assert run(monkeypatch, folder, "-m", model, "--out", tmp_path / "out", "--fps", "5", "--no-smooth") == 0
+    assert f"skipped 1 files that are no photos: {folder / 'notes.txt'}" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "out" / "my frames.v2.jsonl").read_text().splitlines()]
+    assert [(line["frame"], line["time"]) for line in lines] == [(index, index / 5) for index in range(12)]
+    assert all([face["id"] for face in line["faces"]] == [0] for line in lines)
+    drawn = Video(tmp_path / "out" / "my frames.v2.landmarks.mp4")
+    assert (drawn.count, drawn.fps, drawn.size) == (12, 5, (240, 280))
+
+
+def test_a_bad_frame_is_told_and_the_rest_go_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = frames_of(tmp_path / "frames", 5)
+    (folder / "frame2.png").write_bytes(b"damaged")
+    Image.new("RGB", (240, 280)).save(folder / "frame4.png")  # no face
+    options = ("-m", model, "--format", "csv", "--out", tmp_path / "out")
+    assert run(monkeypatch, folder, *options) == 1
+    out, err = capsys.readouterr()
+    assert "frame2.png is no image" in err and "5 frames, 1 faces" in out and "1 frames failed" in out
+    rows = list(csv.DictReader((tmp_path / "out" / "frames.csv").read_text().splitlines()))
+    assert [(row["frame"], row["id"], row["error"] != "") for row in rows] == [
+        *[("0", "0", False), ("1", "0", False), ("2", "", True), ("3", "0", False), ("4", "", False)]
+    ]
+    times = [seconds for seconds, _ in Video(tmp_path / "out" / "frames.landmarks.mp4")]
+    np.testing.assert_allclose(times, np.array([0, 1, 3, 4]) / 30, atol=1e-3)  # frame 1 is shown for twice as long
+
+
+def test_fps_is_for_folders(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, pan(tmp_path / "a.mp4", 4), "-m", model, "--out", tmp_path, "--fps", "5") == 1
+    assert "--fps is for a folder of frames" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl"] == []
+
+
 def test_nothing_is_overwritten(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from facekd.data import inspect
-from facekd.data.inspect import asymmetric_points, findings, statistics
+from facekd.data.checks import asymmetric_points
+from facekd.data.inspect import findings, statistics
 from facekd.data.pack import LabelledFace, Pack, PackWriter
 from facekd.data.sheet import draw_labels, label_sheet, save, soft_sheet
 from facekd.markup import FIVE, IBUG68

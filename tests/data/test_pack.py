@@ -86,6 +86,27 @@ def test_visible_is_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Pack.open(tmp_path / "v.parquet").visible, [visible])
 
 
+def test_missing_points_are_nan_and_do_not_count_in_the_box(tmp_path: Path) -> None:
+    points = shape(centre=(40, 40))
+    points[3], points[5, 1] = np.nan, np.nan  # half a point is none
+    points[7] = 2, 3
+    with writer(tmp_path / "m.parquet") as pack:
+        pack.add(face(0, points=points, visible=np.arange(68) != 9))
+        pack.add(face(1))
+    opened = Pack.open(tmp_path / "m.parquet")
+    assert np.flatnonzero(np.isnan(opened.points[0]).all(axis=1)).tolist() == [3, 5]
+    assert np.isnan(opened.points[0]).sum() == 4 and not np.isnan(opened.points[1]).any()
+    there = np.delete(points, [3, 5], axis=0)
+    np.testing.assert_allclose(opened.boxes[0], [2, 3, *there.max(0)], atol=1e-5)
+
+
+def test_a_missing_point_is_not_visible(tmp_path: Path) -> None:
+    points = np.where(np.arange(68)[:, None] == 3, np.nan, shape(centre=(40, 40)))
+    with writer(tmp_path / "m.parquet") as pack:
+        pack.add(face(0, points=points, visible=np.arange(68) != 9))
+    assert np.flatnonzero(~Pack.open(tmp_path / "m.parquet").visible[0]).tolist() == [3, 9]
+
+
 def test_select_narrows_and_shares_the_file(path: Path) -> None:
     pack = Pack.open(path)
     test = pack.select("test", "pose")
@@ -113,8 +134,9 @@ def test_encoded_faces_are_stored_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"points": np.zeros((67, 2))}, "needs 68 finite points"),
-        ({"points": np.full((68, 2), np.nan)}, "needs 68 finite points"),
+        ({"points": np.zeros((67, 2))}, r"needs 68 points, .* got an array \(67, 2\)"),
+        ({"points": np.full((68, 2), np.nan)}, "68 of them NaN"),
+        ({"points": np.full((68, 2), np.inf)}, "needs 68 points, finite or"),
         ({"split": "dev"}, "no pack holds split 'dev'"),
         ({"quality": "bad"}, "quality 'bad'"),
         ({"image": b"jpeg"}, "0 px"),

@@ -26,7 +26,7 @@ from facekd.data.pack import Pack
 from facekd.data.prepare import Summary, prepare
 from facekd.errors import InputError
 from facekd.geometry import apply
-from facekd.markup import IBUG68
+from facekd.markup import IBUG68, WFLW98
 from layouts import photo, shape, write_labelled, write_photo
 
 
@@ -93,11 +93,23 @@ def test_beyond_the_photo_it_is_black() -> None:
     assert image[:, 24:].min() > 235
 
 
+def test_missing_and_occluded_points_are_counted_and_kept(tmp_path: Path) -> None:
+    some = np.where(np.arange(68)[:, None] < 17, np.nan, shape())  # of which 0 and 40 are said to be occluded
+    visible = ~np.isin(np.arange(68), (0, 40))
+    summary = run([annotation(points=some, visible=visible), annotation(1)], tmp_path / "a.parquet")
+    assert (summary.faces, summary.points, summary.missing, summary.occluded) == (2, 136, 17, 1)
+    pack = Pack.open(tmp_path / "a.parquet")
+    back = apply(pack.to_photo, pack.points)
+    np.testing.assert_allclose(back[0], some, atol=1e-3)
+    np.testing.assert_allclose(back[1], shape(seed=1), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"points": shape()[:66]}, "66 points where the mark-up has 68"),
-        ({"points": np.where(np.arange(68)[:, None] == 7, np.nan, shape())}, "point 7 is not a number"),
+        ({"points": np.where(np.arange(68)[:, None] == 7, np.inf, shape())}, "point 7 is not a number"),
+        ({"points": np.full((68, 2), np.nan)}, "all points are missing"),
         ({"points": shape(side=3)}, "all points lie within 4 px"),
         ({"points": shape(centre=(60, 130))}, r"point \d+ lies 60 px outside the photo \(120x90 px\)"),
     ],
@@ -138,7 +150,7 @@ def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -
     assert "is no image that can be read" in reasons["afw/100_1.jpg"]
     assert "truncated" in reasons["afw/100_2.jpg"]
     assert "60 points" in reasons["lfpw/trainset/image_0001.png"]
-    assert "not a number" in reasons["lfpw/trainset/image_0002.png"]
+    assert "all points are missing" in reasons["lfpw/trainset/image_0002.png"]
     assert "outside the photo" in reasons["helen/trainset/200_1.jpg"]
     assert Pack.open(out).names.tolist() == list(layouts.W300_NAMES[5:])
     assert Path(f"{out}.problems.txt").read_text().splitlines() == [str(problem) for problem in summary.problems]
@@ -147,7 +159,7 @@ def test_bad_photos_are_listed_one_by_one_and_the_rest_goes_on(tmp_path: Path) -
 def test_a_photo_too_long_to_cut_from_is_a_problem(tmp_path: Path) -> None:
     Image.new("L", (33_000, 90)).save(tmp_path / "panorama.png")
     (tmp_path / "faces.csv").write_text(",".join(["panorama.png", *map(str, shape().ravel())]))
-    (item,) = folder.read(tmp_path)
+    (item,) = folder.read(tmp_path, IBUG68)
     problem = Cropper(68, 2.0, 64, 90)(item)
     assert isinstance(problem, Problem)
     assert "33000 pixels long" in problem.reason
@@ -249,7 +261,8 @@ run(items(), {str(tmp_path / "a.parquet")!r})
 
 def test_photo_missing_behind_its_labels(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
-    source = layouts.wflw(tmp_path / "wflw", train=[layouts.wflw_line(shape(), (0,) * 34, (0,) * 36, "a.jpg")], test=[])
+    line = layouts.wflw_line(shape(WFLW98), (0,) * 4, (0,) * 6, "a.jpg")
+    source = layouts.wflw(tmp_path / "wflw", train=[line], test=[])
     from facekd.data import wflw
 
     (item,) = wflw.read(source)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import layouts
-from facekd.data import cofw, folder, registry, w300, wflw
+from facekd.data import cofw, registry, w300, wflw
 from facekd.data.dataset import Annotation, Problem, train_or_val
 from facekd.errors import InputError
 from facekd.markup import COFW29, WFLW98
@@ -213,73 +213,3 @@ def test_cofw_photo_that_is_no_reference_is_a_problem_of_that_face(tmp_path: Pat
     first, _ = cofw.read(tmp_path)
     with pytest.raises(InputError, match="got float64"):
         first.load()
-
-
-# Own folders
-
-
-def test_folder_of_pts_files(tmp_path: Path) -> None:
-    write_labelled(tmp_path / "a/b/one.png", 1)
-    write_labelled(tmp_path / "test/two.jpg", 2)
-    (tmp_path / "lonely.pts").write_text("")
-    faces = by_name(folder.read(tmp_path))
-    assert list(faces) == ["a/b/one.png", "lonely.pts", "test/two.jpg"]
-    assert faces["lonely.pts"] == Problem("lonely.pts", "no photo lies beside it")
-    assert (faces["test/two.jpg"].split, faces["test/two.jpg"].subsets) == ("test", ("full",))
-    assert faces["a/b/one.png"].split == train_or_val("a/b/one.png")
-    np.testing.assert_allclose(faces["a/b/one.png"].points, shape(seed=1), atol=1e-4)
-
-
-@pytest.mark.parametrize("suffix", [".tif", ".BMP", ".JPG"])
-def test_folder_finds_photos_of_every_suffix(tmp_path: Path, suffix: str) -> None:
-    write_labelled(tmp_path / f"a{suffix}")
-    (face,) = folder.read(tmp_path)
-    assert face.name == f"a{suffix}"
-
-
-def test_folder_reads_the_pixels_that_detection_sees(tmp_path: Path) -> None:
-    ramp = np.arange(0, 65536, 4096, dtype=np.uint16).reshape(4, 4)
-    Image.fromarray(ramp).save(tmp_path / "deep.png")
-    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "see-through.png")
-    (tmp_path / "faces.csv").write_text("deep.png,1,2\nsee-through.png,1,2\n")
-    deep, see_through = (face.load() for face in folder.read(tmp_path))
-    np.testing.assert_array_equal(deep[..., 0], ramp >> 8)
-    np.testing.assert_array_equal(see_through, np.full((4, 4, 3), 255))
-
-
-def test_folder_with_one_csv(tmp_path: Path) -> None:
-    (tmp_path / "faces.csv").write_text(
-        "image,x0,y0,x1,y1\na.png,1,2,3.5,4\na.png,5,6,7,8\nb.png,1,,3,4\nc.png,1,2,3\n"
-    )
-    first, second, third, fourth = folder.read(tmp_path)
-    np.testing.assert_array_equal(first.points, [[1, 2], [3.5, 4]])  # counted from 0
-    assert (first.name, second.name) == ("a.png", "a.png#2")
-    assert first.split == second.split
-    assert np.isnan(third.points[0, 1])
-    assert str(fourth) == "faces.csv, row 5: c.png: expected image,x0,y0,x1,y1,... with numbers"
-
-
-def test_folder_turns_photos_as_viewers_do(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by a quarter
-    Image.fromarray(photo()).save(tmp_path / "a.png", exif=exif)
-    (tmp_path / "faces.csv").write_text("a.png,1,2\n")
-    (face,) = folder.read(tmp_path)
-    assert face.load().shape == (layouts.WIDTH, layouts.HEIGHT, 3)
-
-
-@pytest.mark.parametrize("files", [(), ("a.csv", "b.csv")])
-def test_folder_without_labels_says_what_it_expected(tmp_path: Path, files: tuple[str, ...]) -> None:
-    for name in files:
-        (tmp_path / name).write_text("a.png,1,2")
-    with pytest.raises(InputError, match=r"a \.pts file beside each photo, or one CSV"):
-        list(folder.read(tmp_path))
-
-
-def test_one_photo_has_one_name_and_test_folders_are_the_test_set(tmp_path: Path) -> None:
-    names = ["a.jpg", "./a.jpg", "./test/b.jpg", "Test/c.jpg", "2026/test/d.jpg", "latest/e.jpg", "test.jpg"]
-    (tmp_path / "points.csv").write_text("".join(f"{name},1,2,3,4\n" for name in names))
-    found = {face.name: face.split for face in folder.read(tmp_path) if isinstance(face, Annotation)}
-    assert list(found)[:3] == ["a.jpg", "a.jpg#2", "test/b.jpg"]
-    assert found["a.jpg"] == found["a.jpg#2"]
-    assert {name for name, split in found.items() if split == "test"} == {"test/b.jpg", "Test/c.jpg", "2026/test/d.jpg"}

@@ -78,8 +78,20 @@ def test_csv() -> None:
     face = Face(np.array([1, 2, 3, 4]), 0.75, np.arange(10.0).reshape(5, 2), np.linspace(0, 1, 5), FIVE)
     bare = Face(face.box, 0.5, face.points, None, FIVE)
     record = {"photo": 'a, "b".jpg', "faces": [face.to_dict(), {"photo": "x", **bare.to_dict()}]}
-    first, second = csv.DictReader(io.StringIO(csv_header(FIVE, "photo") + csv_rows(record, "photo")))
+    first, second = csv.DictReader(io.StringIO(csv_header(FIVE, "photo") + csv_rows(record, FIVE, "photo")))
     assert (first["photo"], first["score"], first["box_y1"], first["yaw"]) == ('a, "b".jpg', "0.75", "4.0", "")
     assert (first["x0"], first["y0"], first["y4"], first["confidence1"]) == ("0.0", "1.0", "9.0", "0.25")
     assert (second["photo"], second["confidence4"]) == ("x", "")
-    assert csv_rows({"photo": "a", "error": "bad"}, "photo") == ""
+    assert (first["error"], second["error"]) == ("", "")
+
+
+def test_csv_has_a_row_for_what_has_no_face() -> None:
+    """So that none is taken for left out, and a photo that could not be read not for one without faces."""
+    records = [{"frame": 3, "time": 0.12, "faces": []}, {"frame": 4, "time": 0.16, "error": 'photo "b, c" is damaged'}]
+    text = csv_header(FIVE, "frame", "time", "id") + "".join(
+        csv_rows(each, FIVE, "frame", "time", "id") for each in records
+    )
+    header, empty, bad = csv.reader(io.StringIO(text))
+    assert header[:4] == ["frame", "time", "id", "score"] and header[-1] == "error"
+    assert empty == ["3", "0.12", *[""] * (len(header) - 2)]
+    assert bad == ["4", "0.16", *[""] * (len(header) - 3), 'photo "b, c" is damaged']

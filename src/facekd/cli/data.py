@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,13 @@ from facekd.errors import InputError
 
 if TYPE_CHECKING:
     from facekd.data.dataset import Item
+    from facekd.data.folder import Options
     from facekd.data.pack import Pack
     from facekd.data.prepare import Summary
     from facekd.markup import MarkUp
 
+# As `facekd.data.formats.registry` has them, whose import takes too long for --help.
+_FORMATS = ("pts", "csv", "coco", "dlib", "labelme", "cvat", "via", "yolo-pose", "wflw")
 _SHOWN = 20  # problems printed; the file has all
 
 
@@ -36,6 +39,22 @@ def prepare(
         metavar="[SRC] OUT", help="The dataset's folder (not for synthetic), and the .parquet file to write."
     ),
     markup: str = typer.Option("", help="folder: what the points are: ibug68, wflw98, cofw29, five5 or a YAML file."),
+    label_format: str = typer.Option(
+        "auto", "--format", help=f"folder: of the labels: {', '.join(['auto', *_FORMATS])}; auto finds out."
+    ),
+    val_list: Path | None = typer.Option(None, help="folder: a text file that lists the validation photos."),
+    test_list: Path | None = typer.Option(None, help="folder: a text file that lists the test photos."),
+    missing: list[str] = typer.Option(
+        [],
+        metavar="X,Y",
+        help="folder: a position in the label files that means that a point is missing: 0,0 or -1,-1.",
+    ),
+    stored_pixels: bool | None = typer.Option(
+        None,
+        "--stored-pixels/--upright",
+        help="folder: labels count in the stored pixels of a photo that EXIF turns, or in the upright ones that viewers"
+        " show; by default as the format does.",
+    ),
     size: int = typer.Option(448, help="Largest side of a stored crop in pixels."),
     margin: float = typer.Option(2.0, help="Side of the crop / larger side of the tight landmark box."),
     quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),
@@ -46,7 +65,7 @@ def prepare(
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
     from facekd import markup as markups
-    from facekd.data import registry, unlabelled
+    from facekd.data import folder, registry, unlabelled
 
     source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
@@ -57,17 +76,50 @@ def prepare(
     points = source.markup or markups.get(markup)
     if not source.generated and not paths[0].is_dir():
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
-    read = partial(source.read, count=count, seed=seed) if source.generated else partial(source.read, paths[0])
+    how = _folder_options(label_format, val_list, test_list, missing, stored_pixels)
+    if source is not folder.DATASET and how != folder.Options():
+        raise InputError(f"--format, --val-list, --test-list, --missing, --stored-pixels are for folder, not {dataset}")
+    if source.generated:
+        items, total = source.read(count=count, seed=seed), count
+    else:
+        listed = list(source.read(paths[0], *([points, how] if source is folder.DATASET else [])))
+        items, total = iter(listed), len(listed)
     settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
-    total = count if source.generated else sum(1 for _ in read())
-    summary = _with_bar(read(), paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
-    typer.echo(f"{paths[-1]}: {summary.faces} faces, {paths[-1].stat().st_size / 1e6:.1f} MB")
+    summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
+    _print_summary(summary, paths[-1])
+
+
+def _folder_options(
+    label_format: str, val_list: Path | None, test_list: Path | None, missing: list[str], stored_pixels: bool | None
+) -> Options:
+    """Return how a folder is to be read; raise InputError if `missing` holds anything but pairs of numbers."""
+    from facekd.data.folder import Options
+
+    positions = []
+    for text in missing:
+        try:
+            x, y = map(float, text.split(","))
+        except ValueError:
+            raise InputError(f"--missing takes a position such as 0,0 or -1,-1, got '{text}'") from None
+        positions.append((x, y))
+    return Options(label_format, stored_pixels, val_list, test_list, tuple(positions))
+
+
+def _print_summary(summary: Summary, out: Path) -> None:
+    """Print what is in the pack and what is not."""
+    splits = ", ".join(f"{split} {count}" for split, count in sorted(summary.splits.items()))
+    typer.echo(f"{out}: {summary.faces} faces ({splits}), {out.stat().st_size / 1e6:.1f} MB")
     if summary.faces_outside:
         typer.echo(f"{summary.faces_outside} of them have points outside their photo, kept as they are")
+    shares = [("missing", summary.missing), ("occluded", summary.occluded or 0)]
+    if said := [f"{100 * count / summary.points:.1f} % {word}" for word, count in shares if count]:
+        typer.echo(f"of {summary.points} points {', '.join(said)}")
     for problem in summary.problems[:_SHOWN]:
         typer.echo(f"left out: {problem}")
+    kinds = Counter(problem.kind for problem in summary.problems if problem.kind)
     if summary.problems:
-        typer.echo(f"left out {len(summary.problems)} in all, listed in {paths[-1]}.problems.txt")
+        among = f", among them {' and '.join(f'{count} {kind}' for kind, count in kinds.items())}" if kinds else ""
+        typer.echo(f"left out {len(summary.problems)} in all{among}, listed in {out}.problems.txt")
 
 
 def _with_bar(
@@ -113,5 +165,6 @@ def _print(pack: Pack, numbers: dict[str, Any]) -> None:
     for key, values in numbers.items():
         if isinstance(values, dict) and "median" in values:
             typer.echo(f"{key:>24}  " + "  ".join(f"{name} {value:g}" for name, value in values.items()))
-    if "occluded_percent" in numbers:
-        typer.echo(f"{'occluded landmarks':>24}  {numbers['occluded_percent']} %")
+    for kind in ("missing", "occluded"):
+        if f"{kind}_percent" in numbers:
+            typer.echo(f"{f'{kind} landmarks':>24}  {numbers[f'{kind}_percent']} %")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facekd.cli.messages import tell_skipped
 from facekd.cli.models import demo, models
 from facekd.cli.track import track
 from facekd.errors import InputError, nearest
@@ -16,7 +17,6 @@ from facekd.errors import InputError, nearest
 if TYPE_CHECKING:
     from facekd.runtime.batch import PhotoBatch
 
-_SHOWN = 5  # skipped files that are named
 _INTERRUPTED = 130  # what a shell says of a command stopped by Ctrl-C
 
 
@@ -47,6 +47,10 @@ def detect(
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
     max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
+    min_confidence: float = typer.Option(
+        0.5, min=0.0, max=1.0, help="Lowest confidence in a face's landmarks as a whole; 0: leave none out."
+    ),
+    roll: str = typer.Option("any", help="any: also search for faces turned on their side or head; upright: do not."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
     engine: str = typer.Option("auto", help="What runs it: onnx, litert (.tflite files), or auto."),
@@ -59,37 +63,43 @@ def detect(
     from facekd import markup as markups
     from facekd.api import load_model, resolve_model
     from facekd.drawing import draw as draw_faces
-    from facekd.runtime.batch import FORMATS, PhotoBatch
+    from facekd.runtime.batch import PhotoBatch
     from facekd.runtime.card import sha256
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
 
     _register_plugins()
-    if format not in FORMATS:
-        raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
-    if out is None and (draw or format == "pts"):
-        raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
+    _check(format, out, draw)
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
     file = resolve_model(model, engine, provider)
     network = load_model(file, threads, provider)
     target = markups.get(markup) if markup else network.markup
+    detector = YuNet(min_score, small_faces=small_faces, threads=threads)
+    landmarker = Landmarker(network, detector, roll=roll, min_confidence=min_confidence)
+    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(file)}
+    settings |= {"min_confidence": min_confidence, "roll": landmarker.roll}
     batch = PhotoBatch(
         photos,
-        Landmarker(network, YuNet(min_score, small_faces=small_faces, threads=threads)),
+        landmarker,
         out,
         format=format,
         markup=target,
         draw=draw_faces if draw else None,
-        settings={"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(file)},
+        settings=settings,
         max_faces=max_faces,
     )
-    try:
-        failed = _run(batch)
-    except KeyboardInterrupt:
-        typer.echo("facekd: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(_run(batch))
+
+
+def _check(format: str, out: Path | None, draw: bool) -> None:
+    """Refuse a format that is none, and files without a folder to write them to."""
+    from facekd.runtime.batch import FORMATS
+
+    if format not in FORMATS:
+        raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
+    if out is None and (draw or format == "pts"):
+        raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
 
 
 def _register_plugins() -> None:
@@ -111,6 +121,15 @@ def _is_model(argument: str) -> bool:
 
 
 def _run(batch: PhotoBatch) -> int:
+    """Run a batch and return the exit code."""
+    try:
+        return 1 if _run_to_the_end(batch) else 0
+    except KeyboardInterrupt:
+        typer.echo("facekd: stopped; the same command goes on from here", err=True)
+        return _INTERRUPTED
+
+
+def _run_to_the_end(batch: PhotoBatch) -> int:
     """Run a batch with a progress bar on stderr, and print what it does not write; returns how many photos failed."""
     from rich.console import Console
     from rich.progress import track as progress
@@ -131,9 +150,6 @@ def _run(batch: PhotoBatch) -> int:
                 typer.echo(f"facekd: {result.error}", err=True)
     if printed:
         printed.close()
-    if batch.skipped:
-        names = ", ".join(str(path) for path in batch.skipped[:_SHOWN])
-        more = f" and {len(batch.skipped) - _SHOWN} more" if len(batch.skipped) > _SHOWN else ""
-        typer.echo(f"skipped {len(batch.skipped)} files that are no photos: {names}{more}", err=True)
+    tell_skipped(batch.skipped)
     typer.echo(f"{len(batch)} photos, {faces} faces" + (f", {failed} failed" if failed else ""), err=True)
     return failed

@@ -13,22 +13,26 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facekd.cli.messages import tell_skipped
 from facekd.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
 
     from facekd.runtime.tracking import TrackedFace, Tracker
-    from facekd.runtime.video import Video
+    from facekd.runtime.video import FrameFolder, Video
 
 FORMATS = ("jsonl", "csv")
 
 
 def track(
-    source: str = typer.Argument(metavar="VIDEO|CAMERA", help="A file, a stream's address, or a camera's number."),
+    source: str = typer.Argument(
+        metavar="VIDEO|FOLDER|CAMERA", help="A file, a folder of frames, a stream's address, or a camera's number."
+    ),
     model: str = typer.Option("", "--model", "-m", help="A bundled name, a file or a run; default facekd-68."),
     out: Path = typer.Option(Path("facekd-track"), "--out", "-o", help="Folder for the results."),
     format: str = typer.Option("jsonl", help="jsonl: a line per frame; csv: a row per face and frame."),
+    fps: float | None = typer.Option(None, min=0.001, max=1000.0, help="Frames per second of a folder; default: 30."),
     video: bool = typer.Option(True, help="Also write the video with the faces drawn in."),
     every: int = typer.Option(10, min=1, help="Frames from one detection to the next."),
     smooth: bool = typer.Option(True, help="One-Euro filter on the points."),
@@ -38,19 +42,27 @@ def track(
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
     engine: str = typer.Option("auto", help="What runs it: onnx, litert (.tflite files), or auto."),
 ) -> None:
-    """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole."""
+    """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole.
+
+    The frames of a folder come in natural order; a bad one is reported and the rest go on, and the exit code is then 1.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from facekd.api import load_model
+    from facekd.files import expand
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.smoothing import Smoothing
     from facekd.runtime.tracking import Tracker
-    from facekd.runtime.video import Video
+    from facekd.runtime.video import FrameFolder, Video
 
     if format not in FORMATS:
         raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
-    name = f"camera{source}" if source.isdigit() else Path(source).stem or "stream"
+    folder = expand(source).is_dir()
+    if fps is not None and not folder:
+        raise InputError("--fps is for a folder of frames; a video says itself when its frames are shown")
+    stem = expand(source).resolve().name if folder else Path(source).stem
+    name = f"camera{source}" if source.isdigit() and not folder else stem or "stream"
     table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4" if video else None
     for path in filter(None, (table, film)):
         if path.exists():
@@ -58,20 +70,26 @@ def track(
     network = load_model(model, threads, provider, engine)
     landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
-    opened, start = Video(source), time.perf_counter()
-    count, ids = _write(opened, tracker, frames, table, film)
-    fps = count / (time.perf_counter() - start)
-    typer.echo(f"{count} frames, {len(ids)} faces, {fps:.1f} frames/s; results are in {out}")
+    opened, start = FrameFolder(source, fps or 30.0) if folder else Video(source), time.perf_counter()
+    count, ids, failed = _write(opened, tracker, frames, table, film)
+    speed = count / (time.perf_counter() - start)
+    if isinstance(opened, FrameFolder):
+        tell_skipped(opened.skipped)
+    more = f", {failed} frames failed" if failed else ""
+    typer.echo(f"{count} frames, {len(ids)} faces, {speed:.1f} frames/s{more}; results are in {out}")
+    raise typer.Exit(1 if failed else 0)
 
 
-def _write(video: Video, tracker: Tracker, limit: int | None, table: Path, film: Path | None) -> tuple[int, set[int]]:
-    """Follow the faces and write what is found; returns the number of frames and the faces' numbers."""
+def _write(
+    video: Video | FrameFolder, tracker: Tracker, limit: int | None, table: Path, film: Path | None
+) -> tuple[int, set[int], int]:
+    """Follow the faces and write what is found; returns the number of frames, the faces' numbers, and failures."""
     from facekd.drawing import draw
     from facekd.files import atomic
     from facekd.runtime.results import RecordWriter
     from facekd.runtime.video import VideoWriter
 
-    count, ids, pictures = 0, set(), None
+    count, failed, ids, pictures = 0, 0, set(), None
     with ExitStack() as stack:
         file = stack.enter_context(open(stack.enter_context(atomic(table)), "w", encoding="utf-8", newline="\n"))
         lines = RecordWriter(file, table.suffix[1:], tracker.landmarker.model.markup, "frame", "time", "id")
@@ -79,18 +97,24 @@ def _write(video: Video, tracker: Tracker, limit: int | None, table: Path, film:
             temporary = stack.enter_context(atomic(film))
             pictures = stack.enter_context(closing(VideoWriter(temporary, video.fps, video.size)))
         for seconds, frame, faces in _followed(video, tracker, limit):
-            values = [{"id": each.id, **each.face.to_dict()} for each in faces]
-            ids |= {each.id for each in faces}
-            lines.write({"frame": count, "time": round(seconds, 4), "faces": values})
-            if pictures:
-                pictures.add(draw(frame, [each.face for each in faces], labels=[str(each.id) for each in faces]))
+            record = {"frame": count, "time": round(seconds, 4)}
             count += 1
-    return count, ids
+            if isinstance(frame, InputError):
+                failed += 1
+                lines.write({**record, "error": str(frame)})
+                typer.echo(f"facekd: {frame}", err=True)
+                continue  # the drawn video shows the frame before for longer
+            ids |= {each.id for each in faces}
+            lines.write({**record, "faces": [{"id": each.id, **each.face.to_dict()} for each in faces]})
+            if pictures:
+                drawn = draw(frame, [each.face for each in faces], labels=[str(each.id) for each in faces])
+                pictures.add(drawn, seconds)
+    return count, ids, failed
 
 
 def _followed(
-    video: Video, tracker: Tracker, limit: int | None
-) -> Iterator[tuple[float, np.ndarray, list[TrackedFace]]]:
+    video: Video | FrameFolder, tracker: Tracker, limit: int | None
+) -> Iterator[tuple[float, np.ndarray | InputError, list[TrackedFace]]]:
     """Yield time, frame and faces until the video ends or the user ends it, with the frame rate on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -102,7 +126,7 @@ def _followed(
         task = bar.add_task("", total=count, fps=0.0, faces=0)
         before, fps = time.perf_counter(), 0.0
         for index, (seconds, frame) in enumerate(video, start=1):
-            faces = tracker.update(frame, seconds)
+            faces = [] if isinstance(frame, InputError) else tracker.update(frame, seconds)
             yield seconds, frame, faces
             now = time.perf_counter()
             fps += (1 / (now - before) - fps) * (0.1 if fps else 1)  # a running mean of the last ten or so

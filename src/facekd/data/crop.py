@@ -8,6 +8,7 @@ import numpy as np
 
 from facekd.data.dataset import Annotation, Item, Problem
 from facekd.data.face import LabelledFace
+from facekd.data.marks import unset
 from facekd.errors import FacekdError
 from facekd.geometry import apply, centre_and_side, crop_matrix, invert, tight_box, warp
 
@@ -24,10 +25,14 @@ class Cropped:
     Attributes:
         face: cut out, with its image as JPEG.
         outside: how many of its points lie outside its photo.
+        missing: how many of its points are missing.
+        occluded: how many of its points are there and occluded; None if the dataset does not say.
     """
 
     face: LabelledFace
     outside: int
+    missing: int
+    occluded: int | None
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,28 @@ class Cropper:
         except FacekdError as error:
             return Problem(item.name, str(error))
         _, side = centre_and_side(tight_box(item.points))
-        overhang = _overhang(item.points, photo.shape[1], photo.shape[0])
+        missing = np.isnan(item.points).any(axis=1)
+        overhang = np.where(missing, 0, _overhang(item.points, photo.shape[1], photo.shape[0]))
         if overhang.max() > FAR_OUTSIDE * side:
             where = f"{overhang.max():.0f} px outside the photo ({photo.shape[1]}x{photo.shape[0]} px)"
-            return Problem(item.name, f"point {overhang.argmax()} lies {where}")
-        return Cropped(self._cut(item, photo), int((overhang > 0).sum()))
+            hint = ""
+            if item.orientation in (5, 6, 7, 8):  # turned by a quarter
+                fits = np.nanmax(_overhang(item.points, photo.shape[0], photo.shape[1])) <= FAR_OUTSIDE * side
+                hint = ", but inside its stored pixels, before EXIF turns it: try --stored-pixels" if fits else ""
+            return Problem(item.name, f"point {overhang.argmax()} lies {where}{hint}")
+        occluded = None if item.visible is None else int((~item.visible & ~missing).sum())
+        return Cropped(self._cut(item, photo), int((overhang > 0).sum()), int(missing.sum()), occluded)
 
     def _wrong_points(self, points: np.ndarray) -> str | None:
         if points.shape != (self.count, 2):
             return f"{len(points)} points where the mark-up has {self.count}"
-        if not np.isfinite(points).all():
-            return f"point {int(np.argmax(~np.isfinite(points).all(axis=1)))} is not a number"
+        if np.isinf(points).any():
+            return f"point {int(np.argmax(np.isinf(points).any(axis=1)))} is not a number"
+        if np.isnan(points).any(axis=1).all():
+            return "all points are missing"
+        if len(corner := np.flatnonzero(unset(points))):
+            x, y = points[corner[0]].round().astype(int)
+            return f"point {corner[0]} lies at {x},{y}, as marks that were not set"
         if centre_and_side(tight_box(points))[1] < SMALLEST_SIDE:
             return f"all points lie within {SMALLEST_SIDE:.0f} px"
         return None
@@ -87,6 +103,7 @@ class Cropper:
             quality=item.quality,
             visible=item.visible,
             photo_box=item.box,
+            orientation=item.orientation,
             to_photo=invert(matrix),
         )
         return face.encoded(self.jpeg_quality)

@@ -25,12 +25,13 @@ class Annotation:
     Attributes:
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         load: returns the photo, (h, w, 3) uint8 RGB; it runs in another process, so it must be picklable.
-        points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0).
+        points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0); NaN where one is missing.
         split: "train", "val" or "test".
         subsets: test subsets, such as ("full", "common").
         quality: "exact", "derived" or "predicted", as in `LabelledFace`.
-        visible: (N,) bool, or None if the dataset does not say.
+        visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
+        orientation: of the photo, as EXIF counts it, that `load` undoes; 1 if none.
     """
 
     name: str
@@ -41,19 +42,27 @@ class Annotation:
     quality: str = "exact"
     visible: np.ndarray | None = None
     box: np.ndarray | None = None
+    orientation: int = 1
+
+
+# Kinds of problems that are counted, for they tell of paths that do not fit.
+NO_PHOTO = "labels without a photo"
+NO_LABEL = "photos without a label"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A face that was left out.
+    """A face that was left out, or a photo without one.
 
     Attributes:
         name: its photo or label file.
         reason: why.
+        kind: NO_PHOTO, NO_LABEL or "".
     """
 
     name: str
     reason: str
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"

@@ -18,15 +18,16 @@ class LabelledFace:
 
     Attributes:
         image: the square crop, (S, S, 3) uint8 RGB, or its encoded JPEG (then `size` is needed).
-        points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0).
+        points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0); NaN where one is missing.
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         split: "train", "val" or "test".
         subsets: test subsets the face belongs to, such as ("full", "common").
         quality: "exact"; "derived" for labels that were registered rather than annotated; "predicted" for points that
             a network found, which are no labels.
-        visible: (N,) bool, False where the landmark is occluded; None if the dataset does not say.
+        visible: (N,) bool, False where the landmark is occluded or missing; None if the dataset does not say.
         photo_box: the dataset's own face box x0, y0, x1, y1 in photo pixels; None if it has none.
         to_photo: (2, 3) float, crop pixels -> photo pixels.
+        orientation: of the photo, as EXIF counts it, that was undone before the crop was cut; 1 if none.
         size: side of the crop in pixels; read off the image when that is an array.
     """
 
@@ -39,6 +40,7 @@ class LabelledFace:
     visible: np.ndarray | None = None
     photo_box: np.ndarray | None = None
     to_photo: np.ndarray = field(default_factory=IDENTITY.copy)
+    orientation: int = 1
     size: int = 0
 
     def __post_init__(self) -> None:

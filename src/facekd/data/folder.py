@@ -1,82 +1,253 @@
-"""Your own photos: a folder, at any depth, with a `.pts` file beside each photo, or with one CSV of all faces.
+"""Your own photos: a folder with photos and label files, at any depth, in one of the formats of `formats`.
 
-The CSV has the columns image,x0,y0,x1,y1,... with paths relative to the folder and pixels counted from 0 (`.pts` files
-count from 1); a photo with several faces has several rows. Photos below a folder `test/`, at any depth, are the test
-set; of the others one in ten validates.
+Which split a photo is in is said, first things first, by lists of names, by the label file, by a folder `train`, `val`
+or `test` that it lies in; of those left, one in ten validates, unless there is a validation set of one's own. All faces
+of a photo, and all of a group, go the same way.
 """
 
 from __future__ import annotations
 
-import csv
-import posixpath
-from collections import Counter
-from collections.abc import Iterator
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
+from facekd.data.dataset import NO_LABEL, NO_PHOTO, Annotation, Dataset, Problem, train_or_val
+from facekd.data.formats import registry
+from facekd.data.formats.files import read_text
+from facekd.data.formats.label import Label, split_word
+from facekd.data.marks import unset
+from facekd.data.photos import Header, Photos, read_header
 from facekd.errors import InputError
 from facekd.images import read_image
-from facekd.pts import read_pts
+from facekd.markup import MarkUp
+
+_MARK = 0.01  # pixels: a coordinate as written is the same as another
 
 
-def read(source: Path) -> Iterator[Annotation | Problem]:
-    """Yield the faces of the folder's one CSV or, without a CSV, of its `.pts` files in the order of their names.
+@dataclass(frozen=True)
+class Options:
+    """How a folder is read.
+
+    Attributes:
+        format: of the label files; "auto" finds out.
+        stored_pixels: whether labels count in the stored pixels of photos that EXIF turns; None: as the format does.
+        val_list: a text file with a photo's name per line, relative to the folder; they validate.
+        test_list: the same; they are the test set.
+        missing: positions that mean that a point was not labelled, as the label files write them, such as (0, 0).
+    """
+
+    format: str = registry.AUTO
+    stored_pixels: bool | None = None
+    val_list: Path | None = None
+    test_list: Path | None = None
+    missing: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Face:
+    """A label whose photo is found; `name` is the photo's, `split` what is said of it."""
+
+    label: Label
+    photo: Path
+    name: str
+    header: Header | None
+    split: str
+
+
+def read(source: Path, markup: MarkUp, options: Options | None = None) -> Iterator[Annotation | Problem]:
+    """Yield the faces of a folder in the order of its label files.
 
     Args:
-        source: the dataset's folder.
+        source: the data set's folder.
+        markup: what the points are.
+        options: how it is read; None for the defaults.
 
     Yields:
-        Faces, and a Problem for each label that cannot be read or has no photo.
+        Faces; a Problem for each label that cannot be read, has no photo, or holds marks that were not set; and for
+        each photo that no label file names.
 
     Raises:
-        InputError: the folder holds neither labels nor a CSV, or several CSVs.
+        InputError: the folder holds no labels, or in several formats; the label files contradict each other.
     """
-    tables, labels = sorted(source.glob("*.csv")), sorted(source.rglob("*.pts"))
-    if len(tables) > 1 or not (tables or labels):
-        found = ", ".join(path.name for path in tables) or "neither"
-        raise InputError(f"{source} must hold a .pts file beside each photo, or one CSV with all faces; found {found}")
-    yield from _read_csv(source, tables[0]) if tables else _read_pts_files(source, labels)
-
-
-def _annotation(source: Path, name: str, points: np.ndarray, face: int = 1) -> Annotation:
-    test = any(part.lower() == "test" for part in name.split("/")[:-1])
-    return Annotation(
-        name=name if face == 1 else f"{name}#{face}",
-        load=partial(read_image, source / name),  # upright: people label what their viewer shows
-        points=points,
-        split="test" if test else train_or_val(name),
-        subsets=("full",) if test else (),
+    options, photos = options or Options(), Photos(source)
+    lists = {Path(path).resolve() for path in (options.val_list, options.test_list) if path}
+    label_format, files = registry.find(
+        (path for path in photos.files if path.resolve() not in lists), markup, options.format
     )
-
-
-def _read_pts_files(source: Path, labels: list[Path]) -> Iterator[Annotation | Problem]:
-    for path in labels:
-        photo = find_photo(path)
+    listed, problems = _listed(photos, options)
+    stored = label_format.stored_pixels if options.stored_pixels is None else options.stored_pixels
+    faces: list[_Face] = []
+    named: set[str] = set()
+    for item in label_format.read(files, markup):
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
         try:
-            if photo is None:
-                raise InputError("no photo lies beside it")
-            yield _annotation(source, photo.relative_to(source).as_posix(), read_pts(path))
+            photo = photos.find(item.photo, item.folder)
         except InputError as error:
-            yield Problem(path.relative_to(source).as_posix(), str(error))
+            if len(item.points):
+                problems.append(Problem(item.where, str(error), NO_PHOTO))
+            continue
+        name = photos.name_of(photo)
+        named.add(name)
+        if not len(item.points):
+            continue
+        split = listed.get(name) or item.split or (_split_of_folders(name) if photo.is_relative_to(source) else "")
+        try:
+            header = read_header(photo)
+            faces.append(_Face(_in_pixels(item, header, stored, options.missing), photo, name, header, split))
+        except InputError as error:
+            problems.append(Problem(item.where, f"{name}: {error}"))
+    annotations = list(_annotations(faces, stored))
+    yield from (replace(problem, name=problem.name.removeprefix(f"{source}{os.sep}")) for problem in problems)
+    yield from (
+        Problem(name, "no label that can be used names it", NO_LABEL) for name in photos.photos if name not in named
+    )
+    yield from annotations
 
 
-def _read_csv(source: Path, table: Path) -> Iterator[Annotation | Problem]:
-    faces: Counter[str] = Counter()
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        for number, (name, *values) in enumerate((row for row in csv.reader(file) if row), 1):
-            if number == 1 and name == "image":  # the heading
+def _listed(photos: Photos, options: Options) -> tuple[dict[str, str], list[Problem]]:
+    """Return the split of each photo in the lists of names, and names that are no photo's."""
+    found: dict[str, str] = {}
+    problems = []
+    for split, path in (("val", options.val_list), ("test", options.test_list)):
+        if path is None:
+            continue
+        for number, line in enumerate(read_text(Path(path)).splitlines(), 1):
+            if not line.strip():
                 continue
-            name = posixpath.normpath(name)  # ./a.jpg is a.jpg: one photo has one name, and goes one way
-            faces[name] += 1
             try:
-                points = np.array([value or "nan" for value in values], np.float64).reshape(-1, 2)
-            except ValueError:
-                yield Problem(f"{table.name}, row {number}", f"{name}: expected image,x0,y0,x1,y1,... with numbers")
+                name = photos.name_of(photos.find(line, photos.source))
+            except InputError as error:
+                problems.append(Problem(f"{Path(path).name}, line {number}", str(error)))
                 continue
-            yield _annotation(source, name, points, faces[name])
+            if found.setdefault(name, split) != split:
+                raise InputError(f"photo {name} is in both lists, of validation and of testing; take it off one")
+    return found, problems
+
+
+def _split_of_folders(name: str) -> str:
+    """Return the split that one of the folders of a photo is called after; "test" if there are several."""
+    splits = {split_word(part) for part in name.split("/")[:-1] if re.fullmatch(r"[A-Za-z]+\d*", part)}  # val2017
+    return next((split for split in ("test", "val", "train") if split in splits), "")
+
+
+def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Sequence[tuple[float, float]]) -> Label:
+    """Return a label in pixels of its photo, without marks that mean missing points.
+
+    Raises:
+        InputError: the label was made on a photo of another size, or holds marks that were not set.
+    """
+    if header is not None:
+        _check_size(label, header, stored)
+    points, box = label.points.astype(np.float64), label.box
+    if label.shares:
+        if header is None:
+            raise InputError("its size cannot be read")
+        size = np.array(header.size if stored else header.upright)
+        points = points * size - 0.5
+        box = None if box is None else box * np.tile(size, 2) - 0.5
+    points[np.isnan(points).any(axis=1)] = np.nan
+    written = points + label.origin
+    for position in missing:
+        points[np.abs(written - position).max(axis=1) < _MARK] = np.nan
+    corner = np.flatnonzero(unset(points + label.origin))
+    if len(corner):
+        x, y = (points + label.origin)[corner[0]].round().astype(int)
+        which = f"point {corner[0]}" + (f" and {len(corner) - 1} more" if len(corner) > 1 else "")
+        means = f"set them, or prepare with --missing={x},{y} if that means missing"
+        raise InputError(f"{which} at {x},{y}, as marks that were not set; {means}")
+    return replace(label, points=points, box=box)
+
+
+def _check_size(label: Label, header: Header, stored: bool) -> None:
+    """Raise InputError if a label was made on a photo of another size."""
+    read, other = (header.size, header.upright) if stored else (header.upright, header.size)
+    if label.size is None or label.size == read:
+        return
+    was, has = (f"{width}x{height}" for width, height in (label.size, read))
+    if label.size == other:
+        fix = "--upright" if stored else "--stored-pixels"
+        raise InputError(f"labelled at {was}, but {has} with its EXIF {'not ' if stored else ''}applied; try {fix}")
+    raise InputError(f"labelled at {was}, but the photo has {has}")
+
+
+def _annotations(faces: list[_Face], stored: bool) -> Iterator[Annotation]:
+    """Yield the faces with their splits, and with visibility if any point of any face is occluded."""
+    splits = _splits(faces)
+    occluded = any(
+        face.label.visible is not None and (~face.label.visible & ~np.isnan(face.label.points).any(axis=1)).any()
+        for face in faces
+    )
+    count: Counter[str] = Counter()
+    for face, split in zip(faces, splits, strict=True):
+        count[face.name] += 1
+        label, number = face.label, count[face.name]
+        visible = np.ones(len(label.points), bool) if label.visible is None else label.visible
+        subsets = () if split == "train" else label.subsets if split == "val" else ("full", *label.subsets)
+        yield Annotation(
+            name=face.name if number == 1 else f"{face.name}#{number}",
+            load=partial(read_image, face.photo, apply_exif=not stored),
+            points=label.points,
+            split=split,
+            subsets=tuple(dict.fromkeys(subsets)),
+            visible=visible & ~np.isnan(label.points).any(axis=1) if occluded else None,
+            box=label.box,
+            orientation=1 if stored or face.header is None else face.header.orientation,
+        )
+
+
+def _splits(faces: list[_Face]) -> list[str]:
+    """Return each face's split: one for all faces that share a photo or a group, directly or through others.
+
+    Raises:
+        InputError: what is said of some that belong together differs.
+    """
+    together = _connected([[f"photo {face.name}", *_groups(face)] for face in faces])
+    said: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each set: split -> a face's photo that says so
+    keys: defaultdict[str, set[str]] = defaultdict(set)
+    for face, root in zip(faces, together, strict=True):
+        said[root].setdefault(face.split, face.name)
+        keys[root].update(_groups(face) or [face.name])
+    own_validation = any("val" in splits for splits in said.values())
+    decided = {}
+    for root, splits in said.items():
+        splits.pop("", None)
+        if len(splits) > 1:
+            (one, a), (other, b) = list(splits.items())[:2]
+            raise InputError(f"{a} is in split {one}, {b} in {other}, but they share a photo or a group")
+        split = next(iter(splits), "train")
+        if split == "train" and not own_validation:
+            split = train_or_val(min(keys[root]))
+        decided[root] = split
+    return [decided[root] for root in together]
+
+
+def _groups(face: _Face) -> list[str]:
+    return [f"group {face.label.group}"] if face.label.group else []
+
+
+def _connected(sets: Iterable[list[str]]) -> list[str]:
+    """Return for each set of words one that stands for all that are connected with it (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(word: str) -> str:
+        while parent.setdefault(word, word) != word:
+            parent[word] = parent[parent[word]]
+            word = parent[word]
+        return word
+
+    listed = list(sets)
+    for first, *others in listed:
+        for other in others:
+            parent[root(other)] = root(first)
+    return [root(first) for first, *_ in listed]
 
 
 DATASET = Dataset("folder", read, None, "Your own photos: you know the terms.")

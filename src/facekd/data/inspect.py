@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import cv2
 import numpy as np
 
 from facekd.data import sheet
+from facekd.data.checks import Finding, fit_mean, label_findings
 from facekd.data.pack import Pack
 from facekd.files import write_text
-from facekd.geometry import centre_and_side, fit_similarity, zoom
-from facekd.markup import MarkUp
+from facekd.geometry import centre_and_side
 from facekd.shape import ShapeModel
 
 # Correlation of two 16x16 grey thumbnails above which they show the same photo: on 300W every pair above 0.97 does,
@@ -24,25 +23,6 @@ from facekd.shape import ShapeModel
 _SAME_PHOTO = 0.98
 _BLOCK = 512  # faces compared with all others at a time, so that memory grows with the pack and not with its square
 _TINY = 32.0  # pixels of face; below, an eye is four pixels wide
-_ASYMMETRIC = 0.1  # of the face's side: a mean face is symmetric to a few hundredths
-_MANY = 50  # faces, from which on turned heads average out
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of doubt about some faces.
-
-    Attributes:
-        kind: a short name.
-        text: one sentence: what, and what to do.
-        faces: indices in the pack, the worst first.
-        details: what to say beside each face.
-    """
-
-    kind: str
-    text: str
-    faces: tuple[int, ...] = ()
-    details: tuple[str, ...] = ()
 
 
 def inspect(
@@ -67,7 +47,8 @@ def inspect(
         if finding.faces:
             picture = sheet.label_sheet(pack, finding.faces[:faces], finding.details)
             sheet.save(folder / f"{_file_name(finding.kind)}.jpg", picture)
-    train = np.flatnonzero(pack.splits == "train").tolist()
+    complete = ~np.isnan(pack.points).any(axis=(1, 2))
+    train = np.flatnonzero((pack.splits == "train") & complete).tolist()
     if len(train) > 1:
         shown = _spread(train, max(1, faces // 2))
         sheet.save(folder / "soft.jpg", sheet.soft_sheet(pack, shown, _soft(pack, train, shown, variance)))
@@ -86,20 +67,22 @@ def statistics(pack: Pack) -> dict[str, Any]:
         Values that JSON takes, by name; distributions as min, p5, median, p95 and max.
     """
     _, sides = centre_and_side(pack.boxes)
-    roll, distance = _roll_and_distance(*_shapes(pack.points))
+    fits, missing = fit_mean(pack.points), np.isnan(pack.points).any(axis=2)
     result: dict[str, Any] = {
         "faces": len(pack),
         "points": pack.markup.count,
         "split": _count(pack.splits),
-        "subset": _count([name for names in pack.subsets for name in names]),
+        "subset": _count([name for names in pack.subsets[pack.splits == "test"] for name in names]),
         "quality": _count(pack.quality),
         "stored_side_px": _quantiles(pack.sizes),
         "face_side_px": _quantiles(sides),
-        "roll_degrees": _quantiles(roll),
-        "distance_to_mean_shape": _quantiles(distance),
+        "roll_degrees": _quantiles(fits.roll),
+        "distance_to_mean_shape": _quantiles(fits.distance),
     }
+    if missing.any():
+        result["missing_percent"] = round(100 * float(missing.mean()), 2)
     if pack.visible is not None:
-        result["occluded_percent"] = round(100 * float(1 - pack.visible.mean()), 2)
+        result["occluded_percent"] = round(100 * float(1 - pack.visible[~missing].mean()), 2)
     return result
 
 
@@ -112,7 +95,7 @@ def findings(pack: Pack) -> list[Finding]:
     Returns:
         One finding per kind of doubt; empty if there is none.
     """
-    found = [_tiny(pack), _outside(pack), _swapped(pack), _mirror_table(pack), *_duplicates(pack)]
+    found = [_tiny(pack), _outside(pack), *label_findings(pack), *_duplicates(pack)]
     return [finding for finding in found if finding]
 
 
@@ -120,7 +103,9 @@ def _groups(pack: Pack) -> dict[str, list[int]]:
     """Return the faces of each sheet: training, validation, each test subset, derived labels."""
     groups: dict[str, list[int]] = {}
     for i in range(len(pack)):
-        names = [str(pack.splits[i])] if not pack.subsets[i] else [f"test-{subset}" for subset in pack.subsets[i]]
+        split = str(pack.splits[i])
+        names = [f"{split}-{subset}" for subset in pack.subsets[i]]
+        names += [split] if split != "test" or not names else []
         for name in names + (["derived"] if pack.quality[i] == "derived" else []):
             groups.setdefault(_file_name(name), []).append(i)
     return groups
@@ -136,7 +121,7 @@ def _spread(indices: list[int], count: int) -> list[int]:
 
 
 def _soft(pack: Pack, train: list[int], shown: list[int], variance: float) -> np.ndarray:
-    """Return the soft-landmarks (len(shown), N, 2) of some faces, of a shape model fitted to all training faces."""
+    """Return the soft-landmarks (len(shown), N, 2) of some faces, of a shape model fitted to the faces of `train`."""
     sides = pack.sizes[:, None, None]  # shapes are compared in units of the crop
     model = ShapeModel.fit((pack.points / sides)[train], variance=variance)
     return model.soft(pack.points[shown] / sides[shown]) * sides[shown]
@@ -165,65 +150,6 @@ def _outside(pack: Pack) -> Finding | None:
     faces = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     text = f"{len(faces)} face(s) with points outside their crop; prepare with a larger --margin"
     return Finding("outside", text, tuple(faces), tuple(f"{counts[i]} points" for i in faces)) if len(faces) else None
-
-
-def _shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return shapes (n, N, 2), centred and of length 1, and their full Procrustes mean (N, 2), turned as most of them.
-
-    With points as complex numbers the mean is the leading eigenvector of sum z z* (Kent, "The complex Bingham
-    distribution and shape analysis", 1994). Its rotation is free.
-    """
-    shapes = points.astype(np.float64) - points.mean(axis=1, keepdims=True, dtype=np.float64)
-    shapes /= np.maximum(np.linalg.norm(shapes, axis=(1, 2), keepdims=True), 1e-12)
-    z = shapes[..., 0] + 1j * shapes[..., 1]
-    mean = np.linalg.eigh(z.T @ z.conj())[1][:, -1]
-    turn = (z @ mean.conj()).sum()
-    mean = mean * turn / abs(turn)
-    return shapes, np.stack([mean.real, mean.imag], axis=-1)
-
-
-def _roll_and_distance(shapes: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each shape's rotation against the mean in degrees, clockwise, and its Procrustes distance to it, 0 to 1.
-
-    Shapes and mean are centred and of length 1, as `_shapes` returns them: the scale of the fit is their correlation.
-    """
-    fits = fit_similarity(mean, shapes)
-    return np.degrees(np.arctan2(fits[:, 1, 0], fits[:, 0, 0])), np.sqrt(np.maximum(1 - zoom(fits) ** 2, 0))
-
-
-def _swapped(pack: Pack) -> Finding | None:
-    """Find faces whose labels fit the others better once left and right change names."""
-    shapes, mean = _shapes(pack.points)
-    _, distance = _roll_and_distance(shapes, mean)
-    _, other = _roll_and_distance(shapes[:, list(pack.markup.mirror)], mean)
-    faces = np.flatnonzero(other < distance)
-    text = f"{len(faces)} face(s) with left and right swapped in their labels; fix those"
-    return Finding("swapped", text, tuple(faces), ("swapped",) * len(faces)) if len(faces) else None
-
-
-def _mirror_table(pack: Pack) -> Finding | None:
-    """Find points that do not lie where their mirror partners say, on the mean face: the mark-up's table is wrong."""
-    if len(pack) < _MANY:
-        return None
-    _, mean = _shapes(pack.points)
-    wrong = asymmetric_points(mean, pack.markup)
-    text = f"the mark-up's mirror does not fit the mean face at points {wrong}; fix its table"
-    return Finding("mirror", text) if wrong else None
-
-
-def asymmetric_points(mean: np.ndarray, markup: MarkUp) -> list[int]:
-    """Return the points of a mean shape that lie far from their partners' mirror image.
-
-    Args:
-        mean: (N, 2), upright and centred.
-        markup: what the points are.
-
-    Returns:
-        Indices of the points.
-    """
-    mirrored = mean[list(markup.mirror)] * (-1, 1)
-    side = np.ptp(mean, axis=0).max()
-    return [int(i) for i in np.flatnonzero(np.linalg.norm(mirrored - mean, axis=1) > _ASYMMETRIC * side)]
 
 
 def _duplicates(pack: Pack) -> list[Finding]:

@@ -56,16 +56,17 @@ class Pack:
         markup: what the N points are.
         meta: dataset, margin, size, jpeg_quality, counts, terms, sha256 of the content, as written.
         rows: (n,) int64, row number in the file of each face.
-        points: (n, N, 2) float32, pixels of the stored crop.
-        boxes: (n, 4) float32, tight landmark box x0, y0, x1, y1, pixels of the stored crop.
+        points: (n, N, 2) float32, pixels of the stored crop; x and y are NaN where a point is missing.
+        boxes: (n, 4) float32, tight box x0, y0, x1, y1 of the points that are there, pixels of the stored crop.
         sizes: (n,) int32, side of the stored crop in pixels.
         names: (n,) str.
         splits: (n,) str, "train", "val" or "test".
         subsets: (n,) object, each a tuple of subset names.
         quality: (n,) str, "exact", "derived" or "predicted".
-        visible: (n, N) bool, or None when the dataset does not say.
+        visible: (n, N) bool, False where a point is occluded or missing; None when the dataset does not say.
         photo_boxes: (n, 4) float32, the dataset's own box in photo pixels, NaN where it has none.
         to_photo: (n, 2, 3) float32, stored crop -> photo.
+        orientations: (n,) int8, what EXIF says of each photo and was undone; 1 for none.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Pack:
     visible: np.ndarray | None
     photo_boxes: np.ndarray
     to_photo: np.ndarray
+    orientations: np.ndarray
     _jpegs: _Jpegs = field(repr=False)
 
     @classmethod
@@ -136,6 +138,10 @@ class Pack:
             visible=None if None in visible else np.array(visible, bool).reshape(n, markup.count),
             photo_boxes=np.array(photo_boxes, np.float32).reshape(n, 4),
             to_photo=floats("to_photo", 2, 3),
+            # Packs of 0.1.0 do not have the column.
+            orientations=table["orientation"].to_numpy().astype(np.int8)
+            if "orientation" in table.column_names
+            else np.ones(n, np.int8),
             _jpegs=jpegs,
         )
 

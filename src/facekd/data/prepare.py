@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 
 from facekd.data.crop import Cropped, Cropper
-from facekd.data.dataset import Item, Problem
+from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
 from facekd.files import write_text
@@ -31,13 +31,35 @@ class Summary:
 
     Attributes:
         faces: how many are in the pack.
-        faces_outside: how many of them have a point outside their photo.
+        faces_outside: how many of them have a point outside their photo, and are kept.
+        points: how many points they have in all, missing ones among them.
+        missing: how many of those are missing.
+        occluded: how many of those are there and occluded; None if no face says.
+        splits: how many faces each split has.
         problems: what was left out, and why.
     """
 
     faces: int = 0
-    faces_outside: int = 0  # with a point outside their photo, kept
+    faces_outside: int = 0
+    points: int = 0
+    missing: int = 0
+    occluded: int | None = None
+    splits: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+
+    def count(self, cropped: Cropped) -> None:
+        """Count what is said of a face's points.
+
+        Args:
+            cropped: the face.
+        """
+        self.faces += 1
+        self.splits[cropped.face.split] += 1
+        self.faces_outside += cropped.outside > 0
+        self.points += len(cropped.face.points)
+        self.missing += cropped.missing
+        if cropped.occluded is not None:
+            self.occluded = (self.occluded or 0) + cropped.occluded
 
 
 def prepare(
@@ -69,7 +91,7 @@ def prepare(
         size: largest side of a crop in pixels.
         jpeg_quality: 1 to 100.
         jobs: processes; None for one per core.
-        strict: raise at the first problem.
+        strict: raise at the first problem; a photo without a label is none.
         advance: called once per item, for a progress bar.
 
     Returns:
@@ -87,13 +109,12 @@ def prepare(
         for result in _in_order(cropper, annotations, jobs):
             advance()
             if isinstance(result, Problem):
-                if strict:
+                if strict and result.kind != NO_LABEL:
                     raise InputError(f"{result}; without --strict it is left out and the rest goes on")
                 summary.problems.append(result)
             else:
                 writer.add(result.face)
-                summary.faces_outside += result.outside > 0
-        summary.faces = writer.count
+                summary.count(result)
         if not summary.faces:
             first = f", first {summary.problems[0]}" if summary.problems else ""
             raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")

@@ -11,7 +11,7 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.drawing import draw_contours, draw_points
 from facekd.files import atomic
-from facekd.geometry import apply, crop_matrix, tight_box, warp
+from facekd.geometry import apply, centre_and_side, crop_matrix, tight_box, warp
 from facekd.markup import MarkUp
 
 _CELL, _CAPTION, _GUTTER, _COLUMNS = 224, 18, 3, 6  # pixels, pixels, pixels, cells
@@ -31,7 +31,7 @@ def draw_labels(image: np.ndarray, points: np.ndarray, markup: MarkUp, visible: 
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        points: (N, 2), pixels of the image.
+        points: (N, 2), pixels of the image; missing ones are NaN, and are not drawn.
         markup: gives contours and sides.
         visible: (N,) bool, or None if all are.
 
@@ -63,7 +63,7 @@ def label_sheet(pack: Pack, faces: Sequence[int], details: Sequence[str] = ()) -
         points = apply(matrix, pack.points[i])
         visible = None if pack.visible is None else pack.visible[i]
         cell = draw_labels(warp(pack.image(i), matrix, _CELL), points, pack.markup, visible)
-        x0, y0, x1, y1 = tight_box(_fine(points)).tolist()
+        x0, y0, x1, y1 = _fine(tight_box(points)).tolist()
         cv2.rectangle(cell, (x0, y0), (x1, y1), _BOX, 1, cv2.LINE_AA, _SHIFT)
         cells.append(_captioned(cell, _caption(pack, i, details[k] if details else "")))
     return _grid(cells)
@@ -87,9 +87,10 @@ def soft_sheet(pack: Pack, faces: Sequence[int], soft: np.ndarray) -> np.ndarray
         hard_points, soft_points = apply(matrix, pack.points[i]), apply(matrix, softened)
         cells.append(_captioned(draw_labels(image, hard_points, pack.markup), _caption(pack, i)))
         moved = draw_labels(image, soft_points, pack.markup)
-        for start, end in zip(_fine(hard_points).tolist(), _fine(soft_points).tolist(), strict=True):
+        there = ~np.isnan(hard_points).any(axis=1)
+        for start, end in zip(_fine(hard_points[there]).tolist(), _fine(soft_points[there]).tolist(), strict=True):
             cv2.line(moved, start, end, _MOVED, 1, cv2.LINE_AA, _SHIFT)
-        distance = np.linalg.norm(softened - pack.points[i], axis=1).mean() / np.ptp(pack.points[i], axis=0).max()
+        distance = np.nanmean(np.linalg.norm(softened - pack.points[i], axis=1)) / centre_and_side(pack.boxes[i])[1]
         cells.append(_captioned(moved, f"soft, moved {100 * distance:.1f} % of the face"))
     return _grid(cells)
 

@@ -41,6 +41,7 @@ def _schema(count: int) -> pa.Schema:
             ("subsets", pa.list_(pa.string())),
             ("quality", pa.string()),
             ("visible", pa.list_(pa.bool_())),
+            ("orientation", pa.int8()),
         ]
     )
 
@@ -104,15 +105,17 @@ class PackWriter:
         """Append one face.
 
         Args:
-            face: its image as an array or as JPEG.
+            face: its image as an array or as JPEG; missing points are NaN, and are stored as not visible.
 
         Raises:
             InputError: it does not fit the mark-up or the table.
         """
-        points = np.asarray(face.points, np.float32)
-        if points.shape != (self.markup.count, 2) or not np.isfinite(points).all():
-            need = f"{self.markup.name} needs {self.markup.count} finite points"
-            raise InputError(f"{face.name}: {need}, got an array {points.shape}")
+        points = np.array(face.points, np.float32)
+        points[np.isnan(points).any(axis=-1)] = np.nan  # a point without x has no y
+        missing = np.isnan(points).any(axis=-1)
+        if points.shape != (self.markup.count, 2) or missing.all() or np.isinf(points).any():
+            need = f"{self.markup.name} needs {self.markup.count} points, finite or, but for all of them, NaN"
+            raise InputError(f"{face.name}: {need}; got an array {points.shape}, {missing.sum()} of them NaN")
         if face.split not in SPLITS or face.quality not in QUALITIES or face.size <= 0:
             raise InputError(
                 f"{face.name}: no pack holds split '{face.split}', quality '{face.quality}', {face.size} px"
@@ -130,7 +133,8 @@ class PackWriter:
                 "split": face.split,
                 "subsets": list(face.subsets),
                 "quality": face.quality,
-                "visible": None if face.visible is None else np.asarray(face.visible, bool),
+                "orientation": face.orientation,
+                "visible": None if face.visible is None else np.asarray(face.visible, bool) & ~missing,
             }
         )
         self._digest.update(bytes(face.image) + points.tobytes() + f"{face.name} {face.split}".encode())

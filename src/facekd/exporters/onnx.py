@@ -220,6 +220,7 @@ def card_of(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[
         box_transform=metadata.box_transform,
         confidence=_CONFIDENCE.format(100 * radius) if radius else None,
         confidence_radius=radius,
+        face_calibration=metadata.face_calibration,
         data=tuple(metadata.data),
         figures=figures,
         sha256=sha256(file),

@@ -18,6 +18,7 @@ from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
 from facekd.networks.network import LandmarkNet, Prediction, confidence
 from facekd.networks.shape_prior import ShapePrior
+from facekd.runtime.face_confidence import FaceCalibration
 
 _PRIOR = "shape_prior."  # before the names of its tensors in a file
 # In files up to version 0.1.
@@ -36,6 +37,7 @@ class ModelMetadata:
         confidence_radius: normalised distance that the confidence is about: a landmark nearer to the truth counts as
             right.
         calibration: slope and offset of log-sigma, as `pipeline.calibration.calibrate` fits them.
+        face_calibration: how confidence tells right landmarks from wrong ones; None: not fitted.
         data: the training data and their terms, as in a model card.
         recipe: the settings it was trained with.
         shape_prior: corrects the landmarks, as `pipeline.shape_prior.fit_shape_prior` fitted it; None: no correction.
@@ -46,6 +48,7 @@ class ModelMetadata:
     box_transform: BoxTransform | None = None
     confidence_radius: float = 0.02
     calibration: tuple[float, float] = (1.0, 0.0)
+    face_calibration: FaceCalibration | None = None
     data: list[dict[str, str]] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     shape_prior: ShapePrior | None = None
@@ -122,8 +125,10 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     try:
         architecture = Architecture(**record.pop("architecture"))
         box_transform, (slope, offset) = record.pop("box_transform"), record.pop("calibration", (1.0, 0.0))
+        face_calibration = record.pop("face_calibration", None)
         metadata = ModelMetadata(
             calibration=(slope, offset),
+            face_calibration=FaceCalibration.from_dict(face_calibration) if face_calibration else None,
             markup=MarkUp.from_dict(record.pop("markup")),
             box_transform=BoxTransform.from_dict(box_transform) if box_transform else None,
             shape_prior=ShapePrior(**prior) if prior else None,

@@ -26,6 +26,7 @@ class TorchModel:
         self.net, self.metadata, self.device = net.eval().to(device), metadata, device
         self.size, self.scale = net.architecture.size, metadata.scale
         self.markup, self.box_transform = metadata.markup, metadata.box_transform
+        self.face_calibration = metadata.face_calibration
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> TorchModel:

@@ -18,6 +18,7 @@ from facekd.networks.predictor import TorchModel
 from facekd.pipeline.boxes import fit_box_transform
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
+from facekd.pipeline.face_calibration import fit_face_calibration
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
 from facekd.recipes.groups import Input
@@ -65,7 +66,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
         meta: as `metadata` returns it.
 
     Returns:
-        The same with shape prior and calibration; as it was without validation faces.
+        The same with shape prior and both calibrations; as it was without validation faces.
     """
     if not (context.pack.splits == "val").any() or not (stage.shape_prior or net.architecture.sigma):
         return meta
@@ -80,6 +81,8 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
     if predictions.log_sigma is not None:
         distance = (meta.landmarks(predictions) - truth).norm(dim=-1)
         meta = replace(meta, calibration=calibrate(predictions.log_sigma, distance, meta.confidence_radius))
+        model = TorchModel(net, meta, str(context.fabric.device))
+        meta = replace(meta, face_calibration=fit_face_calibration(model, context.pack.select("val")))
     return meta
 
 

@@ -37,7 +37,7 @@ from facekd.runtime.results import RecordWriter, ResumeLog
 FORMATS = ("json", "jsonl", "csv", "pts")
 _ONE_FILE = ("jsonl", "csv")  # formats that hold all photos in one file
 _LOG = "facekd.jsonl"
-_DRAWN = ".landmarks.jpg"
+DRAWN = ".landmarks.jpg"  # how the names of drawings end
 _WRITTEN = (".json", ".jsonl", ".csv", ".pts")
 _FACE = re.compile(r"\.face\d+$")  # a .pts file of another face than the first ends so, and no photo's name does
 
@@ -146,7 +146,7 @@ class PhotoBatch:
         self._names = {"facekd", "landmarks", *(job.name for job in self._jobs)}
         if not self._jobs:
             given = " ".join(arguments)
-            raise InputError(f"{given} holds only drawings (*{_DRAWN}); give the photos they were made from")
+            raise InputError(f"{given} holds only drawings (*{DRAWN}); give the photos they were made from")
         if self.out:
             _refuse_unknown_files(self.out, [job.name for job in self._jobs if job.name and not job.seen])
         self.skipped = [path for path in others if not (self.out and self._is_result(path, self.out))]
@@ -216,7 +216,7 @@ class PhotoBatch:
 
     def _write_files(self, job: _Job, record: dict[str, Any], out: Path) -> None:
         """Write the files that belong to one photo and are not there yet."""
-        values, picture = out / f"{job.name}.json", out / f"{job.name}{_DRAWN}"
+        values, picture = out / f"{job.name}.json", out / f"{job.name}{DRAWN}"
         if self.format == "json" and not values.exists():
             write_text(values, json.dumps(record) + "\n")
         for index, face in enumerate(record["faces"] if self.format == "pts" else ()):
@@ -275,6 +275,8 @@ def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
         "markup": markup.name,
         "detector": {"name": type(detector).__name__, **{key: getattr(detector, key) for key in own}},
         "box_transform": landmarker.box_transform.to_dict(),
+        "roll": landmarker.roll,
+        "min_confidence": landmarker.min_confidence,
         "network": card.sha256 if card else type(model).__name__,
     }
 
@@ -308,7 +310,7 @@ def _jobs(arguments: list[str], known: dict[str, str], others: dict[Path, None])
             continue
         others.update(dict.fromkeys(besides))
         for path in found:
-            if path in paths or path.name.endswith(_DRAWN):
+            if path in paths or path.name.endswith(DRAWN):
                 continue
             below = path.relative_to(argument) if Path(argument).is_dir() else Path(path.name)
             name = known.get(str(path)) or _free(str(below.with_suffix("")), taken)
@@ -330,7 +332,7 @@ def _pts(out: Path, name: str, index: int) -> Path:
 
 def _results(out: Path, name: str) -> list[Path]:
     """Return the files there are of a photo's results, in any format."""
-    first = filter(os.path.exists, (out / f"{name}.json", out / f"{name}{_DRAWN}", _pts(out, name, 0)))
+    first = filter(os.path.exists, (out / f"{name}.json", out / f"{name}{DRAWN}", _pts(out, name, 0)))
     more = itertools.takewhile(os.path.exists, (_pts(out, name, index) for index in itertools.count(1)))
     return [*first, *more]
 

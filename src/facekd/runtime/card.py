@@ -14,6 +14,7 @@ from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
+from facekd.runtime.face_confidence import FaceCalibration
 
 # A .tflite file holds its card under this name in a ZIP archive behind the network, where TensorFlow Lite's metadata
 # have their associated files: programs that run networks do not read so far, and `unzip` takes it out.
@@ -56,6 +57,7 @@ class ModelCard:
         confidence: one sentence on what the per-point confidence means; None: the network gives none.
         confidence_radius: a point's confidence is the probability that it lies within this distance of the truth; in
             units of the larger side of the tight landmark box.
+        face_calibration: how the points' confidence tells right landmarks from wrong ones; None: it was not fitted.
         data: the data it was trained on, {"name", "terms"} each.
         figures: measured errors, by data set.
         sha256: of the network's file, without the card.
@@ -70,6 +72,7 @@ class ModelCard:
     box_transform: BoxTransform | None = None
     confidence: str | None = None
     confidence_radius: float | None = None
+    face_calibration: FaceCalibration | None = None
     data: tuple[dict[str, Any], ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -90,6 +93,7 @@ class ModelCard:
             "box_transform": self.box_transform.to_dict() if self.box_transform else None,
             "confidence": self.confidence,
             "confidence_radius": self.confidence_radius,
+            "face_calibration": self.face_calibration.to_dict() if self.face_calibration else None,
             "data": list(self.data),
             "figures": self.figures,
             "sha256": self.sha256,
@@ -112,6 +116,7 @@ class ModelCard:
         try:
             transform = values.get("box_transform", values.get("detector"))
             radius = values.get("confidence_radius", values.get("within"))
+            calibration = values.get("face_calibration")
             card = cls(
                 name=str(values["name"]),
                 markup=MarkUp.from_dict(values["markup"]),
@@ -120,6 +125,7 @@ class ModelCard:
                 box_transform=BoxTransform.from_dict(transform) if transform else None,
                 confidence=values.get("confidence"),
                 confidence_radius=None if radius is None else float(radius),
+                face_calibration=FaceCalibration.from_dict(calibration) if calibration else None,
                 data=tuple(values.get("data", ())),
                 figures=dict(values.get("figures", {})),
                 sha256=str(values.get("sha256", "")),

@@ -14,6 +14,8 @@ from facekd.runtime.align import CHIP, align
 from facekd.runtime.measures import EyeOpenness, eye_openness, mouth_openness
 from facekd.runtime.pose import Pose, head_pose
 
+TRUSTED = 0.5  # face confidence from which landmarks are more likely right than wrong
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -25,6 +27,8 @@ class Face:
         points: (N, 2) float32 landmarks in photo pixels.
         confidence: (N,) float32 in [0, 1] per point, as the model card says; None if the network gives none.
         markup: what the points are.
+        face_confidence: probability in [0, 1] that the landmarks are right: that there is a face, and their NME is at
+            most 10 %; None if the network was not calibrated for that.
     """
 
     box: np.ndarray
@@ -32,6 +36,12 @@ class Face:
     points: np.ndarray
     confidence: np.ndarray | None
     markup: MarkUp
+    face_confidence: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the landmarks can be trusted: `face_confidence` is at least 0.5, or not known."""
+        return self.face_confidence is None or self.face_confidence >= TRUSTED
 
     @cached_property
     def pose(self) -> Pose | None:
@@ -103,6 +113,7 @@ class Face:
         return {
             "box": self.box.astype(float).round(2).tolist(),
             "score": round(float(self.score), 4),
+            "face_confidence": None if self.face_confidence is None else round(self.face_confidence, 4),
             "points": self.points.astype(float).round(2).tolist(),
             "confidence": None if self.confidence is None else self.confidence.astype(float).round(4).tolist(),
             "pose": pose and {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
@@ -113,7 +124,8 @@ class Face:
         """Read what `to_dict` wrote.
 
         Args:
-            values: box, score, points and confidence; and pose, which counts if the points cannot tell it.
+            values: box, score, points and confidence; face_confidence, if it is known; and pose, which counts if the
+                points cannot tell it.
             markup: what the points are.
 
         Returns:
@@ -121,7 +133,7 @@ class Face:
         """
         box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
         confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
-        face = cls(box, values["score"], points, confidence, markup)
+        face = cls(box, values["score"], points, confidence, markup, values.get("face_confidence"))
         if face.pose is None and values.get("pose"):
             face.__dict__["pose"] = Pose(**values["pose"])  # where cached_property looks first
         return face

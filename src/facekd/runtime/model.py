@@ -16,6 +16,7 @@ from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime import litert, ort
 from facekd.runtime.card import ModelCard
+from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
 
@@ -28,7 +29,11 @@ _BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 class Predictor(Protocol):
-    """A landmark network, whether it runs in ONNX Runtime, LiteRT or torch; bring your own by giving these five."""
+    """A landmark network, whether it runs in ONNX Runtime, LiteRT or torch; bring your own by giving these five.
+
+    With a sixth, `face_calibration` (a `FaceCalibration`), faces have a `face_confidence`, without which rolled faces
+    are not searched for and wrong landmarks not refused.
+    """
 
     @property
     def size(self) -> int:
@@ -186,6 +191,11 @@ class NetworkModel(ABC):
     def box_transform(self) -> BoxTransform | None:
         """How a face detector's box becomes the tight landmark box."""
         return self.card.box_transform
+
+    @property
+    def face_calibration(self) -> FaceCalibration | None:
+        """How the points' confidence tells right landmarks from wrong ones; None if that was never fitted."""
+        return self.card.face_calibration
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Find the landmarks in crops.

@@ -92,8 +92,7 @@ class RecordWriter:
 
     Args:
         stream: takes the text.
-        format: "json" (one array, whole only after `close`), "jsonl" (a record per line) or "csv" (a row per face,
-            and for a photo without faces a row that only names it).
+        format: "json" (one array, whole only after `close`), "jsonl" (a record per line) or "csv" (as `csv_rows`).
         markup: what the points are.
         keys: names of the first columns of CSV, taken from the face or else from the record.
 
@@ -104,12 +103,10 @@ class RecordWriter:
     def __init__(self, stream: TextIO, format: str, markup: MarkUp, *keys: str) -> None:
         if format not in ("json", "jsonl", "csv"):
             raise InputError(f"no format '{format}' of one text; {nearest(format, ('json', 'jsonl', 'csv'))}")
-        self._stream, self._format, self._keys = stream, format, keys
+        self._stream, self._format, self._markup, self._keys = stream, format, markup, keys
         self._empty = True
         if format == "csv":
-            header = csv_header(markup, *keys)
-            self._columns = header.count(",") + 1
-            stream.write(header)
+            stream.write(csv_header(markup, *keys))
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record.
@@ -117,11 +114,8 @@ class RecordWriter:
         Args:
             record: plain values, with `Face.to_dict` of each face under "faces".
         """
-        if self._format == "csv" and "photo" in self._keys and record.get("faces") == []:
-            first = [record.get(key, "") for key in self._keys]
-            self._stream.write(_csv_line([*first, *[""] * (self._columns - len(first))]))
-        elif self._format == "csv":
-            self._stream.write(csv_rows(record, *self._keys))
+        if self._format == "csv":
+            self._stream.write(csv_rows(record, self._markup, *self._keys))
         elif self._format == "jsonl":
             self._stream.write(json.dumps(record) + "\n")
         else:
@@ -135,7 +129,7 @@ class RecordWriter:
 
 
 def csv_header(markup: MarkUp, *keys: str) -> str:
-    """Write the first line of a CSV file: keys, score, box, pose, points, confidence.
+    """Write the first line of a CSV file: keys, score, box, face_confidence, pose, points, confidence, error.
 
     Args:
         markup: what the points are.
@@ -144,20 +138,19 @@ def csv_header(markup: MarkUp, *keys: str) -> str:
     Returns:
         The line.
     """
-    columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "yaw", "pitch", "roll"]
-    columns += [f"{axis}{index}" for index in range(markup.count) for axis in "xy"]
-    return _csv_line([*keys, *columns, *(f"confidence{index}" for index in range(markup.count))])
+    return _csv_line([*keys, *_columns(markup), "error"])
 
 
-def csv_rows(record: dict[str, Any], *keys: str) -> str:
-    """Write the lines of a record, one per face.
+def csv_rows(record: dict[str, Any], markup: MarkUp, *keys: str) -> str:
+    """Write the lines of a record: one per face, and one with empty columns for a photo or frame without faces.
 
     Args:
-        record: as JSON has it, with `Face.to_dict` of each face under "faces".
+        record: as JSON has it, with `Face.to_dict` of each face under "faces", or the sentence under "error".
+        markup: what the points are.
         keys: what comes first, taken from the face or else from the record.
 
     Returns:
-        The lines; none for a photo or frame without faces.
+        The lines.
     """
     lines = []
     for face in record.get("faces", ()):
@@ -165,8 +158,20 @@ def csv_rows(record: dict[str, Any], *keys: str) -> str:
         turn = [(face["pose"] or {}).get(angle, "") for angle in ("yaw", "pitch", "roll")]
         points = [value for point in face["points"] for value in point]
         confidence = face["confidence"] or [""] * len(face["points"])
-        lines.append(_csv_line([*first, face["score"], *face["box"], *turn, *points, *confidence]))
+        sure = face.get("face_confidence")
+        sure = "" if sure is None else sure
+        lines.append(_csv_line([*first, face["score"], *face["box"], sure, *turn, *points, *confidence, ""]))
+    if not lines:  # "looked at, and no face" is not "left out"
+        first = [record.get(key, "") for key in keys]
+        lines.append(_csv_line([*first, *[""] * len(_columns(markup)), record.get("error", "")]))
     return "".join(lines)
+
+
+def _columns(markup: MarkUp) -> list[str]:
+    """Return the names of a face's columns."""
+    columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "face_confidence", "yaw", "pitch", "roll"]
+    columns += [f"{axis}{index}" for index in range(markup.count) for axis in "xy"]
+    return columns + [f"confidence{index}" for index in range(markup.count)]
 
 
 def _csv_line(values: Iterable[Any]) -> str:

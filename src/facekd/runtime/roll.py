@@ -72,3 +72,19 @@ def predict_with_rotation(
         confidence[rows[better]] = confidence_again[better]
     points[rows[better]] = back[better]
     return points, confidence
+
+
+def rotate_boxes(boxes: np.ndarray, quarters: int) -> np.ndarray:
+    """Rotate boxes about the origin by quarters of a circle.
+
+    Args:
+        boxes: (k, 4) x0, y0, x1, y1.
+        quarters: how many times 90 degrees, clockwise as seen.
+
+    Returns:
+        (k, 4).
+    """
+    corners = boxes.reshape(-1, 2, 2)
+    for _ in range(quarters % 4):
+        corners = np.stack([-corners[..., 1], corners[..., 0]], axis=-1)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from facekd.geometry import centre_and_side, iou, square, upright_box
+from facekd.runtime.cuts import face_chip, is_cut, look_alike, thumbnail
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
@@ -18,6 +19,7 @@ _SAME = 0.3  # IoU above which two boxes are one face
 _LONE = 0.5  # IoU above which two tracks have run onto one face
 _MISSES = 3  # runs of the detector after which landmarks that it does not confirm are no face
 _JUMP = 0.35  # IoU of a face with itself a frame earlier below which its points are rejected
+_ROLLED = 45.0  # degrees of roll from which the detector, which looks for upright faces, need not confirm a face
 _REACH = 3  # times its size: how far about a lost face a box is taken to be the same face, if it can be no other
 
 
@@ -33,6 +35,8 @@ class _Track:
     score: float = 0.0
     seen: float = 0.0  # when landmarks were last accepted or the detector last found the face
     misses: int = 0  # runs of the detector in a row that did not find it
+    chip: np.ndarray | None = None  # the face as last seen
+    cut: bool = False  # whether there was a cut since then
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Tracker:
     """Follows the faces of a video.
 
     The detector runs on the first frame, every `every` frames, while no face is followed, and when a face's landmarks
-    are rejected: their mean confidence falls below `confidence`, or they jump or collapse.
+    are rejected: their mean confidence falls below `confidence`, or they jump or collapse. While no face is followed,
+    frames are also searched for rolled faces, every `every` frames, unless the landmarker's `roll` is "upright". After
+    a cut, a face that does not look like the one before it gets a new number.
 
     Args:
         landmarker: finds landmarks; its detector finds faces. Default: the bundled model with YuNet at 640 px.
@@ -76,7 +82,8 @@ class Tracker:
         self.every, self.confidence, self.patience, self.smoothing = every, confidence, patience, smoothing
         self._tracks: list[_Track] = []
         self._ids = 0
-        self._since_detection = every
+        self._since_detection = self._since_search = every
+        self._thumbnail: np.ndarray | None = None  # of the last frame
 
     def update(self, frame: np.ndarray, time: float) -> list[TrackedFace]:
         """Find the faces of the next frame.
@@ -89,12 +96,38 @@ class Tracker:
             The faces in view, oldest first.
         """
         self._since_detection += 1
+        self._since_search += 1
+        self._notice_cut(frame)
         self._tracks = [track for track in self._tracks if track.face or time - track.seen <= self.patience]
         followed = [track for track in self._tracks if track.face]
         self._find_landmarks(frame, time, followed)
         if self._since_detection >= self.every or not followed or not all(track.face for track in followed):
             self._find_landmarks(frame, time, self._detect(frame, time))
+        lost = not any(track.face for track in self._tracks)
+        if lost and self.landmarker.roll == "any" and self._since_search >= self.every:
+            self._find_landmarks(frame, time, self._search(frame, time))
+        for track in self._tracks:
+            if track.face:
+                self._renumber(track, frame)
         return [self._smoothed(track, track.face, time) for track in self._tracks if track.face]
+
+    def _notice_cut(self, frame: np.ndarray) -> None:
+        """Compare a frame with the one before."""
+        before, self._thumbnail = self._thumbnail, thumbnail(frame)
+        if before is not None and is_cut(before, self._thumbnail):
+            for track in self._tracks:
+                track.cut = True
+
+    def _renumber(self, track: _Track, frame: np.ndarray) -> None:
+        """Give a track that another face has taken over at a cut a new number."""
+        chip = face_chip(frame, track.box, track.roll)
+        if track.cut and track.chip is not None and not look_alike(track.chip, chip):
+            track.id, track.filter = self._next_id(), OneEuro(self.smoothing or _SMOOTHING)
+        track.chip, track.cut = chip, False
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids - 1
 
     def _find_landmarks(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
         """Find the landmarks of tracks where their boxes are."""
@@ -119,18 +152,32 @@ class Tracker:
         for track in self._tracks:
             track.misses += 1
         for index, box in enumerate(boxes):
-            if index not in owners:
-                owners[index] = _Track(self._ids, OneEuro(self.smoothing or _SMOOTHING), box)
-                self._tracks.append(owners[index])
-                self._ids += 1
-            track = owners[index]
+            track = owners.get(index) or self._started(box)
             track.score, track.seen, track.misses = float(scores[index]), time, 0
             if not track.face:
                 track.box, track.roll = box, 0.0
         for track in self._tracks:
-            if track.misses >= _MISSES:
+            if track.misses >= _MISSES and abs(track.roll) < _ROLLED:
                 track.face = None
         return [track for track in self._tracks if not track.face and not track.misses]
+
+    def _search(self, frame: np.ndarray, time: float) -> list[_Track]:
+        """Search the frame for faces of any roll; returns their tracks, whose landmarks are to be found."""
+        self._since_search = 0
+        faces = self.landmarker.detect(frame)
+        rolls = [float(roll_angle(face.points, face.markup)) for face in faces]
+        boxes = [upright_box(face.points.astype(np.float64), roll) for face, roll in zip(faces, rolls, strict=True)]
+        owners = self._owners(np.array(boxes).reshape(-1, 4))
+        tracks = [owners.get(index) or self._started(box) for index, box in enumerate(boxes)]
+        for track, face, box, roll in zip(tracks, faces, boxes, rolls, strict=True):
+            track.box, track.roll, track.score, track.seen, track.misses = box, roll, float(face.score), time, 0
+        return tracks
+
+    def _started(self, box: np.ndarray) -> _Track:
+        """Start a track with a number of its own."""
+        track = _Track(self._next_id(), OneEuro(self.smoothing or _SMOOTHING), box)
+        self._tracks.append(track)
+        return track
 
     def _owners(self, boxes: np.ndarray) -> dict[int, _Track]:
         """Return the tracks that detected boxes (k, 4) belong to, by the boxes' indices."""

@@ -1,0 +1,1 @@
+"""Label files as tools write them, one reader per file: `facekd prepare folder` finds the right one."""
