@@ -32,14 +32,18 @@ DISTRIBUTIONS = {
     "python_multipart": "python-multipart",
     "starlette": "fastapi",  # FastAPI is a layer on it, and fixes its version
     "h11": "uvicorn",  # likewise
+    "ai_edge_litert": "ai-edge-litert",
+    "ai_edge_quantizer": "ai-edge-quantizer",
+    "litert_torch": "litert-torch",
 }
 # Detection, which the base dependencies are for. Commands and the API import the rest within functions.
 DETECTION = ("drawing", "errors", "files", "geometry", "images", "markup", "pts", "runtime", "weights")
 FRONT = ("__init__", "api", "cli")
 # Converters to libraries that a user has or has not, each of which says what to install; and plugins of Pillow.
-OPTIONAL = {"supervision", "pillow_heif"}
+OPTIONAL = {"supervision", "pillow_heif", "ai-edge-litert", "ai-edge-quantizer", "litert-torch", "coremltools"}
 EXTRAS = {"serve": "serve", "bulk": "bulk", "results": "bulk"}  # rooms with an extra of their own
 UNSEEN = {
+    "scikit-learn": "coremltools imports it",
     "torchvision": "timm imports it",
     "tensorboard": "torch.utils.tensorboard imports it",
 }
@@ -116,6 +120,7 @@ def test_every_requirement_is_imported() -> None:
     assert declared() - found == set()
     for extra in ("train", *EXTRAS.values()):
         assert declared(extra) - found - set(UNSEEN) == set()
+    assert declared("export") | declared("litert") <= found | set(UNSEEN) | {"facekd"}
 
 
 def test_requirements_of_users_have_lower_bounds() -> None:
