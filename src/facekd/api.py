@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
 from facekd.run_folder import EVALUATION, MODEL, result_stage
-from facekd.runtime import model as onnx_models
+from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import DEFAULT, OnnxModel, Predictor, resolve_model
+from facekd.runtime.model import DEFAULT, Predictor, resolve_model
 from facekd.runtime.ort import Providers, split_providers
 
 if TYPE_CHECKING:
@@ -49,16 +49,20 @@ class ExportResult:
     """What an export wrote.
 
     Attributes:
-        path: the .onnx file.
-        card: its model card, which lies beside it as .json.
-        parity: how far it is from the network it came from.
-        int8: the .onnx file in 8 bits, or None.
+        path: the file.
+        card: its model card, which lies beside an .onnx file as .json, and inside others.
+        parity: how far it is from the network it came from; None where this machine cannot run the file.
+        int8: the file in 8 bits, or None.
+        int8_lost: by how much the NME of the 8-bit file is larger, in percent; None if that was not measured.
+        bundle: the folder of what an app needs, or None.
     """
 
     path: Path
     card: ModelCard
-    parity: Parity
+    parity: Parity | None
     int8: Path | None = None
+    int8_lost: float | None = None
+    bundle: Path | None = None
 
 
 def list_models() -> list[BundledModel]:
@@ -67,18 +71,23 @@ def list_models() -> list[BundledModel]:
     Returns:
         Each with its name, file and card.
     """
-    return [BundledModel(name, path) for name, path in onnx_models.bundled().items()]
+    return [BundledModel(name, path) for name, path in models.bundled().items()]
 
 
 def load_model(
-    model: str | Path = DEFAULT, threads: int | None = None, providers: Providers | None = None
+    model: str | Path = DEFAULT,
+    threads: int | None = None,
+    providers: Providers | None = None,
+    engine: str = "auto",
 ) -> Predictor:
     """Load a network of any kind, for `Landmarker` or `evaluate`.
 
     Args:
-        model: as for `resolve_model`. An .onnx file runs in ONNX Runtime, a .safetensors file in torch.
+        model: as for `resolve_model`. An .onnx file runs in ONNX Runtime, a .tflite file in LiteRT, a .safetensors file
+            in torch.
         threads: CPU threads of the network; None: all cores.
-        providers: where it runs, as for `Landmarker`; None: an .onnx file on the CPU, a checkpoint on a GPU if it can.
+        providers: where it runs, as for `Landmarker`; None: a file on the CPU, a checkpoint on a GPU if it can.
+        engine: as for `Landmarker`.
 
     Returns:
         The network.
@@ -86,9 +95,11 @@ def load_model(
     Raises:
         ModelError: the file cannot be used, or is not there.
     """
-    file = resolve_model(model)
-    if file.suffix == ".onnx":
-        return OnnxModel(file, threads, providers)
+    file = resolve_model(model, engine, providers)
+    if file.suffix in models.ENGINES.values():
+        return models.load(file, threads, providers)
+    if engine != "auto":
+        raise ModelError(f"engine '{engine}' does not run {file}, a checkpoint; facekd export makes a file for it")
     import torch
 
     from facekd.networks.predictor import TorchModel
@@ -140,7 +151,8 @@ def evaluate(
     """Measure a network on labelled faces: NME, failure rate and AUC per subset, with 95 % intervals.
 
     Args:
-        model: a bundled model's name, an .onnx or .safetensors file, a run's folder (its result), or a `Predictor`.
+        model: a bundled model's name, an .onnx, .tflite or .safetensors file, a run's folder (its result), or a
+            `Predictor`.
         data: a pack or its file.
         boxes: how faces are cut out: "truth", by the box of the true landmarks; or "detector", by what a face detector
             finds, as a user would.
@@ -186,38 +198,53 @@ def export(
     out: str | Path,
     *,
     name: str | None = None,
+    precision: str | None = None,
+    batch: int | None = None,
     int8_data: Pack | str | Path | None = None,
+    bundle: str | Path | None = None,
 ) -> ExportResult:
-    """Write a trained network as ONNX, checked against torch, with its model card beside it.
+    """Write a trained network as ONNX, LiteRT or Core ML, checked against torch, with its model card.
 
     Args:
         model: a run's folder (its result, with what the run measured of it on the card) or a .safetensors file.
-        out: the .onnx file to write.
+        out: the file to write; its suffix, .onnx, .tflite or .mlpackage, says the format.
         name: of the model, for its card; default: the file's stem.
-        int8_data: a pack or its file; then OUT-int8.onnx is written, too, calibrated on its training faces.
+        precision: of the numbers stored: "float32" or "float16" of a .tflite file, "float16", "float32" or "palette8"
+            of an .mlpackage; default: the first of them.
+        batch: faces per call of a .tflite file; default: 1. An .onnx file takes any number, an .mlpackage one.
+        int8_data: a pack or its file; then OUT-int8 is written, too, calibrated on its training faces. Of a .tflite
+            file the loss is measured on the validation faces, and must be below an NME of 0.05 %.
+        bundle: a folder to write, too: the files, the mark-up, and a photo with the points that an app must find.
 
     Returns:
         What was written, and how far it is from the network it came from.
 
     Raises:
-        ModelError: there is no network, `out` does not end with .onnx, or ONNX Runtime does not compute what torch
-            does.
+        ModelError: there is no network, the format lacks something that is asked for or its converter, or the file does
+            not compute what torch does.
         InputError: `int8_data` has no training faces.
     """
     out, checkpoint = Path(out), resolve_model(model)
     if checkpoint.suffix != ".safetensors":
         raise ModelError(f"{model} is exported already; give a finished run's folder or a .safetensors file")
-    from facekd.exporters import onnx as exporter
+    from facekd.exporters import formats
 
-    faces = None if int8_data is None else _pack(int8_data).select("train")
-    parity = exporter.export(checkpoint, out, name=name, figures=_figures(Path(model)))
-    small = None
+    chosen = formats.of(out, precision, batch, int8_data is not None)
+    faces = None if int8_data is None else _pack(int8_data)
     if faces is not None:
-        from facekd.exporters.int8 import calibration_frames, quantise
+        faces.select("train")  # before the minutes that a conversion may take
+    options = {key: value for key, value in (("precision", precision), ("batch", batch)) if value is not None}
+    parity = chosen.load().export(checkpoint, out, name=name, figures=_figures(Path(model)), **options)
+    card, small, lost = formats.read_card(out), None, None
+    if faces is not None:
+        small = out.with_name(f"{out.stem}-int8{out.suffix}")
+        lost = formats.quantise(out, small, faces)
+    if bundle is not None:
+        from facekd.exporters.bundle import write
 
-        small = out.with_name(f"{out.stem}-int8.onnx")
-        quantise(out, small, calibration_frames(faces, OnnxModel(out)))
-    return ExportResult(out, ModelCard.load(out), parity, small)
+        bundle = Path(bundle)
+        write(checkpoint, [file for file in (out, small) if file], bundle)
+    return ExportResult(out, card, parity, small, lost, bundle)
 
 
 def train(

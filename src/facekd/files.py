@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,32 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Write a folder whole or not at all: under a temporary name until the block ends without an error.
+
+    Args:
+        path: the folder; one that is there is replaced, and stays as it was on an error.
+
+    Yields:
+        The temporary folder beside it, empty, to write into.
+
+    Raises:
+        OSError: nothing can be written there, or `path` is a file.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem[:40]}.", dir=target.parent) as room:
+        temporary, before = Path(room) / target.name, Path(room) / "before"
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            os.replace(target, before)
+        os.replace(temporary, target)
 
 
 def write_text(path: str | Path, text: str) -> None:

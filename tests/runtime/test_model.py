@@ -27,6 +27,7 @@ def test_card_round_trip(tmp_path: Path) -> None:
         BoxTransform(0.777, 0.01, 0.126),
         "probability",
         0.03,
+        None,
         ({"name": "300W", "terms": "research only"},),
         {"full": 4.0},
         "0" * 64,

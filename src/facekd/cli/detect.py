@@ -34,7 +34,7 @@ def detect(
     photos: list[str] = typer.Argument(
         metavar="[MODEL] PHOTO|FOLDER|GLOB...", help="Photos, folders with all below them, or patterns such as '*.jpg'."
     ),
-    model: str = typer.Option("", "--model", "-m", help="A bundled name, an .onnx file or a run; default facekd-68."),
+    model: str = typer.Option("", "--model", "-m", help="A bundled name, a file or a run; default facekd-68."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results; default: print them."),
     format: str = typer.Option(
         "json", help="json, pts: files per photo; jsonl, csv: one file. Only .pts count from 1."
@@ -51,6 +51,7 @@ def detect(
     roll: str = typer.Option("any", help="any: also search for faces turned on their side or head; upright: do not."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
+    engine: str = typer.Option("auto", help="What runs it: onnx, litert (.tflite files), or auto."),
 ) -> None:
     """Find faces and their landmarks in photos.
 
@@ -60,24 +61,21 @@ def detect(
     from facekd import markup as markups
     from facekd.api import load_model, resolve_model
     from facekd.drawing import draw as draw_faces
-    from facekd.runtime.batch import FORMATS, PhotoBatch
+    from facekd.runtime.batch import PhotoBatch
     from facekd.runtime.card import sha256
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
 
     _register_plugins()
-    if format not in FORMATS:
-        raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
-    if out is None and (draw or format == "pts"):
-        raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
+    _check(format, out, draw)
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
-    weights = resolve_model(model)
-    network = load_model(weights, threads, provider)
+    file = resolve_model(model, engine, provider)
+    network = load_model(file, threads, provider)
     target = markups.get(markup) if markup else network.markup
     detector = YuNet(min_score, small_faces=small_faces, threads=threads)
     landmarker = Landmarker(network, detector, roll=roll, min_confidence=min_confidence)
-    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(weights)}
+    settings = {"markup": target.name, "small_faces": small_faces, "min_score": min_score, "network": sha256(file)}
     settings |= {"min_confidence": min_confidence, "roll": landmarker.roll}
     batch = PhotoBatch(
         photos,
@@ -92,6 +90,16 @@ def detect(
     raise typer.Exit(_run(batch))
 
 
+def _check(format: str, out: Path | None, draw: bool) -> None:
+    """Refuse a format that is none, and files without a folder to write them to."""
+    from facekd.runtime.batch import FORMATS
+
+    if format not in FORMATS:
+        raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
+    if out is None and (draw or format == "pts"):
+        raise InputError(f"{'--draw' if draw else '--format pts'} writes files; give --out FOLDER")
+
+
 def _register_plugins() -> None:
     """Let Pillow read HEIC if its plugin is installed."""
     with suppress(ImportError):
@@ -103,10 +111,10 @@ def _register_plugins() -> None:
 def _is_model(argument: str) -> bool:
     """Whether the first of several arguments names a model rather than photos."""
     from facekd.run_folder import result_model
-    from facekd.runtime.model import bundled
+    from facekd.runtime.model import ENGINES, bundled
 
     path = Path(argument)
-    named = path.suffix in (".onnx", ".safetensors") or result_model(path).is_file()
+    named = path.suffix in (*ENGINES.values(), ".safetensors") or result_model(path).is_file()
     return named or (argument in bundled() and not path.exists())
 
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: str = typer.Argument(help="A run's folder, a .safetensors or .onnx file, or a bundled model's name."),
+    model: str = typer.Argument(help="A run's folder, a network's file, or a bundled model's name."),
     pack: Path = typer.Argument(help="The pack to test on; facekd prepare makes it."),
     boxes: str = typer.Option("truth", help="How faces are cut out: truth (true landmarks' box) or detector (YuNet)."),
     split: str = typer.Option("test", help="train, val or test."),

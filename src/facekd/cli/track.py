@@ -29,7 +29,7 @@ def track(
     source: str = typer.Argument(
         metavar="VIDEO|FOLDER|CAMERA", help="A file, a folder of frames, a stream's address, or a camera's number."
     ),
-    model: str = typer.Option("", "--model", "-m", help="A bundled name, an .onnx file or a run; default facekd-68."),
+    model: str = typer.Option("", "--model", "-m", help="A bundled name, a file or a run; default facekd-68."),
     out: Path = typer.Option(Path("facekd-track"), "--out", "-o", help="Folder for the results."),
     format: str = typer.Option("jsonl", help="jsonl: a line per frame; csv: a row per face and frame."),
     fps: float | None = typer.Option(None, min=0.001, max=1000.0, help="Frames per second of a folder; default: 30."),
@@ -40,6 +40,7 @@ def track(
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
+    engine: str = typer.Option("auto", help="What runs it: onnx, litert (.tflite files), or auto."),
 ) -> None:
     """Follow the faces of a video or camera. Ctrl-C ends it like the end of the video: the files are whole.
 
@@ -66,7 +67,8 @@ def track(
     for path in filter(None, (table, film)):
         if path.exists():
             raise InputError(f"{path} is there already; move it away or choose another folder with --out")
-    landmarker = Landmarker(load_model(model, threads, provider), YuNet(min_score, size=640, threads=threads))
+    network = load_model(model, threads, provider, engine)
+    landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
     opened, start = FrameFolder(source, fps or 30.0) if folder else Video(source), time.perf_counter()
     count, ids, failed = _write(opened, tracker, frames, table, film)

@@ -48,19 +48,34 @@ def distill(
 
 def export(
     run: Path = typer.Argument(help="A run's folder (its result) or a .safetensors file."),
-    out: Path = typer.Argument(help="The .onnx file to write; its card goes beside it as .json."),
+    out: Path = typer.Argument(help="The file to write: .onnx, .tflite (LiteRT) or .mlpackage (Core ML)."),
     name: str = typer.Option("", help="Name on the card; default: the file's."),
-    int8: Path | None = typer.Option(None, help="Also write OUT-int8.onnx, calibrated on this pack's training faces."),
+    precision: str = typer.Option(
+        "", help="Of the numbers stored. .tflite: float32 (default), float16; .mlpackage: float16, float32, palette8."
+    ),
+    batch: int | None = typer.Option(None, min=1, help="Faces per call of a .tflite file; default: 1."),
+    int8: Path | None = typer.Option(
+        None, help="Also write OUT-int8 (.onnx, .tflite), calibrated on this pack's training faces."
+    ),
+    bundle: Path | None = typer.Option(
+        None, help="Also a folder for an app: files, card, mark-up, a photo and the points to be found in it."
+    ),
 ) -> None:
-    """Write a network as ONNX, checked against torch, with a model card."""
+    """Write a network as ONNX, LiteRT or Core ML, checked against torch, with a model card."""
     from facekd import api
 
-    written = api.export(run, out, name=name or None, int8_data=int8)
-    parity, card = written.parity, written.card
-    typer.echo(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {parity.frames} frames points differ from torch by at most "
-        f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
+    written = api.export(
+        run, out, name=name or None, precision=precision or None, batch=batch, int8_data=int8, bundle=bundle
     )
+    parity, card = written.parity, written.card
+    size = f"{out}: {_megabytes(out):.1f} MB"
+    if parity:
+        typer.echo(
+            f"{size}; on {parity.frames} frames points differ from torch by at most "
+            f"{parity.points:.2g} px, confidence by {parity.confidence:.2g}"
+        )
+    else:
+        typer.echo(f"{size}; converted, but not run: Core ML's networks run on a Mac or an iPhone")
     if card.box_transform is None:
         typer.echo(
             "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
@@ -69,7 +84,16 @@ def export(
     made = card.made_with
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")
     if written.int8:
-        typer.echo(f"{written.int8}: {written.int8.stat().st_size / 1e6:.1f} MB")
+        lost = "" if written.int8_lost is None else f"; the NME changes by {written.int8_lost:+.3f} %"
+        typer.echo(f"{written.int8}: {_megabytes(written.int8):.1f} MB{lost}")
+    if written.bundle:
+        typer.echo(f"for an app: {written.bundle}")
+
+
+def _megabytes(path: Path) -> float:
+    """Return the size of a file, or of a folder's files."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files) / 1e6
 
 
 def study(

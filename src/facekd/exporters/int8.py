@@ -18,14 +18,14 @@ from facekd.files import atomic
 from facekd.geometry import crop_faces
 from facekd.runtime import ort
 from facekd.runtime.card import ModelCard, sha256
-from facekd.runtime.model import OnnxModel
+from facekd.runtime.model import OnnxModel, Predictor
 
 _CALIBRATION = 256  # faces
 _BATCH = 16
 _LAST = "/net/head/out/"  # the exporter's name of a spatial head's last convolution
 
 
-def calibration_frames(pack: Pack, model: OnnxModel, count: int = _CALIBRATION) -> np.ndarray:
+def calibration_frames(pack: Pack, model: Predictor, count: int = _CALIBRATION) -> np.ndarray:
     """Return crops to calibrate on, of faces spread evenly over a pack.
 
     Args:
@@ -63,7 +63,7 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     if not len(frames):
         raise InputError("int8 needs faces to calibrate on; give a pack with training faces")
     tools = ort.quantization()
-    with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, _quiet():
+    with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, quiet():
         prepared = Path(folder) / "prepared.onnx"
         # Symbolic shapes fail on open batches.
         tools.shape_inference.quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)
@@ -94,8 +94,12 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the hints that ONNX Runtime writes to the root logger."""
+def quiet() -> Iterator[None]:
+    """Silence the hints that quantisers and converters write to the root logger.
+
+    Yields:
+        Nothing; warnings are logged again afterwards.
+    """
     logging.disable(logging.WARNING)
     try:
         yield

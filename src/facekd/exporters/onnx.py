@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from facekd.errors import ModelError
 from facekd.files import atomic
-from facekd.geometry import to_pixels
+from facekd.geometry import BoxTransform, crop_faces, to_pixels
+from facekd.images import read_image
 from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, cost
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
-from facekd.runtime.model import OnnxModel
+from facekd.runtime.detector import YuNet
+from facekd.runtime.model import NetworkModel, OnnxModel, Predictor
 from facekd.version import __version__
 
+SAMPLE = Path(__file__).parents[1] / "weights" / "sample.jpg"
 _OPSET = 18
 _TOLERANCE = 0.02  # px: what float32 rounding in another order of operations may move a landmark
 _CONFIDENCE = (
@@ -60,6 +63,31 @@ class ExportModule(nn.Module):
             for name, value in vars(metadata.shape_prior).items():
                 self.register_buffer(name, value)
 
+    def named(self, image: Tensor) -> dict[str, Tensor]:
+        """Find landmarks.
+
+        Args:
+            image: (B, S, S, 3) uint8 RGB crops.
+
+        Returns:
+            By name: points (B, N, 2) in crop pixels and, if the network has log-sigma, confidence (B, N) in [0, 1].
+        """
+        return self.from_pixels(image.permute(0, 3, 1, 2).float())
+
+    def from_pixels(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Find landmarks.
+
+        Args:
+            pixels: (B, 3, S, S) float RGB in [0, 255].
+
+        Returns:
+            As `named`.
+        """
+        prediction = self.net(pixels / 255)
+        found = {"points": to_pixels(self.metadata.landmarks(prediction), self.net.architecture.size)}
+        confidence = self.metadata.confidence(prediction)
+        return found if confidence is None else found | {"confidence": confidence}
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Find landmarks.
 
@@ -67,12 +95,9 @@ class ExportModule(nn.Module):
             image: (B, S, S, 3) uint8 RGB crops.
 
         Returns:
-            Points (B, N, 2) in crop pixels and, if the network has log-sigma, confidence (B, N) in [0, 1].
+            What `named` gives, without the names.
         """
-        prediction = self.net(image.permute(0, 3, 1, 2).float() / 255)
-        points = to_pixels(self.metadata.landmarks(prediction), self.net.architecture.size)
-        confidence = self.metadata.confidence(prediction)
-        return (points,) if confidence is None else (points, confidence)
+        return tuple(self.named(image).values())
 
 
 def export(
@@ -104,7 +129,7 @@ def export(
     net, metadata = load(checkpoint)
     with atomic(out) as temporary:
         _write_onnx(ExportModule(net, metadata), net.architecture.size, temporary)
-        card = _card(net, metadata, name or out.stem, figures or {}, temporary)
+        card = card_of(net, metadata, name or out.stem, figures or {}, temporary)
         card.save(temporary)
         try:
             parity = compare(TorchModel(net, metadata), OnnxModel(temporary), frames)
@@ -119,12 +144,12 @@ def export(
     return parity
 
 
-def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray | None = None) -> Parity:
+def compare(torch_model: TorchModel, exported: NetworkModel, frames: np.ndarray | None = None) -> Parity:
     """Return how far two forms of one network are apart.
 
     Args:
         torch_model: the network it came from.
-        onnx_model: the exported file.
+        exported: the exported file.
         frames: (n, S, S, 3) uint8 crops; default: seeded pictures from smooth to noisy.
 
     Returns:
@@ -132,17 +157,31 @@ def compare(torch_model: TorchModel, onnx_model: OnnxModel, frames: np.ndarray |
     """
     if frames is None:
         frames = _pictures(torch_model.size)
-    (points, confidence), (onnx_points, onnx_confidence) = torch_model.predict(frames), onnx_model.predict(frames)
+    (points, confidence), (its_points, its_confidence) = torch_model.predict(frames), exported.predict(frames)
     difference = 0.0
-    if confidence is not None and onnx_confidence is not None:
-        difference = float(np.abs(confidence - onnx_confidence).max())
-    return Parity(len(frames), float(np.abs(points - onnx_points).max()), difference)
+    if confidence is not None and its_confidence is not None:
+        difference = float(np.abs(confidence - its_confidence).max())
+    return Parity(len(frames), float(np.abs(points - its_points).max()), difference)
+
+
+def sample_crops(model: Predictor) -> np.ndarray:
+    """Return the faces of the sample picture that comes with the package, cut out as a network takes them.
+
+    Args:
+        model: the network.
+
+    Returns:
+        (6, size, size, 3) uint8 RGB.
+    """
+    photo = read_image(SAMPLE)
+    boxes, _ = YuNet(threads=1).detect(photo)
+    return crop_faces(photo, (model.box_transform or BoxTransform()).apply(boxes), model.size, model.scale).images
 
 
 def _write_onnx(module: ExportModule, size: int, path: Path) -> None:
     """Write the ONNX file; the batch size is left open."""
     frame = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    outputs = ["points", "confidence"][: len(module(frame))]
+    outputs = list(module.named(frame))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
@@ -158,8 +197,19 @@ def _write_onnx(module: ExportModule, size: int, path: Path) -> None:
         )
 
 
-def _card(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[str, Any], onnx: Path) -> ModelCard:
-    """Return the card of an exported network; its confidence radius is in units of the landmark box's larger side."""
+def card_of(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[str, Any], file: Path) -> ModelCard:
+    """Return the card of an exported network; its confidence radius is in units of the landmark box's larger side.
+
+    Args:
+        net: the network.
+        metadata: what its file says besides weights.
+        name: for the card.
+        figures: measured errors.
+        file: the exported file.
+
+    Returns:
+        The card, with the file's checksum.
+    """
     parameters, macs = cost(net)
     radius = metadata.confidence_radius * metadata.scale if net.architecture.sigma else None
     return ModelCard(
@@ -173,7 +223,7 @@ def _card(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[st
         face_calibration=metadata.face_calibration,
         data=tuple(metadata.data),
         figures=figures,
-        sha256=sha256(onnx),
+        sha256=sha256(file),
         made_with={
             "facekd": __version__,
             "architecture": asdict(net.architecture),

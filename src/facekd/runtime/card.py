@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.face_confidence import FaceCalibration
 
+# A .tflite file holds its card under this name in a ZIP archive behind the network, where TensorFlow Lite's metadata
+# have their associated files: programs that run networks do not read so far, and `unzip` takes it out.
+_INSIDE, _MEMBER = ".tflite", "facekd.json"
+
 
 def sha256(path: str | Path) -> str:
-    """Compute the SHA-256 of a file.
+    """Compute the SHA-256 of a file, without the card that a .tflite file holds.
 
     Args:
         path: the file.
@@ -24,12 +30,23 @@ def sha256(path: str | Path) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(_split(Path(path))[0]).hexdigest()
+
+
+def _split(path: Path) -> tuple[bytes, bytes | None]:
+    """Return a network's bytes, and those of the card behind them if there is one."""
+    content = path.read_bytes()
+    if path.suffix != _INSIDE or not zipfile.is_zipfile(io.BytesIO(content)):
+        return content, None
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if _MEMBER not in archive.namelist():
+            return content, None
+        return content[: min(member.header_offset for member in archive.infolist())], archive.read(_MEMBER)
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What lies beside `<name>.onnx` as `<name>.json`.
+    """What lies beside `<name>.onnx` as `<name>.json`, and in `<name>.tflite` itself.
 
     Attributes:
         name: the model's name.
@@ -43,7 +60,7 @@ class ModelCard:
         face_calibration: how the points' confidence tells right landmarks from wrong ones; None: it was not fitted.
         data: the data it was trained on, {"name", "terms"} each.
         figures: measured errors, by data set.
-        sha256: of the .onnx file.
+        sha256: of the network's file, without the card.
         made_with: the version of facekd, the recipe and so on.
         version: of the model.
     """
@@ -126,7 +143,7 @@ class ModelCard:
         """Read the card of a model.
 
         Args:
-            path: the .json, or the .onnx that it lies beside.
+            path: the .json, the .onnx that it lies beside, or the .tflite that holds it.
 
         Returns:
             The card.
@@ -134,12 +151,16 @@ class ModelCard:
         Raises:
             ModelError: there is none, or it cannot be read.
         """
-        path = Path(path).with_suffix(".json")
+        path = Path(path)
+        path = path if path.suffix == _INSIDE else path.with_suffix(".json")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            text = _split(path)[1] if path.suffix == _INSIDE else path.read_bytes()
+            if text is None:
+                raise ModelError(f"{path} holds no model card, so it is not as `facekd export` wrote it; export it")
+            values = json.loads(text)
         except FileNotFoundError as error:
             raise ModelError(f"no model card {path}; `facekd export` writes it beside the .onnx") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ModelError(f"model card {path} cannot be read ({error}); export the model again") from error
         return cls.from_dict(values)
 
@@ -147,26 +168,34 @@ class ModelCard:
         """Write the card.
 
         Args:
-            path: the .json, or the .onnx that it lies beside.
+            path: the .json, the .onnx that it lies beside, or the .tflite that holds it.
         """
-        with atomic(Path(path).with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        path, text = Path(path), json.dumps(self.to_dict(), indent=1) + "\n"
+        if path.suffix != _INSIDE:
+            with atomic(path.with_suffix(".json")) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            return
+        network, _ = _split(path)
+        with atomic(path) as temporary:
+            temporary.write_bytes(network)
+            with zipfile.ZipFile(temporary, "a") as archive:  # dated 1980: the same card gives the same bytes
+                archive.writestr(zipfile.ZipInfo(_MEMBER), text, zipfile.ZIP_DEFLATED)
 
-    def verify(self, onnx: str | Path) -> None:
-        """Check the .onnx file against the card's SHA-256.
+    def verify(self, network: str | Path) -> None:
+        """Check a network's file against the card's SHA-256.
 
         Args:
-            onnx: the file.
+            network: the .onnx or .tflite file.
 
         Raises:
             ModelError: the file is missing or not the one that the card describes.
         """
         try:
-            found = sha256(onnx)
+            found = sha256(network)
         except OSError as error:
-            raise ModelError(f"model {onnx} cannot be read: {error.strerror}") from error
+            raise ModelError(f"model {network} cannot be read: {error.strerror}") from error
         if found != self.sha256:
             raise ModelError(
-                f"model {onnx} is not the file its card describes (SHA-256 {found[:12]}..., "
+                f"model {network} is not the file its card describes (SHA-256 {found[:12]}..., "
                 f"card {self.sha256[:12]}...); install or export it again"
             )

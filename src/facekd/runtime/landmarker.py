@@ -15,7 +15,7 @@ from facekd.images import Photo, check_color, read_ahead, read_image
 from facekd.runtime.detector import Detector, YuNet
 from facekd.runtime.face import TRUSTED, Face
 from facekd.runtime.finder import FaceFinder, Found, check_count
-from facekd.runtime.model import DEFAULT, OnnxModel, Predictor
+from facekd.runtime.model import DEFAULT, Predictor, load
 from facekd.runtime.ort import Providers
 
 # Faces that wait for the network together, or photos; it bounds the memory and the wait, and gains little beyond.
@@ -31,7 +31,7 @@ class Landmarker:
     It can be copied and pickled: a copy loads the model by its name, or from the same file.
 
     Args:
-        model: a bundled model's name, an .onnx file, or any `Predictor`.
+        model: a bundled model's name, an .onnx or .tflite file, or any `Predictor`.
         detector: what finds the faces; default `YuNet()`.
         threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ..., each alone or
@@ -44,6 +44,8 @@ class Landmarker:
             270 degrees and searched again; "upright": never.
         min_confidence: lowest `Face.face_confidence` of faces that are returned; 0: all. It does not count for boxes
             that are given: each has its face, and `Face.ok` tells.
+        engine: what runs the network: "onnx" (ONNX Runtime), "litert" (LiteRT: .tflite files), or "auto", which takes
+            the 8-bit form of a bundled network that has one where LiteRT is installed and the CPU is made for it.
 
     Raises:
         ModelError: the model cannot be used, or a provider cannot be had.
@@ -61,6 +63,7 @@ class Landmarker:
         color: str = "rgb",
         roll: str = "any",
         min_confidence: float = TRUSTED,
+        engine: str = "auto",
     ) -> None:
         self.color = check_color(color)
         if roll not in ROLLS:
@@ -68,10 +71,11 @@ class Landmarker:
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence must be within 0 and 1, got {min_confidence}")
         self.min_confidence = min_confidence
-        network: Predictor = OnnxModel(model, threads, providers) if isinstance(model, str | PathLike) else model
-        box_transform = box_transform or network.box_transform or BoxTransform()
+        if isinstance(model, str | PathLike):
+            model = load(model, threads, providers, engine)
+        box_transform = box_transform or model.box_transform or BoxTransform()
         self._finder = FaceFinder(
-            network, detector or YuNet(threads=threads), box_transform, roll == "any", min_confidence
+            model, detector or YuNet(threads=threads), box_transform, roll == "any", min_confidence
         )
 
     @property

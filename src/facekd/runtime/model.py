@@ -1,7 +1,9 @@
-"""A landmark network in ONNX Runtime, and where the bundled ones lie."""
+"""A landmark network in ONNX Runtime or LiteRT, and where the bundled ones lie."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,18 +15,22 @@ from facekd.files import expand
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.run_folder import network_file
-from facekd.runtime import ort
+from facekd.runtime import litert, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
 
 DEFAULT = "facekd-68"
+ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
+_TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
+_OUTPUTS = ("points", "confidence")  # what a network may give, by name
+_CPU = ("cpu", "cpuexecutionprovider")
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 class Predictor(Protocol):
-    """A landmark network, whether it runs in ONNX Runtime or torch; bring your own by giving these five.
+    """A landmark network, whether it runs in ONNX Runtime, LiteRT or torch; bring your own by giving these five.
 
     With a sixth, `face_calibration` (a `FaceCalibration`), faces have a `face_confidence`, without which rolled faces
     are not searched for and wrong landmarks not refused.
@@ -66,98 +72,139 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx")) if path.name != YUNET}
 
 
-def resolve(model: str | PathLike[str]) -> Path:
-    """Find the .onnx file of a model.
+def resolve(model: str | PathLike[str], engine: str = "auto", providers: ort.Providers | None = None) -> Path:
+    """Find the file of a model.
 
     Args:
-        model: a bundled model's name, or a path that ends with .onnx.
+        model: a bundled model's name, or a path that ends with .onnx or .tflite.
+        engine: "onnx", "litert", or "auto". Then a bundled name means its 8-bit .tflite if it has one, LiteRT is
+            installed, the CPU has instructions for it and no other provider is asked for; otherwise the .onnx.
+        providers: as for `load`.
 
     Returns:
         The file.
 
     Raises:
-        ModelError: no such name or file.
+        ModelError: no such name, file or engine, or the model has no file for the engine.
     """
+    if engine != "auto" and engine not in ENGINES:
+        raise ModelError(f"engine '{engine}': {nearest(engine, ['auto', *ENGINES])}")
     path = expand(model)
-    if path.suffix == ".onnx":
+    if path.suffix in ENGINES.values():
         if not path.is_file():
             raise ModelError(f"no model file {path}")
+        if engine != "auto" and path.suffix != ENGINES[engine]:
+            raise ModelError(f"engine '{engine}' takes {ENGINES[engine]} files, not {path}; `facekd export` writes one")
         return path
     models = bundled()
     if str(model) not in models:
-        raise ModelError(f"no bundled model '{model}'; {nearest(str(model), models)}, or a path that ends with .onnx")
-    return models[str(model)]
+        raise ModelError(
+            f"no bundled model '{model}'; {nearest(str(model), models)}, or a path that ends with .onnx or .tflite"
+        )
+    onnx = models[str(model)]
+    tflite = onnx.with_suffix(ENGINES["litert"])
+    if engine == "litert" and not tflite.is_file():
+        raise ModelError(f"the bundled model '{model}' has no .tflite file; `facekd export {model} OUT.tflite` does it")
+    if engine == "auto" and tflite.is_file() and litert.installed() and litert.fast_int8() and not _not_cpu(providers):
+        return tflite
+    return tflite if engine == "litert" else onnx
 
 
-def resolve_model(model: str | PathLike[str]) -> Path:
+def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: ort.Providers | None = None) -> Path:
     """Find the file of a network.
 
     Args:
-        model: an .onnx file, a .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
+        model: an .onnx, .tflite or .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
             model's name; "" is the default one.
+        engine: what is to run it, as for `resolve`.
+        providers: where, as for `resolve`.
 
     Returns:
-        The .onnx or .safetensors file.
+        The file.
 
     Raises:
         ModelError: nothing there has that name.
     """
     name, path = str(model), expand(model)
     if not name:
-        return resolve(DEFAULT)
+        return resolve(DEFAULT, engine, providers)
     file = network_file(path)
-    if file.suffix in (".onnx", ".safetensors") and file.is_file():
+    if file.suffix in ENGINES.values() and file.is_file():
+        return resolve(file, engine, providers)
+    if file.suffix == ".safetensors" and file.is_file():
         return file
     if name in bundled():
-        return resolve(name)
+        return resolve(name, engine, providers)
     if path.is_dir():
         raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
     raise ModelError(
-        f"no model '{name}'; give a run's folder, a .safetensors or .onnx file, or a bundled model "
+        f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "
         f"({', '.join(bundled()) or 'none in this build'})"
     )
 
 
-class OnnxModel:
-    """A landmark network: crops in, points and confidence out. Calls from several threads are safe.
+def load(
+    model: str | PathLike[str] = DEFAULT,
+    threads: int | None = None,
+    providers: ort.Providers | None = None,
+    engine: str = "auto",
+) -> NetworkModel:
+    """Load a network into the engine that runs it.
 
     Args:
-        path: a bundled model's name or an .onnx file, with its card beside it.
+        model: as for `resolve`.
         threads: CPU threads per call; None: as many as there are cores.
-        providers: where it runs, first choice first, as `facekd.runtime.ort.Session` takes them.
-        batch: most crops per call of ONNX Runtime; it bounds the memory.
-        second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
+        providers: of ONNX Runtime, first choice first, as `facekd.runtime.ort.Session` takes them; None: the CPU.
+        engine: as for `resolve`.
+
+    Returns:
+        The network.
 
     Raises:
-        ModelError: no such model, no card, a file that is not the one on the card, a provider that cannot be had.
+        ModelError: there is no such model, it cannot be loaded, or LiteRT is asked for a provider.
+    """
+    path = resolve(model, engine, providers)
+    if path.suffix == ENGINES["onnx"]:
+        return OnnxModel(path, threads, providers)
+    if elsewhere := _not_cpu(providers):
+        raise ModelError(f"LiteRT runs {path.name} on the CPU; for provider '{elsewhere}' take an .onnx file")
+    return LiteRTModel(path, threads)
+
+
+def _not_cpu(providers: ort.Providers | None) -> str:
+    """Return the first provider other than the CPU, or ""."""
+    names = [name for name, _ in ort.split_providers(providers or "cpu")]
+    return next((name for name in names if name.lower() not in _CPU), "")
+
+
+class NetworkModel(ABC):
+    """A landmark network in a file with a card: crops in, points and confidence out.
+
+    Args:
+        path: the file.
+        second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
+
+    Attributes:
+        path: the file.
+        card: its model card.
+        second_pass: as given.
+        outputs: names of what the network gives, of those that are known here.
+
+    Raises:
+        ModelError: no card, or a file that is not the one on the card.
     """
 
-    def __init__(
-        self,
-        path: str | PathLike[str] = DEFAULT,
-        threads: int | None = None,
-        providers: ort.Providers | None = None,
-        batch: int = 32,
-        second_pass: bool = True,
-    ) -> None:
-        self.path = resolve(path)
-        self.card = ModelCard.load(self.path)
-        self.card.verify(self.path)
-        self.batch, self.second_pass = batch, second_pass
-        self._threads, self._providers = threads, providers
-        self._session = ort.Session(self.path, threads, providers or "cpu")
-        self._check()
-
-    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
-        # Copies, and pickles sent to other processes, name the network and load it where they are.
-        named = next((name for name, path in bundled().items() if path == self.path), None)
-        settings = (self._threads, self._providers, self.batch, self.second_pass)
-        return type(self), (named or self.path.absolute(), *settings)
+    def __init__(self, path: Path, second_pass: bool) -> None:
+        self.path, self.second_pass = path, second_pass
+        self.card = ModelCard.load(path)
+        self.card.verify(path)
+        self.outputs: list[str] = []
 
     @property
-    def providers(self) -> tuple[str, ...]:
-        """Where it runs, first choice first; ONNX Runtime adds "cpu" at the end for what another cannot do."""
-        return self._session.providers
+    def _named(self) -> str | Path:
+        """What a copy in another process loads it by: a bundled name, or the path."""
+        name = next((name for name, path in bundled().items() if path.with_suffix("") == self.path.with_suffix("")), "")
+        return name or self.path.absolute()
 
     @property
     def size(self) -> int:
@@ -215,23 +262,105 @@ class OnnxModel:
         Returns:
             Points (B, N, 2) and confidence (B, N) or None, as a call does.
         """
-        points = [np.zeros((0, self.markup.count, 2), np.float32)]
-        confidence = [np.zeros((0, self.markup.count), np.float32)]
-        for start in range(0, len(images), self.batch):
-            found = self._session.run(self._outputs, {"image": images[start : start + self.batch]})
-            points.append(found[0])
-            confidence.extend(found[1:])
-        has_confidence = len(self._outputs) > 1
-        return np.concatenate(points), np.concatenate(confidence) if has_confidence else None
+        empty = {"points": (0, self.markup.count, 2), "confidence": (0, self.markup.count)}
+        parts = [{name: np.zeros(empty[name], np.float32) for name in self.outputs}]
+        parts += [dict(zip(self.outputs, found, strict=True)) for found in self._batches(images)]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+        return whole["points"], whole.get("confidence")
 
-    def _check(self) -> None:
-        """Refuse an ONNX file of another kind than the export writes."""
-        inputs = {node.name: (node.type, node.shape[1:]) for node in self._session.session.get_inputs()}
-        outputs = {node.name: node.shape[1:] for node in self._session.session.get_outputs()}
-        wanted = {"image": ("tensor(uint8)", [self.size, self.size, 3])}
+    @abstractmethod
+    def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """Yield what `outputs` names for crops (B, size, size, 3), some at a time."""
+
+    def _check(self, inputs: dict[str, tuple[str, list[int]]], outputs: dict[str, list[Any]]) -> None:
+        """Refuse a file of another kind than the export writes; types and shapes are given without the batch's size."""
+        wanted = {"image": ("uint8", [self.size, self.size, 3])}
         if inputs != wanted or outputs.get("points") != [self.markup.count, 2]:
             raise ModelError(
                 f"model {self.path} is no landmark model of facekd for {self.markup.count} points at {self.size} px "
                 f"(inputs {inputs}, outputs {outputs}); export it with `facekd export`"
             )
-        self._outputs = [name for name in ("points", "confidence") if name in outputs]
+        self.outputs = [name for name in _OUTPUTS if name in outputs]
+
+
+class OnnxModel(NetworkModel):
+    """A landmark network in ONNX Runtime. Calls from several threads are safe.
+
+    Args:
+        path: a bundled model's name or an .onnx file, with its card beside it.
+        threads: CPU threads per call; None: as many as there are cores.
+        providers: where it runs, first choice first, as `facekd.runtime.ort.Session` takes them.
+        batch: most crops per call of ONNX Runtime; it bounds the memory.
+        second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
+
+    Raises:
+        ModelError: no such model, no card, a file that is not the one on the card, a provider that cannot be had.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str] = DEFAULT,
+        threads: int | None = None,
+        providers: ort.Providers | None = None,
+        batch: int = 32,
+        second_pass: bool = True,
+    ) -> None:
+        super().__init__(resolve(path, "onnx"), second_pass)
+        self.batch, self._threads, self._providers = batch, threads, providers
+        self._session = ort.Session(self.path, threads, providers or "cpu")
+        inputs = self._session.session.get_inputs()
+        self._check(
+            {node.name: (_TYPES.get(node.type, node.type), node.shape[1:]) for node in inputs},
+            {node.name: node.shape[1:] for node in self._session.session.get_outputs()},
+        )
+
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
+        return type(self), (self._named, self._threads, self._providers, self.batch, self.second_pass)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Where it runs, first choice first; ONNX Runtime adds "cpu" at the end for what another cannot do."""
+        return self._session.providers
+
+    def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
+        for start in range(0, len(images), self.batch):
+            yield self._session.run(self.outputs, {"image": images[start : start + self.batch]})
+
+
+class LiteRTModel(NetworkModel):
+    """A landmark network in LiteRT, on the CPU. Calls from several threads are safe.
+
+    Args:
+        path: a bundled model's name or a .tflite file, which holds its card.
+        threads: CPU threads per call; None: as many as there are cores.
+        second_pass: run a second time on rotated faces, turned upright (`facekd.runtime.roll`); False: one pass.
+
+    Attributes:
+        batch: crops per call of LiteRT, which the file fixes.
+
+    Raises:
+        ModelError: LiteRT is not installed, there is no such model, or the file is damaged or no model of facekd.
+    """
+
+    providers = ("cpu",)
+
+    def __init__(
+        self, path: str | PathLike[str] = DEFAULT, threads: int | None = None, second_pass: bool = True
+    ) -> None:
+        super().__init__(resolve(path, "litert"), second_pass)
+        self._threads, self._session = threads, litert.Session(self.path, threads)
+        self._check(
+            {name: (kind, shape[1:]) for name, (kind, shape) in self._session.inputs.items()},
+            {name: shape[1:] for name, (_, shape) in self._session.outputs.items()},
+        )
+        self.batch = self._session.inputs["image"][1][0]
+
+    def __reduce__(self) -> tuple[type[LiteRTModel], tuple[Any, ...]]:
+        return type(self), (self._named, self._threads, self.second_pass)
+
+    def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            # The file takes exactly so many: the last ones are filled up.
+            filled = np.concatenate([part, np.zeros((self.batch - len(part), *part.shape[1:]), np.uint8)])
+            yield [found[: len(part)] for found in self._session.run(self.outputs, {"image": filled})]
