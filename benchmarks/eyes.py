@@ -97,8 +97,8 @@ def page(result: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
-            "facekd-68-lite-eyes is the recipe `benchmarks/eyes.yaml`. It is not bundled: of closed eyes the points are no"
-            " nearer to the labels, and of all faces they are further.",
+            "facekd-68-lite-eyes is the recipe `benchmarks/eyes.yaml`. It is not bundled: of closed eyes the points "
+            "are no nearer to the labels, and of all faces they are further.",
             "",
             f"    {result['command']}",
             "",
