@@ -337,6 +337,20 @@ def test_100_megapixels_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         read_image(Image.fromarray(two_halves()))
 
 
+def test_the_kind_of_error_tells_what_is_no_image_and_what_is_too_large() -> None:
+    photo = encoded(Image.fromarray(two_halves()), "PNG")
+    assert read_image(photo, max_pixels=32 * 16).shape == (16, 32, 3)
+    for given in (photo, Image.fromarray(two_halves()), png_that_claims(20_000, 20_000)):
+        with pytest.raises(images.ImageTooLargeError, match=r"more than 0\.000511 megapixels"):
+            read_image(given, max_pixels=32 * 16 - 1)
+    for content in (b"", b"no photo"):
+        with pytest.raises(images.NotAnImageError):
+            read_image(content)
+    with pytest.raises(InputError, match="is damaged") as damaged:
+        read_image(photo[:-30])
+    assert not isinstance(damaged.value, images.NotAnImageError | images.ImageTooLargeError)
+
+
 def test_read_ahead_keeps_the_order_and_passes_errors_on() -> None:
     photos = [np.full((2, 2), value, np.uint8) for value in range(20)]
     photos[7] = np.zeros(3, np.uint8)

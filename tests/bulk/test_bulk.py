@@ -54,6 +54,7 @@ def check(out: Path, photos: Path, copies: int = 1) -> None:
             np.testing.assert_allclose(face.points, other.points, atol=0.011)
             np.testing.assert_allclose(face.confidence, other.confidence, atol=2e-4)
             assert face.pose.yaw == pytest.approx(other.pose.yaw, abs=0.2)
+            assert face.face_confidence == pytest.approx(other.face_confidence, abs=1e-4)
 
 
 def test_a_row_for_every_face_and_every_photo_without_one(photos: Path, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_min_confidence_is_a_threshold_of_face_confidence(model: OnnxModel, phot
     everything = Landmarker(model, YuNet(threads=1), min_confidence=0).detect(photo)
     levels = sorted(face.face_confidence for face in everything)
     between = (levels[2] + levels[3]) / 2
-    fewer = Landmarker(model, YuNet(threads=1), min_confidence=between).detect(photo)
+    landmarker = Landmarker(model, YuNet(threads=1), min_confidence=between)
+    assert landmarker.min_confidence == between
+    fewer = landmarker.detect(photo)
     assert sorted(face.face_confidence for face in fewer) == levels[3:]
 
 

@@ -208,8 +208,6 @@ def test_without_litert_one_sentence_says_what_to_install() -> None:
 
 @needs_litert
 def test_the_bundled_8_bit_network_finds_what_the_other_finds() -> None:
-    if not models.bundled()["facekd-68-lite"].with_suffix(".tflite").is_file():
-        pytest.skip("no .tflite in this build")
     sample = Path(models.__file__).parents[1] / "weights" / "sample.jpg"
     whole, small = (Landmarker("facekd-68-lite", threads=1, engine=engine) for engine in ("onnx", "litert"))
     assert isinstance(whole.model, OnnxModel) and isinstance(small.model, LiteRTModel)

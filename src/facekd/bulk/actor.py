@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("face", pa.int32()),  # counted from 0; null: no face, or an error
         ("box", _DOUBLE),
         ("score", pa.float32()),
+        ("face_confidence", pa.float32()),
         ("points", pa.list_(_DOUBLE)),
         ("confidence", _DOUBLE),
         ("pose", pa.struct([("yaw", pa.float32()), ("pitch", pa.float32()), ("roll", pa.float32())])),
@@ -124,7 +125,7 @@ class PartWriter:
 
     def _values(self, face: Face) -> dict[str, Any]:
         values = face.convert(self.markup).to_dict()
-        return {key: values[key] for key in ("box", "score", "points", "confidence", "pose")}
+        return {key: values[key] for key in ("box", "score", "face_confidence", "points", "confidence", "pose")}
 
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         about = {"markup": self.markup.to_dict(), "model": self.settings.model}

@@ -43,7 +43,7 @@ def _find(source: Path, path: Path) -> Annotation | Problem:
     except InputError as error:
         return Problem(name, str(error))
     if not faces:
-        return Problem(name, "no face was found")
+        return Problem(name, "no face was found whose landmarks can be trusted")
     face = max(faces, key=lambda face: float(centre_and_side(face.box)[1]))
     return Annotation(name, load, face.points, "train", quality="predicted")
 

@@ -28,7 +28,11 @@ _ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarg
 
 
 class Detector(Protocol):
-    """What finds faces; bring your own by giving `Landmarker` an object with this method."""
+    """What finds faces; bring your own by giving `Landmarker` an object with this method.
+
+    With a second, `detect_once`, that searches small crops alike but spends no time on a second look, photos with faces
+    that cannot be trusted take less time.
+    """
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find faces.

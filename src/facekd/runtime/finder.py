@@ -77,7 +77,7 @@ class FaceFinder:
         self, model: Predictor, detector: Detector, box_transform: BoxTransform, any_roll: bool, min_confidence: float
     ) -> None:
         self.model, self.detector, self.box_transform = model, detector, box_transform
-        self._min_confidence = min_confidence
+        self.min_confidence = min_confidence
         self._calibration: FaceCalibration | None = getattr(model, "face_calibration", None)
         self.any_roll = any_roll and self._calibration is not None  # else nothing tells which roll is right
 
@@ -197,7 +197,7 @@ class FaceFinder:
             upright = [not _doubtful(face) for face in faces]
             if not faces or not all(upright):
                 faces = with_turned(faces, self._rolled(found.photo, faces, np.array(upright, bool)))
-        faces = [face for face in without_parts(faces) if face_confidence(face) >= self._min_confidence]
+        faces = [face for face in without_parts(faces) if face_confidence(face) >= self.min_confidence]
         if found.max_faces is None:
             return sorted(faces, key=lambda face: -face.score)
         return sorted(faces, key=lambda face: -float((face.box[2:] - face.box[:2]).prod()))[: found.max_faces]

@@ -70,7 +70,6 @@ class Landmarker:
             raise InputError(f"roll '{roll}' is no kind of search; {nearest(str(roll), ROLLS)}")
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence must be within 0 and 1, got {min_confidence}")
-        self.min_confidence = min_confidence
         if isinstance(model, str | PathLike):
             model = load(model, threads, providers, engine)
         box_transform = box_transform or model.box_transform or BoxTransform()
@@ -82,6 +81,11 @@ class Landmarker:
     def roll(self) -> str:
         """What is searched for: "any" or "upright"; always the latter if the model has no face calibration."""
         return "any" if self._finder.any_roll else "upright"
+
+    @property
+    def min_confidence(self) -> float:
+        """Lowest `Face.face_confidence` of faces that are returned."""
+        return self._finder.min_confidence
 
     @property
     def model(self) -> Predictor:

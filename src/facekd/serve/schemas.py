@@ -46,6 +46,9 @@ class FaceJson(BaseModel):
 
     box: list[float] = Field(min_length=4, max_length=4, description="x0, y0, x1, y1 in pixels of the upright photo")
     score: float = Field(ge=0, le=1, description="the detector's")
+    face_confidence: float | None = Field(
+        ge=0, le=1, description="probability that the landmarks are right; null if the network was not calibrated"
+    )
     points: list[list[float]] = Field(
         description="x, y of each landmark in pixels; the centre of the top-left pixel is (0, 0)"
     )
