@@ -269,7 +269,8 @@ def export(
     faces = None if int8_data is None else _pack(int8_data)
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
-    options = {key: value for key, value in (("precision", precision), ("batch", batch)) if value is not None}
+    options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
+    options |= {} if batch is None else {"batch": batch}
     parity = chosen.load().export(checkpoint, out, name=name, figures=_figures(Path(model)), **options)
     card, small, lost = formats.read_card(out), None, None
     if faces is not None:

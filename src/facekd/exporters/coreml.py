@@ -117,6 +117,7 @@ def _converted(module: ExportModule, size: int, names: list[str], precision: str
     with _silent(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(_Pixels(module).eval(), (torch.zeros(1, 3, size, size),)).run_decompositions({})
+        _without_aliases(program)
         rounding = (
             tools.precision.FLOAT32
             if precision == "float32"
@@ -138,6 +139,16 @@ def _converted(module: ExportModule, size: int, names: list[str], precision: str
             weights = smaller.OptimizationConfig(op_type_configs={"conv": each})
             model = smaller.palettize_weights(model, weights)
     return model
+
+
+def _without_aliases(program: torch.export.ExportedProgram) -> None:
+    """Take out operators that give what they are given, as dropout leaves them: the converter does not know them."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def _until_last_convolution() -> Callable[[Any], bool]:
