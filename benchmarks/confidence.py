@@ -36,7 +36,7 @@ def main() -> None:
     models = {}
     for model in options.models:
         within = ModelCard.load(resolve(model)).confidence_radius
-        models[Path(model).stem] = measures(*predict(Landmarker(model), faces), within)
+        models[Path(model).stem] = measures(*predict(Landmarker(model, roll="upright"), faces), within)
     result = {"command": "python benchmarks/confidence.py 300W", "faces": len(faces), "models": models}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "confidence.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """One landmark library on the faces of a JSON file, in a process and an environment of its own.
 
-    PYTHON benchmarks/peer.py NAME faces.json out.json --threads 1 [--model MODEL]
+    PYTHON benchmarks/peer.py NAME faces.json out.json --threads 1 [--model MODEL] [--photos-only]
 
 `runtime.py` starts it. It needs numpy, OpenCV and the library itself, and imports facekd for that library alone.
 Every library gets the same face boxes, mapped to the boxes that its own detector would draw (by a scale and a shift,
@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ class Peer(ABC):
         """Return the points (68, 2) of the face in a box of an image (H, W, 3) uint8 RGB, or None without a face."""
 
     @abstractmethod
-    def stream(self, paths: Iterable[str]) -> Iterator[int]:
-        """Yield how many faces each photo has, as the library's users would find them: read, detect, landmarks."""
+    def faces(self, path: str) -> int:
+        """Return how many faces a photo has, as the library's users would find them: read, detect, landmarks."""
 
 
 class Boxed(Peer):
@@ -55,10 +55,9 @@ class Boxed(Peer):
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Return boxes (k, 4) of an image (H, W, 3) uint8 RGB."""
 
-    def stream(self, paths: Iterable[str]) -> Iterator[int]:
-        for path in paths:
-            image = read(path)
-            yield sum(self.landmarks(image, box) is not None for box in self.detect(image))
+    def faces(self, path: str) -> int:
+        image = read(path)
+        return sum(self.landmarks(image, box) is not None for box in self.detect(image))
 
 
 class Facekd(Peer):
@@ -72,9 +71,8 @@ class Facekd(Peer):
     def landmarks(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         return self.landmarker.detect(image, boxes=[box])[0].points
 
-    def stream(self, paths: Iterable[str]) -> Iterator[int]:
-        for faces in self.landmarker.stream(paths):
-            yield len(faces)
+    def faces(self, path: str) -> int:
+        return len(self.landmarker.detect(path))
 
 
 class Dlib(Boxed):
@@ -140,9 +138,8 @@ class MediaPipe(Peer):
         vertices = np.array([(vertex.x, vertex.y) for vertex in found[0].landmark])[_MESH]
         return vertices * side - 0.5 + (x, y)
 
-    def stream(self, paths: Iterable[str]) -> Iterator[int]:
-        for path in paths:
-            yield len(self.several.process(read(path)).multi_face_landmarks or ())
+    def faces(self, path: str) -> int:
+        return len(self.several.process(read(path)).multi_face_landmarks or ())
 
 
 PEERS = {"facekd": Facekd, "dlib": Dlib, "opencv-lbf": OpenCV, "mediapipe": MediaPipe}
@@ -198,6 +195,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default="facekd-68")
+    parser.add_argument("--photos-only", action="store_true", help="time whole photos, no given boxes")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # holds for libraries that know no thread count, too
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -205,29 +203,39 @@ def main() -> None:
 
     work = json.loads(options.faces.read_text())
     peer = PEERS[options.name](options.threads, options.model)
+    result: dict[str, Any] = {} if options.photos_only else in_given_boxes(peer, work)
+    counts, seconds = timed(peer.faces, [(face["photo"],) for face in work["faces"]])
+    result |= {"ms_per_photo": [1e3 * each for each in seconds], "faces_in_photos": sum(counts)}
+    options.out.write_text(json.dumps(result))
+
+
+def in_given_boxes(peer: Peer, work: dict[str, Any]) -> dict[str, Any]:
+    """Return the points found in the given boxes, the median time, and the memory that this took."""
     transform = to_own_box(peer, work["fit"]) if isinstance(peer, Boxed) else None
-    points, milliseconds = [], []
-    for index in [*range(min(_WARM_UP, len(work["faces"]))), *range(len(work["faces"]))]:
-        face = work["faces"][index]
-        image, box = read(face["photo"]), np.array(face["box"])
-        start = time.perf_counter()
-        found = peer.landmarks(image, box if transform is None else mapped(box, transform))
-        milliseconds.append((time.perf_counter() - start) * 1e3)
-        points.append(None if found is None else np.round(found, 3).tolist())
-    points, milliseconds = points[-len(work["faces"]) :], milliseconds[-len(work["faces"]) :]
-    memory = peak_memory()
-    start = time.perf_counter()
-    faces = sum(peer.stream(face["photo"] for face in work["faces"]))
-    seconds = time.perf_counter() - start
-    result = {
-        "points": points,
-        "ms_per_face": statistics.median(milliseconds),
-        "peak_mb": memory,
-        "photos_per_second": len(work["faces"]) / seconds,
-        "faces_in_photos": faces,
+
+    def found(face: dict[str, Any], image: np.ndarray) -> np.ndarray | None:
+        box = np.array(face["box"])
+        return peer.landmarks(image, box if transform is None else mapped(box, transform))
+
+    points, seconds = timed(found, ((face, read(face["photo"])) for face in work["faces"]))
+    return {
+        "points": [None if each is None else np.round(each, 3).tolist() for each in points],
+        "ms_per_face": 1e3 * statistics.median(seconds),
+        "peak_mb": peak_memory(),
         "box": None if transform is None else transform.tolist(),
     }
-    options.out.write_text(json.dumps(result))
+
+
+def timed(call: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> tuple[list[Any], list[float]]:
+    """Return what each call returns and the seconds it takes; the first ones are done twice, to warm up."""
+    results, seconds = [], []
+    for index, each in enumerate(arguments):
+        if index < _WARM_UP:
+            call(*each)
+        start = time.perf_counter()
+        results.append(call(*each))
+        seconds.append(time.perf_counter() - start)
+    return results, seconds
 
 
 if __name__ == "__main__":

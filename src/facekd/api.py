@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
-from facekd.files import expand
-from facekd.run_folder import EVALUATION, MODEL, is_run, result_model, result_stage
+from facekd.run_folder import EVALUATION, MODEL, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import DEFAULT, Predictor
+from facekd.runtime.model import DEFAULT, Predictor, resolve_model
 from facekd.runtime.ort import Providers, split_providers
 
 if TYPE_CHECKING:
@@ -73,41 +72,6 @@ def list_models() -> list[BundledModel]:
         Each with its name, file and card.
     """
     return [BundledModel(name, path) for name, path in models.bundled().items()]
-
-
-def resolve_model(model: str | Path, engine: str = "auto", providers: Providers | None = None) -> Path:
-    """Find the file of a network.
-
-    Args:
-        model: an .onnx, .tflite or .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
-            model's name; "" is the default one.
-        engine: what is to run it, as for `Landmarker`.
-        providers: where, as for `Landmarker`.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: nothing there has that name.
-    """
-    name, path = str(model), expand(model)
-    if not name:
-        return models.resolve(DEFAULT, engine, providers)
-    if is_run(path):  # even an unfinished one is what its name means
-        return result_model(path)
-    file = path / MODEL if path.is_dir() else path  # a stage's folder, or a file
-    if file.suffix in models.ENGINES.values() and file.is_file():
-        return models.resolve(file, engine, providers)
-    if file.suffix == ".safetensors" and file.is_file():
-        return file
-    if name in models.bundled():
-        return models.resolve(name, engine, providers)
-    if path.is_dir():
-        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
-    raise ModelError(
-        f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "
-        f"({', '.join(models.bundled()) or 'none in this build'})"
-    )
 
 
 def load_model(
@@ -242,7 +206,8 @@ def export(
     """Write a trained network as ONNX, LiteRT or Core ML, checked against torch, with its model card.
 
     Args:
-        model: a run's folder (its result, with what the run measured of it on the card) or a .safetensors file.
+        model: a run's folder (its result, with what the run measured of it on the card), a .safetensors file; or, in
+            another format, a bundled model's name or an .onnx file.
         out: the file to write; its suffix, .onnx, .tflite or .mlpackage, says the format.
         name: of the model, for its card; default: the file's stem.
         precision: of the numbers stored: "float32" or "float16" of a .tflite file, "float16", "float32" or "palette8"
@@ -260,8 +225,8 @@ def export(
             not compute what torch does.
         InputError: `int8_data` has no training faces.
     """
-    out, checkpoint = Path(out), resolve_model(model)
-    if checkpoint.suffix != ".safetensors":
+    out, checkpoint = Path(out), resolve_model(model, "onnx")
+    if checkpoint.suffix == out.suffix:
         raise ModelError(f"{model} is exported already; give a finished run's folder or a .safetensors file")
     from facekd.exporters import formats
 
@@ -269,9 +234,10 @@ def export(
     faces = None if int8_data is None else _pack(int8_data)
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
+    figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
     options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
     options |= {} if batch is None else {"batch": batch}
-    parity = chosen.load().export(checkpoint, out, name=name, figures=_figures(Path(model)), **options)
+    parity = chosen.load().export(checkpoint, out, name=name, figures=figures, **options)
     card, small, lost = formats.read_card(out), None, None
     if faces is not None:
         small = out.with_name(f"{out.stem}-int8{out.suffix}")

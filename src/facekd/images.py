@@ -19,6 +19,15 @@ from PIL import ExifTags, Image
 from facekd.errors import InputError, nearest
 from facekd.files import expand
 
+
+class NotAnImageError(InputError):
+    """What is given as a photo is no image of a known format."""
+
+
+class ImageTooLargeError(InputError):
+    """A photo has more pixels than are decoded."""
+
+
 Photo = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 COLORS = ("rgb", "bgr")  # orders of an array's channels
 
@@ -69,7 +78,7 @@ def swap_colors(array: np.ndarray) -> np.ndarray:
     return array[..., [2, 1, 0, 3][: array.shape[2]]]
 
 
-def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.ndarray:
+def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb", max_pixels: int | None = None) -> np.ndarray:
     """Read a photo as RGB.
 
     Of animations the first frame is taken; transparent parts become white; grey becomes RGB; CMYK and palettes are
@@ -83,25 +92,27 @@ def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb") -> np.
             pixels.
         color: order of an array's channels: "rgb", or "bgr" as OpenCV reads files. Files and PIL images say it
             themselves.
+        max_pixels: files and PIL images of more pixels are refused before they are decoded; default MAX_PIXELS.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: it is missing, no image, damaged, empty, of float values, or larger than MAX_PIXELS or MAX_SIDE; or
-            `color` is neither "rgb" nor "bgr".
+        InputError: it is missing, no image (`NotAnImageError`), damaged, empty, of float values, or larger than
+            `max_pixels` or MAX_SIDE (`ImageTooLargeError`); or `color` is neither "rgb" nor "bgr".
     """
     check_color(color)
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     if isinstance(photo, np.ndarray):
         return _from_array(photo if color == "rgb" else swap_colors(photo))
     if isinstance(photo, Image.Image):
-        return _decode(photo, "the PIL image", apply_exif)
+        return _decode(photo, "the PIL image", apply_exif, max_pixels)
     if isinstance(photo, str | os.PathLike):
-        return _from_file(_bytes_of(expand(photo)), f"photo {photo}", apply_exif)
+        return _from_file(_bytes_of(expand(photo)), f"photo {photo}", apply_exif, max_pixels)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return _from_file(bytes(photo), "the photo given as bytes", apply_exif)
+        return _from_file(bytes(photo), "the photo given as bytes", apply_exif, max_pixels)
     if hasattr(photo, "read"):
-        return _from_file(_content(photo), "the photo given as a file object", apply_exif)
+        return _from_file(_content(photo), "the photo given as a file object", apply_exif, max_pixels)
     raise InputError(f"a photo is a path, bytes, a file object, an array or a PIL image, got {type(photo).__name__}")
 
 
@@ -224,9 +235,9 @@ def _bytes_of(path: Path) -> bytes:
         raise InputError(f"photo {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
-def _from_file(content: bytes, name: str, apply_exif: bool) -> np.ndarray:
+def _from_file(content: bytes, name: str, apply_exif: bool, max_pixels: int) -> np.ndarray:
     if not content:
-        raise InputError(f"{name} is empty")
+        raise NotAnImageError(f"{name} is empty")
     # Pillow warns of some damage that it can read past. Silencing it is the program's choice, not ours: Python's
     # warning filters belong to the whole process, and photos are read in threads.
     try:
@@ -234,21 +245,27 @@ def _from_file(content: bytes, name: str, apply_exif: bool) -> np.ndarray:
         formats = (*FORMATS, *(name for name in _PLUGINS if name in Image.OPEN))
         image = Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError as error:
-        raise InputError(f"{name} claims more than {MAX_PIXELS // 10**6} megapixels; shrink it first") from error
+        raise ImageTooLargeError(f"{name} claims more than {max_pixels / 1e6:g} megapixels; shrink it first") from error
     except Exception as error:  # damage can make a decoder raise anything
         if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-            raise InputError(f"{name} is HEIC, which Pillow reads with a plugin; pip install pillow-heif") from error
-        raise InputError(f"{name} is no image that can be read (known: {', '.join(formats)})") from error
-    return _decode(image, name, apply_exif, content)
+            raise NotAnImageError(
+                f"{name} is HEIC, which Pillow reads with a plugin; pip install pillow-heif"
+            ) from error
+        raise NotAnImageError(f"{name} is no image that can be read (known: {', '.join(formats)})") from error
+    return _decode(image, name, apply_exif, max_pixels, content)
 
 
-def _decode(image: Image.Image, name: str, apply_exif: bool, content: bytes = b"") -> np.ndarray:
+def _decode(image: Image.Image, name: str, apply_exif: bool, max_pixels: int, content: bytes = b"") -> np.ndarray:
     """Return the pixels of an image that Pillow has opened; `content` is its file, if there is one."""
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         size = f"{image.width} x {image.height}"
-        raise InputError(f"{name} has {size} pixels, more than {MAX_PIXELS // 10**6} megapixels; shrink it first")
+        raise ImageTooLargeError(
+            f"{name} has {size} pixels, more than {max_pixels / 1e6:g} megapixels; shrink it first"
+        )
     if max(image.size) > MAX_SIDE:
-        raise InputError(f"{name} is {max(image.size)} pixels long, more than {MAX_SIDE}; cut or shrink it first")
+        raise ImageTooLargeError(
+            f"{name} is {max(image.size)} pixels long, more than {MAX_SIDE}; cut or shrink it first"
+        )
     if image.width * image.height == 0:
         raise InputError(f"{name} has no pixels")
     if image.mode == "F":

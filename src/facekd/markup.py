@@ -325,6 +325,19 @@ def _conversion(source: str, target: str, count: int) -> np.ndarray | None:
     return None
 
 
+def conversion(source: MarkUp, target: MarkUp) -> np.ndarray | None:
+    """Return how `convert` computes one mark-up's points from another's.
+
+    Args:
+        source: what the points are, M of them.
+        target: what they should become, N of them.
+
+    Returns:
+        (N, M) weights, each row adding up to 1; None where there is no way.
+    """
+    return _conversion(source.name, target.name, source.count)
+
+
 def convertible(source: MarkUp, target: MarkUp) -> bool:
     """Return whether `convert` knows the way from one mark-up to another.
 
@@ -335,7 +348,7 @@ def convertible(source: MarkUp, target: MarkUp) -> bool:
     Returns:
         Whether there is a way.
     """
-    return _conversion(source.name, target.name, source.count) is not None
+    return conversion(source, target) is not None
 
 
 def convert(points: np.ndarray, source: MarkUp, target: MarkUp) -> np.ndarray:

@@ -82,3 +82,20 @@ def result_model(run: Path) -> Path:
         there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
         raise ModelError(f"the run {run} has no {path.relative_to(run)} yet; {there}")
     return path
+
+
+def network_file(path: Path) -> Path:
+    """Return the file that a path to a network means.
+
+    Args:
+        path: a run's folder, which means its result, a stage's folder, or a file.
+
+    Returns:
+        The file, whether it is there or not.
+
+    Raises:
+        ModelError: a run whose result is not trained yet.
+    """
+    if is_run(path):  # even an unfinished one is what its name means
+        return result_model(path)
+    return path / MODEL if path.is_dir() else path

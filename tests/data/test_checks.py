@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekd.data.checks import Finding, fit_mean, label_findings
+from facekd.data.checks import Finding, label_findings
 from facekd.data.face import LabelledFace
 from facekd.data.marks import unset
+from facekd.data.mean_shape import fit_mean, whole_boxes
 from facekd.data.pack import Pack, PackWriter
+from facekd.geometry import centre_and_side, tight_box
 from facekd.markup import FIVE, IBUG68, MarkUp, convert
 from facekd.synthetic import render
 
@@ -62,6 +64,19 @@ def test_missing_points_change_little(good: np.ndarray) -> None:
     whole, holed = fit_mean(good), fit_mean(holes)
     assert np.abs(whole.mean - holed.mean).max() < 0.01  # of a length of 1
     assert np.median(np.abs(whole.roll - holed.roll)) < 1 and np.median(np.abs(whole.distance - holed.distance)) < 0.02
+
+
+def test_boxes_of_faces_with_missing_points_are_about_those_of_the_whole(good: np.ndarray) -> None:
+    holes = good.copy()
+    holes[::2, :17] = np.nan  # no jaw
+    holes[1, 2:] = np.nan  # two points alone say nothing
+    whole, found = tight_box(good), whole_boxes(holes)
+    np.testing.assert_array_equal(found[3::2], whole[3::2])
+    np.testing.assert_array_equal(found[1], tight_box(holes[1]))
+    sides = centre_and_side(whole)[1][::2]
+    tight, completed = (centre_and_side(box[::2])[1] / sides for box in (tight_box(holes), found))
+    assert np.median(tight) < 0.8 and np.abs(np.median(completed) - 1) < 0.03
+    assert np.median(np.abs(found - whole)[::2].max(axis=1) / sides) < 0.15  # heads are turned
 
 
 # What is wrong with single faces

@@ -104,6 +104,21 @@ def test_missing_and_occluded_points_are_counted_and_kept(tmp_path: Path) -> Non
     np.testing.assert_allclose(back[1], shape(seed=1), atol=1e-3)
 
 
+def test_a_face_with_missing_points_is_cut_as_wide_as_the_whole(tmp_path: Path) -> None:
+    for i in range(12):
+        points = shape(seed=i, side=40)
+        if i == 5:
+            points[points[:, 1] > 45] = np.nan  # the lower half
+        write_photo(tmp_path / f"{i}.png", i)
+        with (tmp_path / "faces.csv").open("a") as file:
+            file.write(",".join([f"{i}.png", *("" if np.isnan(v) else repr(float(v)) for v in points.ravel())]) + "\n")
+    run(folder.read(tmp_path, IBUG68), tmp_path / "a.parquet")
+    pack = Pack.open(tmp_path / "a.parquet")
+    sides = (pack.boxes[:, 2:] - pack.boxes[:, :2]).max(axis=1) * pack.to_photo[:, 0, 0]
+    assert sides[5] == pytest.approx(40, abs=2) and np.delete(sides, 5) == pytest.approx(40, abs=1e-3)
+    assert np.nanmax(pack.points[5]) < pack.sizes[5]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from facekd.data.dataset import Annotation
 from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
@@ -26,8 +30,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll, detection = map(
-    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection")
+jitter, runtime, peer, confidence, roll, detection, face_confidence, serve = map(
+    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve")
 )
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
@@ -102,7 +106,7 @@ def test_boxes_are_mapped_as_the_own_detector_draws_them(monkeypatch: pytest.Mon
     transform = peer.to_own_box(Own(), [{"photo": "a", "box": given}] * 3)
     np.testing.assert_allclose(transform, [0.5, 3 / 20, -3 / 20])
     np.testing.assert_allclose(peer.mapped(np.array(given), transform), [15, 12, 25, 22])
-    assert list(Own().stream(["a", "b"])) == [1, 1]  # of the two boxes one has landmarks
+    assert Own().faces("a") == 1  # of the two boxes one has landmarks
 
 
 def test_a_still_and_a_moving_picture() -> None:
@@ -122,14 +126,16 @@ def rows_of_two_faces() -> dict:
     truth = np.zeros((68, 2))
     truth[45] = [100, 0]
     faces = [Annotation(name, lambda: None, truth, "test", ("full", name)) for name in ("common", "challenge")]
-    found = {"ms_per_face": 2.0, "peak_mb": 90.0, "photos_per_second": 40.0, "faces_in_photos": 1, "box": None}
-    return runtime.figures({"points": [np.add(truth, [3, 4]).tolist(), None], **found}, faces)
+    found = {"ms_per_face": 2.0, "peak_mb": 90.0, "faces_in_photos": 1, "box": None, "ms_per_photo": [20.0, 40.0]}
+    first = {"points": [np.add(truth, [3, 4]).tolist(), None], **found}
+    return runtime.figures([first, {"ms_per_photo": [30.0, 30.0]}], faces)
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_figures_of_known_errors() -> None:
     row = rows_of_two_faces()
     assert row["nme68_full"] == pytest.approx(5) and row["nme51_common"] == pytest.approx(5)
+    assert (row["ms_per_photo_median"], row["ms_per_photo_mean"]) == (25, 25)  # the shorter of two times of each photo
     assert (row["failures"], row["not_found"]) == (50, 1) and np.isnan(row["nme68_challenge"])
 
 
@@ -137,9 +143,10 @@ def test_figures_of_known_errors() -> None:
 def test_table_shows_ratios_to_the_first_row() -> None:
     row = rows_of_two_faces()
     rows = [{"name": "ours", "threads": 1, **row}, {"name": "dlib 68", "threads": 1, **row, "ms_per_face": 3.0}]
+    rows[1] |= {"ms_per_photo_median": 50.0, "ms_per_photo_mean": 12.5}
     result = {"command": "x", "machine": "y", "faces": 2, "missed_by_yunet": 0, "rows": rows}
-    assert "| ours | 1 | 1.00 x | 1.00 x | 5.00 |" in runtime.table(result)
-    assert "| dlib 68 | 1 | 1.50 x | 1.00 x | 5.00 |" in runtime.table(result)
+    assert "| ours | 1 | 1.00 x | 1.00 x | 1.00 x | 5.00 |" in runtime.table(result)
+    assert "| dlib 68 | 1 | 1.50 x | 0.50 x | 2.00 x | 5.00 |" in runtime.table(result)
 
 
 def test_rank_correlation_of_known_orders() -> None:
@@ -198,9 +205,40 @@ def test_roll_rotates_the_faces_and_measures_both_passes() -> None:
     faces.points = Faces.points @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # 37 degrees
     assert roll.rolled(faces) == 100
     rows = [{"angle": 30, "one_pass": 3.456, "two_passes": 3.2, "difference": -0.256, "low": -0.3, "high": -0.2}]
+    found = {"found_percent": 98.76, "failed_percent": 1.23, "nme": 3.456, "faces": 9}
+    lost = {"found_percent": 0.0, "failed_percent": 0.0, "nme": None, "faces": 0}
+    circle = [{"angle": angle, "time_ratio": 1.034, "any": found, "upright": lost} for angle in (0, 90)]
     record = {"command": "c", "model": "m", "faces": 2, "split": "val", "rolled_percent": {"val": 7.6}, "rows": rows}
-    page = roll.page(record)
+    page = roll.page(record | {"photos": 2, "circle": circle})
+    assert "| 90° | 98.8 % | 1.2 % | 3.46 | 0.0 % | 0.0 % |  |" in page and "takes 1.03 times as long" in page
     assert "8 % of the val faces" in page and "| 30° | 3.46 | 3.20 | -0.26 [-0.30, -0.20] |" in page
+
+
+@given(st.floats(-360, 360), st.integers(1, 60), st.integers(1, 60))
+def test_a_rotated_photo_keeps_its_content(angle: float, width: int, height: int) -> None:
+    photo = np.full((height, width, 3), 200, np.uint8)
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    turned, points = roll.rotated(photo, corners, angle)
+    assert (points > -0.501).all() and (points < np.array(turned.shape[1::-1]) - 0.499).all()
+    lengths = [np.linalg.norm(each[3] - each[0]) for each in (corners, points)]
+    assert lengths[0] == pytest.approx(lengths[1], abs=1e-6)
+
+
+def test_a_photo_rotated_by_a_quarter_is_exact() -> None:
+    photo = np.random.default_rng(0).integers(0, 255, (20, 31, 3), np.uint8)
+    turned, points = roll.rotated(photo, np.array([[0.0, 0.0], [30.0, 5.0]]), 90)
+    np.testing.assert_array_equal(turned, np.rot90(photo, -1))
+    np.testing.assert_allclose(points, [[19, 0], [14, 30]], atol=1e-9)
+
+
+def test_face_confidence_counts_what_is_right_and_what_is_accepted() -> None:
+    kinds = {kind: {"crops": 10, "right": 4, "right_accepted": 3, "wrong_refused": 6} for kind in face_confidence.CROPS}
+    kinds["beside"] |= {"right": 0, "right_accepted": 0, "wrong_refused": 9}
+    values = {"kinds": kinds, "precision": 0.75, "recall": 0.8, "refused": 0.9}
+    page = face_confidence.page({"command": "c", "split": "train", "faces": 10, "models": {"m": values}})
+    assert "| a part of the face: an eye, an ear, a cheek | 10 | 4 | 75.0 % | 6 | 100.0 % |" in page
+    assert "| what lies beside the face: hair, hands, clothes | 10 | 0 |  | 10 | 90.0 % |" in page
+    assert "precision 75.0 %" in page and "recall 80.0 %" in page and "90.0 % of the wrong" in page
 
 
 def test_detection_compares_what_two_detectors_find() -> None:
@@ -242,3 +280,46 @@ def test_detection_compares_what_two_detectors_find() -> None:
     assert result["difference"][0] == pytest.approx(20, abs=0.1)
     text = detection.page({"command": "c", "split": "train", "model": "m", **result})
     assert "| fast | 2 | 3 |" in text and "lost: 1, won: 1" in text
+
+
+def test_the_server_s_page_is_what_its_figures_give() -> None:
+    folder = BENCHMARKS.parent / "docs" / "benchmarks"
+    result = json.loads((folder / "serve.json").read_text())
+    assert (folder / "serve.md").read_text() == serve.table(result)
+    assert result["sigterm"]["exit_code"] == 0
+    for load_ in (*result["loads"], result["overload"], result["sigterm"]):
+        assert load_["wrong"] == 0 and set(load_["statuses"]) <= {"200", "503"}
+        assert load_["lost"] == 0 or load_ is result["overload"]  # the page says how many 512 clients lose
+
+
+def test_clients_count_what_they_see() -> None:
+    """A server that answers, refuses, answers wrongly, and hangs up."""
+
+    async def run() -> object:
+        turns = iter(range(100))
+
+        async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                try:
+                    await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:
+                    break
+                turn = next(turns)
+                await reader.readexactly(5)
+                if turn == 3:
+                    break
+                body = json.dumps({"faces": [turn if turn == 2 else 0]}).encode()
+                status = b"503 busy" if turn == 1 else b"200 OK"
+                writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+                if turn > 8:
+                    await asyncio.sleep(1)
+            writer.close()
+
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await serve.under_load(port, [b"photo"], [[0]], 1, 0.9)
+
+    seen = asyncio.run(run())
+    assert (seen.lost, seen.refused, seen.wrong, seen.statuses[503]) == (1, 0, 1, 1)
+    assert seen.statuses[200] >= 6 and len(seen.seconds) == seen.statuses[200]

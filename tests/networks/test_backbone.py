@@ -34,9 +34,19 @@ def test_weights_that_do_not_fit_name_the_layers(tmp_path: Path) -> None:
         )
 
 
-def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ModelError, match="did you mean 'mobilenetv2_"):
-        LandmarkNet(Architecture("mobilenetv2_10", "coordinate", 68, 64))
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mobilenetv2_10", "mobilenetv2_100"),
+        ("mobilenet_v2", "mobilenetv2_100"),
+        ("MobileNetV2", "mobilenetv2_100"),
+        ("efficientnet-b3", "efficientnet_b3"),
+        ("resnet-18", "resnet18"),
+    ],
+)
+def test_an_unknown_backbone_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(ModelError, match=f"did you mean '{meant}'"):
+        LandmarkNet(Architecture(name, "coordinate", 68, 64))
 
 
 def test_weights_that_cannot_be_downloaded_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:

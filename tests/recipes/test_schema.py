@@ -106,9 +106,12 @@ def test_the_result_is_the_last_stage_or_the_one_that_is_named() -> None:
         ),
         (
             {"tough": NET, "b": NET | {"init": "toug"}},
-            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, or a .safetensors file",
+            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, facekd-68-lite, facekd-68, or",
         ),
-        ({"a": NET | {"init": "tim"}}, "no earlier stage 'tim'; did you mean 'timm'? allowed: none, timm, or a .safet"),
+        (
+            {"a": NET | {"init": "tim"}},
+            "no earlier stage 'tim'; did you mean 'timm'? allowed: none, timm, facekd-68-lite, facekd-68",
+        ),
         ({"base": NET, "m": FROM_BASE, "nn": FROM_BASE, "mean": MEAN}, "no earlier stage 'n'; did you mean 'nn'?"),
         # A file is a start, and no teacher.
         ({"a": KD | {"teachers": ["w.safetensors"]}}, "stage a: no earlier stage 'w.safetensors'"),

@@ -11,6 +11,10 @@ import typer
 from facekd.errors import FacekdError
 from facekd.version import __version__
 
+# Modules that another extra than "train" brings.
+EXTRAS = dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
+EXTRAS |= {"ray": "bulk", "pyarrow": "bulk"}
+
 
 def build() -> typer.Typer:
     """Make the command line application.
@@ -18,7 +22,7 @@ def build() -> typer.Typer:
     Returns:
         The application with every command registered.
     """
-    from facekd.cli import data, detect, evaluate, train
+    from facekd.cli import bulk, data, detect, evaluate, serve, train
 
     app = typer.Typer(
         name="facekd",
@@ -34,7 +38,7 @@ def build() -> typer.Typer:
             typer.echo(f"facekd {__version__}")
             raise typer.Exit()
 
-    for module in (data, train, evaluate, detect):
+    for module in (data, train, evaluate, detect, serve, bulk):
         module.register(app)
     return app
 
@@ -55,6 +59,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("facekd"):
             raise
-        sentence = f"this command needs '{error.name}'; pip install 'facekd[train]'"
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
+        sentence = f"this command needs '{error.name}'; pip install 'facekd[{extra}]'"
     typer.secho(f"facekd: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(1)

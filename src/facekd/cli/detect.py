@@ -47,9 +47,7 @@ def detect(
     small_faces: bool = typer.Option(False, "--small-faces", help="Search tile by tile: slower, finds 20 px faces."),
     max_faces: int | None = typer.Option(None, min=1, help="Most faces of a photo, the largest; default: all."),
     min_score: float = typer.Option(0.6, min=0.0, max=1.0, help="Lowest detector score that counts as a face."),
-    min_confidence: float = typer.Option(
-        0.5, min=0.0, max=1.0, help="Lowest confidence in a face's landmarks as a whole; 0: leave none out."
-    ),
+    min_confidence: float = typer.Option(0.5, min=0.0, max=1.0, help="Lowest face confidence that counts; 0: all."),
     roll: str = typer.Option("any", help="any: also search for faces turned on their side or head; upright: do not."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads of the networks; default: all cores."),
     provider: list[str] = typer.Option(["cpu"], help="Where the network runs: cpu, cuda, coreml, ...; repeatable."),
@@ -112,7 +110,7 @@ def _register_plugins() -> None:
 
 def _is_model(argument: str) -> bool:
     """Whether the first of several arguments names a model rather than photos."""
-    from facekd.api import result_model
+    from facekd.run_folder import result_model
     from facekd.runtime.model import ENGINES, bundled
 
     path = Path(argument)
@@ -121,15 +119,16 @@ def _is_model(argument: str) -> bool:
 
 
 def _run(batch: PhotoBatch) -> int:
-    """Run a batch and return the exit code."""
+    """Run a batch and print what it does not write; returns the exit code."""
     try:
-        return 1 if _run_to_the_end(batch) else 0
+        failed = _show(batch)
     except KeyboardInterrupt:
         typer.echo("facekd: stopped; the same command goes on from here", err=True)
         return _INTERRUPTED
+    return 1 if failed else 0
 
 
-def _run_to_the_end(batch: PhotoBatch) -> int:
+def _show(batch: PhotoBatch) -> int:
     """Run a batch with a progress bar on stderr, and print what it does not write; returns how many photos failed."""
     from rich.console import Console
     from rich.progress import track as progress

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     recipe: str = typer.Argument(
-        help="A bundled recipe (demo, quick, facekd-68, facekd-68-lite, paper) or a YAML file."
+        help="A bundled recipe (demo, quick, finetune, facekd-68, facekd-68-lite, paper) or a YAML file."
     ),
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),
@@ -47,7 +47,7 @@ def distill(
 
 
 def export(
-    run: Path = typer.Argument(help="A run's folder (its result) or a .safetensors file."),
+    run: Path = typer.Argument(help="A run's folder (its result), a checkpoint, or an exported or bundled network."),
     out: Path = typer.Argument(help="The file to write: .onnx, .tflite (LiteRT) or .mlpackage (Core ML)."),
     name: str = typer.Option("", help="Name on the card; default: the file's."),
     precision: str = typer.Option(

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from facekd.data.marks import unset
+from facekd.data.mean_shape import Fits, complex_points, fit_mean, fitted
 from facekd.data.pack import Pack
 from facekd.geometry import apply, centre_and_side
 from facekd.markup import MarkUp
@@ -28,8 +29,6 @@ _PAIR_APART = 0.1  # of the face's side
 _TURNED = 45.0  # degrees from upright
 _ASYMMETRIC = 0.1  # of the face's side: a mean face is symmetric to a few hundredths
 _MANY = 50  # faces, from which on turned heads average out
-_TELLING = 6  # points that must be there, or all
-_ROUNDS = 5  # of filling in missing points, and of looking which way most faces stand: more change nothing that shows
 
 
 @dataclass(frozen=True)
@@ -47,79 +46,6 @@ class Finding:
     text: str
     faces: tuple[int, ...] = ()
     details: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fits:
-    """Faces compared with their mean shape, each by the similarity transform that fits the mean to its points best.
-
-    Attributes:
-        mean: (N, 2) the full Procrustes mean, centred and of length 1, upright as most faces are.
-        roll: (n,) rotation of each face against it in degrees, clockwise.
-        distance: (n,) Procrustes distance to it, 0 to 1.
-        told: (n,) whether so many of its points are there that its shape tells anything.
-    """
-
-    mean: np.ndarray
-    roll: np.ndarray
-    distance: np.ndarray
-    told: np.ndarray
-
-
-def fit_mean(points: np.ndarray) -> Fits:
-    """Find the mean shape of faces, and how far each of them is from it.
-
-    With points as complex numbers the mean is the leading eigenvector of sum z z* (Kent, "The complex Bingham
-    distribution and shape analysis", 1994). Missing points are filled in with the fitted mean until that settles.
-
-    Args:
-        points: (n, N, 2); NaN where a point is missing.
-
-    Returns:
-        The mean and the fits.
-    """
-    z = _complex(points)
-    there = ~np.isnan(z)
-    filled = np.where(there, z, np.nanmean(z, axis=1, keepdims=True))
-    for _ in range(1 if there.all() else _ROUNDS):
-        shapes = filled - filled.mean(axis=1, keepdims=True)
-        shapes /= np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-12)
-        mean = np.linalg.eigh(shapes.T @ shapes.conj())[1][:, -1]
-        mean = mean * _usual_turn(shapes @ mean.conj())
-        filled = np.where(there, z, _fitted(mean, z, there)[0])
-    _, turns, distance = _fitted(mean, z, there)
-    told = there.sum(axis=1) >= min(_TELLING, points.shape[1])
-    return Fits(np.stack([mean.real, mean.imag], axis=-1), np.degrees(np.angle(turns)), distance, told)
-
-
-def _usual_turn(turns: np.ndarray) -> complex:
-    """Return the rotation of most faces, as a complex number of length 1, whatever a minority that lies down has."""
-    turn = turns.sum()
-    for _ in range(_ROUNDS):
-        near = np.abs(np.angle(turns * np.conj(turn))) < np.radians(_TURNED)
-        turn = turns[near].sum() if near.any() else turn
-    return complex(turn / abs(turn)) if abs(turn) > 1e-12 else 1 + 0j
-
-
-def _complex(points: np.ndarray) -> np.ndarray:
-    return points[..., 0].astype(np.float64) + 1j * points[..., 1]
-
-
-def _fitted(mean: np.ndarray, z: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a mean shape (N,) to each face of z (n, N) by those of its points that are used (n, N).
-
-    Returns:
-        The fitted means (n, N), their rotations and scales (n,) as complex numbers, the Procrustes distances (n,).
-    """
-    count = np.maximum(used.sum(axis=1, keepdims=True), 1)
-    z = np.where(used, z, 0)
-    centre, its = z.sum(axis=1, keepdims=True) / count, np.where(used, mean, 0).sum(axis=1, keepdims=True) / count
-    shape, model = np.where(used, z - centre, 0), np.where(used, mean - its, 0)
-    cross = (model.conj() * shape).sum(axis=1)
-    size = (np.abs(model) ** 2).sum(axis=1), (np.abs(shape) ** 2).sum(axis=1)
-    turn = cross / np.maximum(size[0], 1e-24)
-    likeness = np.abs(cross) ** 2 / np.maximum(size[0] * size[1], 1e-24)
-    return centre + turn[:, None] * (mean - its), turn, np.sqrt(np.maximum(1 - likeness, 0))
 
 
 def label_findings(pack: Pack) -> list[Finding]:
@@ -186,12 +112,12 @@ def _off(pack: Pack, fits: Fits, among: np.ndarray) -> Finding | None:
     """
     if pack.markup.count < 4 or len(pack) < _ENOUGH:
         return None
-    z, mean = _complex(pack.points), _complex(fits.mean)
+    z, mean = complex_points(pack.points), complex_points(fits.mean)
     there, (_, sides) = ~np.isnan(z), centre_and_side(pack.boxes)
     misses, rest = np.zeros(z.shape), np.full(z.shape, np.inf)
     for i in range(pack.markup.count):
         others = there & (np.arange(pack.markup.count) != i)
-        predicted = _fitted(mean, z, others)[0]
+        predicted = fitted(mean, z, others)[0]
         error = np.abs(z - predicted) / sides[:, None]
         misses[:, i] = np.where(there[:, i], error[:, i], 0)
         rest[:, i] = np.where(there[:, i], np.where(others, error, 0).max(axis=1), np.inf)
@@ -214,8 +140,8 @@ def _usual(values: np.ndarray, deviations: float) -> float:
 
 def _swapped(pack: Pack, fits: Fits) -> list[Finding | None]:
     """Find faces whose labels fit the others better once left and right change names: all points, or some pairs."""
-    z, mean, mirror = _complex(pack.points), _complex(fits.mean), list(pack.markup.mirror)
-    _, _, other = _fitted(mean, z[:, mirror], ~np.isnan(z[:, mirror]))
+    z, mean, mirror = complex_points(pack.points), complex_points(fits.mean), list(pack.markup.mirror)
+    _, _, other = fitted(mean, z[:, mirror], ~np.isnan(z[:, mirror]))
     better = (other < _SWAPPED * fits.distance) & (fits.distance > _SWAPPED_AT_LEAST)
     whole = np.flatnonzero(better & fits.told)
     text = f"{len(whole)} face(s) with left and right swapped in their labels; fix those"
@@ -227,7 +153,7 @@ def _swapped(pack: Pack, fits: Fits) -> list[Finding | None]:
             continue
         # Fitted to the others: with few points the pair itself would turn the mean shape round.
         used = ~np.isnan(z) & ~np.isin(np.arange(len(mirror)), (i, j))
-        predicted = _fitted(mean, z, used)[0]
+        predicted = fitted(mean, z, used)[0]
         kept = np.abs(z[:, i] - predicted[:, i]) ** 2 + np.abs(z[:, j] - predicted[:, j]) ** 2
         crossed = np.abs(z[:, i] - predicted[:, j]) ** 2 + np.abs(z[:, j] - predicted[:, i]) ** 2
         better = (crossed < _PAIR_SWAPPED * kept) & fits.told

@@ -63,7 +63,7 @@ class Cropper:
             photo = item.load()
         except FacekdError as error:
             return Problem(item.name, str(error))
-        _, side = centre_and_side(tight_box(item.points))
+        _, side = centre_and_side(_box(item))
         missing = np.isnan(item.points).any(axis=1)
         overhang = np.where(missing, 0, _overhang(item.points, photo.shape[1], photo.shape[0]))
         if overhang.max() > FAR_OUTSIDE * side:
@@ -91,7 +91,7 @@ class Cropper:
         return None
 
     def _cut(self, item: Annotation, photo: np.ndarray) -> LabelledFace:
-        box = tight_box(item.points)
+        box = _box(item)
         stored = min(self.size, int(centre_and_side(box)[1] * self.margin))
         matrix = crop_matrix(box, stored, self.margin)
         face = LabelledFace(
@@ -104,9 +104,14 @@ class Cropper:
             visible=item.visible,
             photo_box=item.box,
             orientation=item.orientation,
+            box=None if item.tight_box is None else apply(matrix, box.reshape(2, 2)).ravel(),
             to_photo=invert(matrix),
         )
         return face.encoded(self.jpeg_quality)
+
+
+def _box(item: Annotation) -> np.ndarray:
+    return tight_box(item.points) if item.tight_box is None else item.tight_box
 
 
 def _overhang(points: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -32,6 +32,7 @@ class Annotation:
         visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.
         orientation: of the photo, as EXIF counts it, that `load` undoes; 1 if none.
+        tight_box: x0, y0, x1, y1 of all points, also of those that are missing; None: of the points that are there.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Annotation:
     visible: np.ndarray | None = None
     box: np.ndarray | None = None
     orientation: int = 1
+    tight_box: np.ndarray | None = None
 
 
 # Kinds of problems that are counted, for they tell of paths that do not fit.
@@ -79,8 +81,8 @@ class Dataset:
     Attributes:
         name: as given to `facekd prepare`.
         read: yields the faces, in an order that is always the same. A dataset in a folder takes that folder's path, and
-            raises InputError, with what it expected where, when the layout is not there; a generated one takes
-            `count` and `seed`.
+            raises InputError, with what it expected where, when the layout is not there; that of own photos takes the
+            mark-up and options beside it, a generated one `count` and `seed`.
         markup: what the points are; None where the user gives it.
         terms: one sentence on the terms the data come under.
         generated: made by a program, so that there is no folder to read.

@@ -28,6 +28,8 @@ class LabelledFace:
         photo_box: the dataset's own face box x0, y0, x1, y1 in photo pixels; None if it has none.
         to_photo: (2, 3) float, crop pixels -> photo pixels.
         orientation: of the photo, as EXIF counts it, that was undone before the crop was cut; 1 if none.
+        box: the tight box of all points, also of those that are missing, pixels of the crop; None: of the points that
+            are there.
         size: side of the crop in pixels; read off the image when that is an array.
     """
 
@@ -41,6 +43,7 @@ class LabelledFace:
     photo_box: np.ndarray | None = None
     to_photo: np.ndarray = field(default_factory=IDENTITY.copy)
     orientation: int = 1
+    box: np.ndarray | None = None
     size: int = 0
 
     def __post_init__(self) -> None:

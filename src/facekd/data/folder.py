@@ -22,11 +22,13 @@ from facekd.data.formats import registry
 from facekd.data.formats.files import read_text
 from facekd.data.formats.label import Label, split_word
 from facekd.data.marks import unset
+from facekd.data.mean_shape import whole_boxes
 from facekd.data.photos import Header, Photos, read_header
 from facekd.errors import InputError
 from facekd.images import read_image
 from facekd.markup import MarkUp
 
+_FAR = 1e5  # pixels; three times the longest side of a photo that is read
 _MARK = 0.01  # pixels: a coordinate as written is the same as another
 
 
@@ -157,13 +159,15 @@ def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Seque
     written = points + label.origin
     for position in missing:
         points[np.abs(written - position).max(axis=1) < _MARK] = np.nan
+    if len(far := np.flatnonzero((np.abs(points) > _FAR).any(axis=1))):
+        raise InputError(f"point {far[0]} is at {points[far[0], 0]:g},{points[far[0], 1]:g}, where no photo reaches")
     corner = np.flatnonzero(unset(points + label.origin))
     if len(corner):
         x, y = (points + label.origin)[corner[0]].round().astype(int)
         which = f"point {corner[0]}" + (f" and {len(corner) - 1} more" if len(corner) > 1 else "")
         means = f"set them, or prepare with --missing={x},{y} if that means missing"
         raise InputError(f"{which} at {x},{y}, as marks that were not set; {means}")
-    return replace(label, points=points, box=box)
+    return replace(label, points=points, box=None if box is None or not np.isfinite(box).all() else box)
 
 
 def _check_size(label: Label, header: Header, stored: bool) -> None:
@@ -179,14 +183,14 @@ def _check_size(label: Label, header: Header, stored: bool) -> None:
 
 
 def _annotations(faces: list[_Face], stored: bool) -> Iterator[Annotation]:
-    """Yield the faces with their splits, and with visibility if any point of any face is occluded."""
+    """Yield the faces with their splits, and with visibility if that of some points differs from that of others."""
     splits = _splits(faces)
-    occluded = any(
-        face.label.visible is not None and (~face.label.visible & ~np.isnan(face.label.points).any(axis=1)).any()
-        for face in faces
-    )
+    told = [face.label for face in faces if face.label.visible is not None]
+    seen = [label.visible[~np.isnan(label.points).any(axis=1)] for label in told if label.visible is not None]
+    occluded = any(not flags.all() for flags in seen) and any(flags.any() for flags in seen)
+    boxes = _whole_boxes([face.label.points for face in faces])
     count: Counter[str] = Counter()
-    for face, split in zip(faces, splits, strict=True):
+    for face, split, box in zip(faces, splits, boxes, strict=True):
         count[face.name] += 1
         label, number = face.label, count[face.name]
         visible = np.ones(len(label.points), bool) if label.visible is None else label.visible
@@ -199,8 +203,20 @@ def _annotations(faces: list[_Face], stored: bool) -> Iterator[Annotation]:
             subsets=tuple(dict.fromkeys(subsets)),
             visible=visible & ~np.isnan(label.points).any(axis=1) if occluded else None,
             box=label.box,
+            tight_box=box,
             orientation=1 if stored or face.header is None else face.header.orientation,
         )
+
+
+def _whole_boxes(points: list[np.ndarray]) -> list[np.ndarray | None]:
+    """Return the tight box of each face that has missing points, had it all; None for the others."""
+    alike = len({len(each) for each in points}) == 1  # else some will be refused
+    missing = [bool(np.isnan(each).any() and not np.isnan(each).all()) for each in points]
+    if not alike or not any(missing):
+        return [None] * len(points)
+    some = [place for place, each in enumerate(points) if not np.isnan(each).all()]
+    boxes = dict(zip(some, whole_boxes(np.array([points[place] for place in some])), strict=True))
+    return [boxes[place] if lacks else None for place, lacks in enumerate(missing)]
 
 
 def _splits(faces: list[_Face]) -> list[str]:

@@ -57,7 +57,8 @@ class Pack:
         meta: dataset, margin, size, jpeg_quality, counts, terms, sha256 of the content, as written.
         rows: (n,) int64, row number in the file of each face.
         points: (n, N, 2) float32, pixels of the stored crop; x and y are NaN where a point is missing.
-        boxes: (n, 4) float32, tight box x0, y0, x1, y1 of the points that are there, pixels of the stored crop.
+        boxes: (n, 4) float32, tight box x0, y0, x1, y1 of the points, pixels of the stored crop; missing ones count
+            where the mean shape has them.
         sizes: (n,) int32, side of the stored crop in pixels.
         names: (n,) str.
         splits: (n,) str, "train", "val" or "test".

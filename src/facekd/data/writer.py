@@ -126,7 +126,7 @@ class PackWriter:
                 "image": face.image,
                 "size": face.size,
                 "points": points.ravel(),
-                "box": tight_box(points),
+                "box": tight_box(points) if face.box is None else np.asarray(face.box, np.float32),
                 "photo_box": None if face.photo_box is None else np.asarray(face.photo_box, np.float32),
                 "to_photo": np.asarray(face.to_photo, np.float32).ravel(),
                 "name": face.name,

@@ -22,7 +22,7 @@ from facekd.exporters import mil
 from facekd.exporters.int8 import quiet
 from facekd.exporters.onnx import ExportModule, Parity, card_of, sample_crops
 from facekd.files import atomic_folder
-from facekd.networks.checkpoint import load
+from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard
 
@@ -56,7 +56,7 @@ def export(
     The program is computed in torch (`facekd.exporters.mil`): Core ML itself runs on a Mac or an iPhone alone.
 
     Args:
-        checkpoint: a .safetensors file of ours.
+        checkpoint: a .safetensors file, or an .onnx file that this package wrote.
         out: the .mlpackage to write; one that is there is replaced.
         name: of the model, for its card; default: the file's stem.
         figures: measured errors, for the card.
@@ -71,7 +71,7 @@ def export(
             does, or has an operator that cannot be checked.
     """
     out = Path(out)
-    net, metadata = load(checkpoint)
+    net, metadata = load_network(checkpoint)
     module = ExportModule(net, metadata)
     size = net.architecture.size
     names = list(module.named(torch.zeros(1, size, size, 3, dtype=torch.uint8)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 import timm
@@ -9,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facekd.errors import ModelError, nearest
+from facekd.errors import ModelError
 
 
 def check_backbone(name: str) -> None:
@@ -104,5 +106,17 @@ def _file_weights(path: str) -> dict[str, Tensor]:
 
 
 def _similar_names(name: str) -> str:
-    family = timm.list_models(f"{name.split('_')[0]}*")[:8] or ["mobilenetv2_100", "efficientnet_b3"]
-    return nearest(name, family) + ", ... (timm.list_models())"
+    """Return a hint that names timm's backbones spelt alike, those first that differ by digits or separators only."""
+    models, plain = timm.list_models(), _plain(name)
+    alike = [model for model in models if _plain(model) and plain.startswith(_plain(model))]
+    # mobilenet_v2 means the plain network of that family, which timm calls mobilenetv2_100.
+    family = [model for model in models if plain and _plain(model).startswith(plain)]
+    whole = [model for model in family if model.endswith("_100")]
+    close = difflib.get_close_matches(name, models, n=8)
+    names = list(dict.fromkeys([*whole, *close, *family, *alike]))[:8] or ["mobilenetv2_100", "efficientnet_b3"]
+    return f"did you mean '{names[0]}'? allowed: {', '.join(names)}, ... (timm.list_models())"
+
+
+def _plain(name: str) -> str:
+    """Return a name without what people leave out or write in another way."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

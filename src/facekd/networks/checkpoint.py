@@ -37,10 +37,10 @@ class ModelMetadata:
         confidence_radius: normalised distance that the confidence is about: a landmark nearer to the truth counts as
             right.
         calibration: slope and offset of log-sigma, as `pipeline.calibration.calibrate` fits them.
-        face_calibration: how confidence tells right landmarks from wrong ones; None: not fitted.
         data: the training data and their terms, as in a model card.
         recipe: the settings it was trained with.
         shape_prior: corrects the landmarks, as `pipeline.shape_prior.fit_shape_prior` fitted it; None: no correction.
+        face_calibration: how confidence tells right landmarks from wrong ones; None: not fitted.
     """
 
     markup: MarkUp
@@ -48,10 +48,10 @@ class ModelMetadata:
     box_transform: BoxTransform | None = None
     confidence_radius: float = 0.02
     calibration: tuple[float, float] = (1.0, 0.0)
-    face_calibration: FaceCalibration | None = None
     data: list[dict[str, str]] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     shape_prior: ShapePrior | None = None
+    face_calibration: FaceCalibration | None = None
 
     def landmarks(self, prediction: Prediction) -> Tensor:
         """Return the landmarks that the network gives its users: with the shape prior applied, if there is one.
@@ -95,6 +95,22 @@ def save(net: LandmarkNet, metadata: ModelMetadata, path: str | Path) -> None:
         state |= {f"{_PRIOR}{key}": value for key, value in vars(metadata.shape_prior).items()}
     with atomic(path) as temporary:
         save_file(state, temporary, metadata={"facekd": json.dumps(record)})
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Return whether a file is one that `save` wrote, rather than another's .safetensors file.
+
+    Args:
+        path: any file.
+
+    Returns:
+        Whether it holds a network of ours.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return "facekd" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:

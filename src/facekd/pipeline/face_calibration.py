@@ -10,7 +10,8 @@ from facekd.geometry import centre_and_side, crop_faces, tight_box
 from facekd.runtime.face_confidence import FAILURE, FaceCalibration
 from facekd.runtime.model import Predictor
 
-_FACES = 120  # at most; ten crops of each
+KINDS = (*["upright"] * 3, *["turned"] * 3, *["part"] * 2, *["beside"] * 2)  # of the crops of each face
+_FACES = 120  # at most
 _SOME = 5  # right and wrong crops below which nothing is fitted
 _JITTER = 0.08, 0.04  # of a detector's boxes: log of the side, and centre in sides (standard deviations)
 _ROLL = 30.0  # degrees either way in which a face counts as upright
@@ -35,7 +36,7 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     confidence, right = [], []
     for row in np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int):
         points = faces.points[row][None].astype(np.float64)
-        boxes, rolls = _crops(tight_box(points[0]), rng)
+        boxes, rolls = crops_about(tight_box(points[0]), rng)
         crops = crop_faces(faces.image(int(row)), boxes, model.size, model.scale, -rolls)
         found, levels = model(crops.images)
         if levels is None:
@@ -49,16 +50,25 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     return FaceCalibration.fit(np.concatenate(confidence), is_right)
 
 
-def _crops(box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes (10, 4) and rolls (10,) in degrees to cut a face out by, given its tight box (4,)."""
+def crops_about(box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw what a face is cut out by: as `KINDS` says, once for each.
+
+    Args:
+        box: (4,) tight box of the face.
+        rng: draws them.
+
+    Returns:
+        Boxes (10, 4), and rolls (10,) in degrees by which what is cut out counts as rotated.
+    """
     centre, side = centre_and_side(box)
-    kinds = np.repeat([0, 1, 2, 3], [3, 3, 2, 2])  # upright, turned, a part, beside it
-    log_side, shift = rng.normal(0, _JITTER[0], 10), rng.normal(0, _JITTER[1], (10, 2))
-    direction = rng.uniform(0, 2 * np.pi, 10)
-    away = np.where(kinds == 2, rng.uniform(0.1, 0.35, 10), np.where(kinds == 3, rng.uniform(0.9, 1.3, 10), 0))
-    zoom = np.where(kinds == 2, rng.uniform(0.25, 0.5, 10), np.where(kinds == 3, rng.uniform(0.4, 1.0, 10), 1))
+    kinds, count = np.array(KINDS), len(KINDS)
+    log_side, shift = rng.normal(0, _JITTER[0], count), rng.normal(0, _JITTER[1], (count, 2))
+    direction = rng.uniform(0, 2 * np.pi, count)
+    is_part, is_beside = kinds == "part", kinds == "beside"
+    away = np.where(is_part, rng.uniform(0.1, 0.35, count), np.where(is_beside, rng.uniform(0.9, 1.3, count), 0))
+    zoom = np.where(is_part, rng.uniform(0.25, 0.5, count), np.where(is_beside, rng.uniform(0.4, 1.0, count), 1))
     sides = side * np.exp(log_side) * zoom
     centres = centre + side * (shift + away[:, None] * np.stack([np.cos(direction), np.sin(direction)], axis=1))
-    rolls = rng.uniform(-_ROLL, _ROLL, 10)
-    rolls[kinds == 1] += [90.0, 180.0, 270.0]
+    rolls = rng.uniform(-_ROLL, _ROLL, count)
+    rolls[kinds == "turned"] += [90.0, 180.0, 270.0]
     return np.concatenate([centres - sides[:, None] / 2, centres + sides[:, None] / 2], axis=1), rolls

@@ -40,6 +40,9 @@ class Augment(Settings):
     blur: Number = Field(0.2, ge=0, le=1, description="share of views that are blurred")
     noise: Number = Field(0.03, ge=0, le=1, description="largest standard deviation of pixel noise; half of the views")
     cutout: Number = Field(0.3, ge=0, le=1, description="share of views with a rectangle painted over")
+    close_eyes: Number = Field(
+        0, ge=0, le=1, description="share of views whose eyes are closed, lids and labels together, half to wholly"
+    )
 
 
 class Network(Settings):

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from facekd.errors import ModelError
+from facekd.files import expand
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
 from facekd.recipes.schema import AverageSettings, Recipe, TrainSettings
+from facekd.run_folder import network_file
+from facekd.runtime.model import bundled
 
 Part = TypeVar("Part", Network, Optimisation)
 
@@ -47,7 +50,7 @@ class RandomWeights:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A backbone starts from a .safetensors file with timm's names."""
+    """A network starts from a file: one of ours, whole or as far as its points go, or a backbone with timm's names."""
 
     path: Path
 
@@ -325,9 +328,12 @@ def _start(name: str, init: str, before: dict[str, Stage]) -> Start:
         return before[init]
     if init in ("none", "timm"):
         return RandomWeights() if init == "none" else TimmWeights()
-    if not Path(init).is_file():
-        raise ModelError(f"there is no file {init}; correct its path: --set {name}.init=FILE")
-    return WeightFile(Path(init))
+    path = network_file(expand(init))
+    if not path.is_file():
+        path = bundled().get(init, path)
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}; correct its path: --set {name}.init=FILE")
+    return WeightFile(path)
 
 
 def _identity_of(start: Start) -> Any:

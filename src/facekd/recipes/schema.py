@@ -15,9 +15,11 @@ import yaml
 from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
 from facekd.errors import nearest
+from facekd.files import expand
 from facekd.losses.distance import L1Settings
 from facekd.losses.registry import LossSettings
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
+from facekd.runtime.model import bundled
 from facekd.settings import Integer, Number, Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -59,7 +61,11 @@ class TrainSettings(Network, Optimisation):
     """A stage that trains one network."""
 
     kind: Literal["train"] = "train"
-    init: str = Field("timm", description="start: none, timm (its hub), a .safetensors file, or an earlier stage")
+    init: str = Field(
+        "timm",
+        description="start: none, timm (its hub), an earlier stage, a bundled network (facekd-68), a run's folder, an "
+        "exported .onnx file or a .safetensors file; a network of other points gives all but what is of its own points",
+    )
     targets: Literal["hard", "soft"] = Field(
         "hard", description="what it learns: the labels (paper: hard-landmarks), or their soft-landmarks (see shape)"
     )
@@ -248,11 +254,18 @@ class Recipe(Settings):
                 what = "itself" if other == name else f"'{other}', which comes after it"
                 raise ValueError(f"stage {name} uses {what}; a stage uses earlier ones only: change the order")
             if other not in known:
-                allowed, file = ([*known, "none", "timm"], ", or a .safetensors file") if is_start else (known, "")
+                allowed, file = (known, "")
+                if is_start:
+                    allowed = [*known, "none", "timm", *bundled()]
+                    file = ", or a run's folder, a .safetensors or an .onnx file"
                 raise ValueError(f"stage {name}: no earlier stage '{other}'; {nearest(other, allowed)}{file}")
 
     def _check_stage(self, name: str, stage: TrainSettings) -> None:
         size = stage.size or self.input.size
+        if stage.teachers and stage.teacher_view == "plain" and (stage.augment or self.augment).close_eyes:
+            raise ValueError(
+                f"{name}: teachers that see the plain crop see open eyes; set teacher_view to same or close_eyes to 0"
+            )
         if stage.head == "spatial" and size % stage.stride:
             raise ValueError(f"{name} reads heatmaps of a {size} px frame; set size to a multiple of {stage.stride}")
         roles = [self.role_of(teacher) for teacher in stage.teachers if teacher.how == "kd"]
@@ -340,4 +353,7 @@ class Recipe(Settings):
 
 def _is_weights(init: str, stages: Iterable[str]) -> bool:
     """Return whether a start is none of the stages but weights from elsewhere."""
-    return init not in stages and (init in ("none", "timm") or init.endswith(".safetensors"))
+    if init in stages:
+        return False
+    path = expand(init)
+    return init in ("none", "timm", *bundled()) or path.suffix in (".safetensors", ".onnx") or path.is_dir()

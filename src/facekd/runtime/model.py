@@ -14,6 +14,7 @@ from facekd.errors import ModelError, nearest
 from facekd.files import expand
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
+from facekd.run_folder import network_file
 from facekd.runtime import litert, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
@@ -107,6 +108,39 @@ def resolve(model: str | PathLike[str], engine: str = "auto", providers: ort.Pro
     if engine == "auto" and tflite.is_file() and litert.installed() and litert.fast_int8() and not _not_cpu(providers):
         return tflite
     return tflite if engine == "litert" else onnx
+
+
+def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: ort.Providers | None = None) -> Path:
+    """Find the file of a network.
+
+    Args:
+        model: an .onnx, .tflite or .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
+            model's name; "" is the default one.
+        engine: what is to run it, as for `resolve`.
+        providers: where, as for `resolve`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ModelError: nothing there has that name.
+    """
+    name, path = str(model), expand(model)
+    if not name:
+        return resolve(DEFAULT, engine, providers)
+    file = network_file(path)
+    if file.suffix in ENGINES.values() and file.is_file():
+        return resolve(file, engine, providers)
+    if file.suffix == ".safetensors" and file.is_file():
+        return file
+    if name in bundled():
+        return resolve(name, engine, providers)
+    if path.is_dir():
+        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
+    raise ModelError(
+        f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "
+        f"({', '.join(bundled()) or 'none in this build'})"
+    )
 
 
 def load(

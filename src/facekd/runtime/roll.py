@@ -1,5 +1,7 @@
 """A second pass for faces that are rotated in the image: their crop is turned upright, and the network runs again.
 
+A third one follows where the second shows that the first was wrong about the roll.
+
 Training views turn faces by some 20 degrees either way. Beyond that errors grow fast, while the first pass still finds
 the roll well enough. Few faces are rotated that far, so running the network twice on those costs next to nothing.
 """
@@ -16,6 +18,7 @@ from facekd.markup import FIVE, MarkUp, convert, convertible
 # A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
 PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
+_PASSES = 3  # at most: the roll that the first one finds of a face rotated by 60 degrees can be 20 degrees off
 MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
 _UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
@@ -55,22 +58,25 @@ def predict_with_rotation(
         Points (B, N, 2) and confidence (B, N) or None, as `predict` gives them; of two passes the more confident one's.
     """
     points, confidence = predict(images)
-    roll = roll_angle(points, markup)
-    rows = np.flatnonzero(np.abs(roll) > MAX_ROLL)
-    if not len(rows):
-        return points, confidence
-    boxes = upright_box(points[rows], roll[rows])
-    crops = [
-        crop_faces(image, box, images.shape[1], scale, -angle)
-        for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
-    ]
-    again, confidence_again = predict(np.concatenate([crop.images for crop in crops]))
-    back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
-    better = np.full(len(rows), True)
-    if confidence is not None and confidence_again is not None:
-        better = confidence_again.mean(axis=1) > confidence[rows].mean(axis=1)
-        confidence[rows[better]] = confidence_again[better]
-    points[rows[better]] = back[better]
+    turned = np.zeros(len(points))  # degrees by which each face's crop was turned
+    for _ in range(_PASSES - 1):
+        roll = roll_angle(points, markup)
+        rows = np.flatnonzero(np.abs((roll - turned + 180) % 360 - 180) > MAX_ROLL)
+        if not len(rows):
+            break
+        turned[rows] = roll[rows]
+        boxes = upright_box(points[rows], roll[rows])
+        crops = [
+            crop_faces(image, box, images.shape[1], scale, -angle)
+            for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
+        ]
+        again, confidence_again = predict(np.concatenate([crop.images for crop in crops]))
+        back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
+        better = np.full(len(rows), True)
+        if confidence is not None and confidence_again is not None:
+            better = confidence_again.mean(axis=1) > confidence[rows].mean(axis=1)
+            confidence[rows[better]] = confidence_again[better]
+        points[rows[better]] = back[better]
     return points, confidence
 
 

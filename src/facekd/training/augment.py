@@ -19,12 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facekd.errors import InputError
 from facekd.geometry import centre_and_side, normalise
 from facekd.markup import MarkUp
 from facekd.recipes.groups import Augment, Input
+from facekd.training.eyes import close_eyes, eyes_of
 from facekd.training.sampling import uniform
 
 _NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted
+# Of eyes that are closed: how far at least; where the lids meet, from the lower (0) to the upper one; share of one eye.
+_LEAST_CLOSED, _MEETING, _WINKS = 0.5, (0.05, 0.35), 0.1
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
@@ -49,6 +53,9 @@ class Augmenter:
         markup: gives the mirror pairs; without any no view is mirrored.
         seed: of the views; with face and view it decides everything random.
         device: where the work is done.
+
+    Raises:
+        InputError: eyes are to be closed, and the mark-up has no lids.
     """
 
     def __init__(
@@ -57,6 +64,12 @@ class Augmenter:
         self.settings, self.frame, self.seed = settings, frame, seed
         self.device = torch.device(device)
         self.mirror, self._mirrors = torch.tensor(markup.mirror, device=self.device), markup.mirrors
+        self._eyes = eyes_of(markup) if settings and settings.close_eyes else []
+        if settings and settings.close_eyes and not self._eyes:
+            raise InputError(
+                f"close_eyes needs lids, and '{markup.name}' has no closed contour 'left eye' or 'right eye' of "
+                "corner, upper lid, corner, lower lid; leave close_eyes out"
+            )
         axis = torch.arange(frame.size, dtype=torch.float32, device=self.device)
         self._grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(1, -1, 2)
         generator = torch.Generator().manual_seed(seed)
@@ -80,6 +93,8 @@ class Augmenter:
             Images and normalised landmarks, on the device.
         """
         draw = self._draws(faces, view)
+        if self._eyes:
+            frames, points = self._close_eyes(frames, points, faces, view)
         matrix, mirrored = self._matrices(boxes, draw)
         images = self._warp(frames, matrix)
         landmarks = self._warp_points(torch.from_numpy(points), matrix, mirrored)
@@ -114,6 +129,25 @@ class Augmenter:
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
         """Yield (B,) uniform numbers in [0, 1), 32 times; every view takes them in the same order."""
         return iter(uniform(self.seed, faces, view, draws=32).T)
+
+    def _close_eyes(
+        self, frames: Tensor, points: np.ndarray, faces: np.ndarray, view: int | np.ndarray
+    ) -> tuple[Tensor, np.ndarray]:
+        """Close the eyes of some faces, with the last of their random numbers: those of other settings stay."""
+        assert self.settings is not None
+        chosen, degree, place, single = uniform(self.seed, faces, view, draws=32)[:, -4:].T
+        rows = np.flatnonzero(chosen < self.settings.close_eyes)
+        if len(rows):
+            frames, points = frames.clone(), points.copy()
+            pixels = frames.numpy()
+            for i in rows:
+                eyes = self._eyes
+                if single[i] < _WINKS:  # one eye; the rest of the same number says which
+                    eyes = [eyes[int(len(eyes) * single[i] / _WINKS)]]
+                closed = min(1.0, _LEAST_CLOSED + (1 - _LEAST_CLOSED) * 2 * degree[i])  # half of them wholly
+                meeting = _MEETING[0] + (_MEETING[1] - _MEETING[0]) * place[i]
+                pixels[i], points[i] = close_eyes(pixels[i], points[i], eyes, closed, meeting)
+        return frames, points
 
     def _matrices(self, boxes: np.ndarray, draw: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return the similarities (B, 2, 3) from stored frame to input, and which of them (B,) mirror."""

@@ -82,6 +82,7 @@ def test_names_that_mean_no_point(names: tuple[str, ...], says: str) -> None:
 
 def test_names_of_the_mark_up() -> None:
     assert point_indices(["Right_Eye", "left-eye"], NAMED) == {"Right_Eye": 1, "left-eye": 0}
+    assert point_indices(["2", "1"], NAMED) == {"2": 1, "1": 0}  # numbers do as well
     with pytest.raises(InputError, match="a point 'nose', which is not among the names of mark-up 'named'"):
         point_indices(["nose"], NAMED)
 
@@ -105,6 +106,23 @@ def test_coco_chooses_by_the_names_of_the_mark_up(source: Path) -> None:
     write(source / "labels.json", content)
     with pytest.raises(InputError, match="no keypoint 'left eye', which mark-up 'named' names"):
         faces(source, NAMED)
+
+
+def test_coco_other_categories_are_no_faces(source: Path) -> None:
+    content = coco([10, 20, 2, 30, 40, 2])
+    content["annotations"].append({"id": 6, "image_id": 1, "category_id": 2, "keypoints": [1, 2, 2, 3, 4, 2, 5, 6, 2]})
+    content["categories"] = [{"id": 1, "keypoints": ["l", "r"]}, {"id": 2, "keypoints": ["head", "hand", "foot"]}]
+    write(source / "labels.json", content)
+    assert [face.points.tolist() for face in faces(source)] == [POINTS]
+    del content["categories"][0]
+    write(source / "labels.json", content)
+    with pytest.raises(InputError, match="the labels have 3 keypoints where mark-up 'two' has 2"):
+        faces(source)
+
+
+def test_coco_flags_that_are_all_one_say_nothing_of_occlusion(source: Path) -> None:
+    write(source / "labels.json", coco([10, 20, 1, 30, 40, 1]))  # some tools write 1 for "labelled"
+    assert faces(source)[0].visible is None
 
 
 def test_coco_crowds_and_people_without_points_are_no_faces(source: Path) -> None:
@@ -228,8 +246,8 @@ def cvat(shapes: str, image: str = "") -> str:
 
 
 def test_cvat_points_in_order_and_by_name(source: Path) -> None:
-    line = '<points label="eyes" occluded="1" points="10.5,20.5;30.5,40.5"/>'
-    write(source / "a.xml", cvat(line + line, 'subset="Test"'))
+    line = '<points label="eyes" occluded="{}" points="10.5,20.5;30.5,40.5"/>'
+    write(source / "a.xml", cvat(line.format(1) + line.format(0), 'subset="Test"'))
     first, second = faces(source)
     assert (first.split, second.name) == ("test", "a.jpg#2")
     np.testing.assert_array_equal(first.points, POINTS)

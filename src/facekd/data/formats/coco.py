@@ -13,7 +13,7 @@ import numpy as np
 
 from facekd.data.dataset import Problem
 from facekd.data.formats.files import holds, read_json
-from facekd.data.formats.label import Format, Label, photo_size, point_indices, split_of
+from facekd.data.formats.label import Format, Label, photo_size, plain, split_of
 from facekd.errors import InputError
 from facekd.markup import MarkUp
 
@@ -54,10 +54,12 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
         content = read_json(path)
         try:
             images = {image["id"]: image for image in content["images"]}
-            columns = {c["id"]: _columns(c.get("keypoints") or [], markup) for c in content.get("categories", ())}
+            columns, others = _categories(content.get("categories", ()), markup)
             faces: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
             lost: list[dict[str, Any]] = []
             for annotation in content["annotations"]:
+                if annotation.get("category_id") in others:
+                    continue
                 (faces[annotation["image_id"]] if annotation["image_id"] in images else lost).append(annotation)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"label file {path} is not as COCO's format has it: {error!r}") from error
@@ -67,23 +69,40 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
             yield from _image(path, split_of(path, files), image, faces[key], columns)
 
 
-def _columns(keypoints: list[str], markup: MarkUp) -> list[int] | None:
-    """Return where each of the mark-up's points stands among a category's keypoints; None for as they are."""
-    if not keypoints or not markup.names:
-        return None
-    known = point_indices(keypoints, markup) if len(keypoints) <= markup.count else {}
-    if not known:  # a part of a larger set of keypoints
-        plain = {name.lower(): place for place, name in enumerate(keypoints)}
-        missing = [name for name in markup.names if name.lower() not in plain]
+def _categories(categories: list[dict[str, Any]], markup: MarkUp) -> tuple[dict[Any, list[int]], set[Any]]:
+    """Return for each category that has the mark-up's points where they stand, and which categories have others.
+
+    Raises:
+        InputError: there are categories with keypoints, but none with those of the mark-up.
+    """
+    columns: dict[Any, list[int]] = {}
+    wrong: dict[Any, InputError] = {}
+    for category in categories:
+        if keypoints := category.get("keypoints"):
+            try:
+                columns[category["id"]] = _columns(keypoints, markup)
+            except InputError as error:
+                wrong[category["id"]] = error
+    if wrong and not columns:
+        raise next(iter(wrong.values()))
+    return columns, set(wrong)
+
+
+def _columns(keypoints: list[str], markup: MarkUp) -> list[int]:
+    """Return where each of the mark-up's points stands among a category's keypoints."""
+    places = {plain(str(name)): place for place, name in enumerate(keypoints)}
+    missing = [name for name in markup.names if plain(name) not in places]
+    if markup.names and len(missing) < markup.count:
         if missing:
             raise InputError(f"the labels have no keypoint '{missing[0]}', which mark-up '{markup.name}' names")
-        return [plain[name.lower()] for name in markup.names]
-    places = {index: place for place, index in enumerate(known.values())}
-    return [places.get(index, -1) for index in range(markup.count)]
+        return [places[plain(name)] for name in markup.names]
+    if len(keypoints) != markup.count:
+        raise InputError(f"the labels have {len(keypoints)} keypoints where mark-up '{markup.name}' has {markup.count}")
+    return list(range(markup.count))
 
 
 def _image(
-    path: Path, split: str, image: dict[str, Any], faces: list[dict[str, Any]], columns: dict[Any, list[int] | None]
+    path: Path, split: str, image: dict[str, Any], faces: list[dict[str, Any]], columns: dict[Any, list[int]]
 ) -> Iterator[Label | Problem]:
     """Yield the faces of an image; if it has none, the label that says so."""
     size = photo_size(image.get("width"), image.get("height"))
@@ -101,7 +120,7 @@ def _image(
             continue
         wanted = columns.get(face.get("category_id"))
         if wanted is not None and len(table) > max(wanted):
-            table = np.vstack([table, np.zeros(3)])[wanted]  # -1: not among the category's
+            table = table[wanted]
         flags = table[:, 2]
         points = np.where(flags[:, None] > 0, table[:, :2], np.nan)
         yield Label(photo, where, path.parent, points, flags == 2, box, split, size=size)

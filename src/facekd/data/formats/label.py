@@ -120,16 +120,17 @@ def point_indices(names: Iterable[str], markup: MarkUp) -> dict[str, int]:
     """
     found = list(dict.fromkeys(names))
     shown = ", ".join(f"'{name}'" for name in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    if markup.names:
-        known = {plain(name): index for index, name in enumerate(markup.names)}
+    known = {plain(name): index for index, name in enumerate(markup.names)}
+    numbered = {name: re.fullmatch(r"(\D*?)[ _.-]?(\d+)", name) for name in found}
+    words = {match[1] for match in numbered.values() if match}
+    are_numbers = None not in numbered.values() and len(words) < 2
+    if known and (not are_numbers or any(plain(name) in known for name in found)):
         if unknown := [name for name in found if plain(name) not in known]:
             raise InputError(
                 f"the labels name a point '{unknown[0]}', which is not among the names of mark-up '{markup.name}'"
             )
         return {name: known[plain(name)] for name in found}
-    numbered = {name: re.fullmatch(r"(\D*?)[ _.-]?(\d+)", name) for name in found}
-    words = {match[1] for match in numbered.values() if match}
-    if None in numbered.values() or len(words) > 1:
+    if not are_numbers:
         raise InputError(
             f"the labels name points {shown}; list those in mark-up '{markup.name}' under `names`, in its order"
         )

@@ -1,0 +1,1 @@
+"""Landmarks of millions of photos with Ray Data, for `facekd bulk`."""

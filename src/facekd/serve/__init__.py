@@ -1,0 +1,1 @@
+"""Landmarks over HTTP: a server with a page, for `facekd serve`."""
