@@ -59,7 +59,7 @@ def main() -> None:
             "machine": f"{os.cpu_count()} cores, {processor()}",
             "int8_instructions": litert.fast_int8(),
             "turns": options.turns,
-            "load": os.getloadavg()[1],  # of the five minutes before, this program not counted
+            "load": os.getloadavg()[1],  # this program's own processes are in it
             "models": {name: model(name, pack, work, options.turns) for name in options.models},
         }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -180,11 +180,11 @@ def page(result: dict[str, Any]) -> str:
         "(AVX-512 VNNI, or Arm's), on which the speed of int8 depends.",
         "",
         "Time: of one crop in memory, in units of ONNX Runtime's with as many threads: CPU time with one thread, time",
-        f"on the clock with two; the median of the ratios of {result['turns']} turns. NME: on 300W's test faces, in % of",
-        "the inter-ocular distance, boxes: ground truth.",
+        f"on the clock with two; the median of the ratios of {result['turns']} turns. NME: on 300W's test faces, in %",
+        "of the inter-ocular distance, boxes: ground truth.",
         "",
-        f"Processes that other work had running meanwhile: {result['load']:.0f}. More of them than cores disturb the",
-        "figures, those of two threads most.",
+        f"The system's load average meanwhile: {result['load']:.0f}. Where it is above the number of cores, other work",
+        "disturbs the figures, those of two threads most.",
         "",
     ]
     for name, rows in result["models"].items():

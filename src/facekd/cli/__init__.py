@@ -13,7 +13,7 @@ from facekd.version import __version__
 
 # Modules that another extra than "train" brings.
 EXTRAS = dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
-EXTRAS |= {"ray": "bulk", "pyarrow": "bulk"}
+EXTRAS |= {"ray": "bulk"}
 
 
 def build() -> typer.Typer:
@@ -59,7 +59,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("facekd"):
             raise
-        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing, "bulk" if sys.argv[1:2] == ["bulk"] else "train")  # both bring pyarrow
         sentence = f"this command needs '{error.name}'; pip install 'facekd[{extra}]'"
     typer.secho(f"facekd: {sentence}", fg=typer.colors.RED, err=True)
     sys.exit(1)

@@ -129,8 +129,9 @@ class YuNet:
             return faces
         apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
         small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
-        # Boxes of rolled faces beside each other overlap; so large hints that are strong need not be apart.
-        if not len(faces) or side.min() < _TINY or small.any() or (hints[:, 4] >= _LARGE_HINT).any():
+        # Boxes of rolled faces side by side overlap; so strong hints need not be apart, but are no parts of a face.
+        strong = hints[hints[:, 4] >= _LARGE_HINT]
+        if not len(faces) or side.min() < _TINY or small.any() or not _mostly_inside(strong, faces).all():
             # Small faces of low score are trusted only if this pass finds them, too.
             sure = (side >= _SURE_SIDE) | (faces[:, 4] >= _SURE_SCORE)
             return np.concatenate([faces[sure], self._at_both_scales(image)])

@@ -12,13 +12,14 @@ function field(value) {
 /** A row per face, and for a photo without faces a row that only names it. */
 export function toCsv(records, count) {
   const indices = [...Array(count).keys()];
-  const columns = ["photo", "score", "box_x0", "box_y0", "box_x1", "box_y1", "yaw", "pitch", "roll",
-    ...indices.flatMap((i) => [`x${i}`, `y${i}`]), ...indices.map((i) => `confidence${i}`)];
+  const columns = ["photo", "score", "box_x0", "box_y0", "box_x1", "box_y1", "face_confidence", "yaw", "pitch", "roll",
+    ...indices.flatMap((i) => [`x${i}`, `y${i}`]), ...indices.map((i) => `confidence${i}`), "error"];
   const rows = [columns];
   for (const { photo, faces } of records) {
     if (!faces.length) rows.push([photo, ...Array(columns.length - 1).fill("")]);
-    for (const { score, box, pose, points, confidence } of faces) {
-      rows.push([photo, score, ...box, pose?.yaw, pose?.pitch, pose?.roll, ...points.flat(), ...(confidence ?? Array(count).fill(""))]);
+    for (const { score, box, face_confidence, pose, points, confidence } of faces) {
+      rows.push([photo, score, ...box, face_confidence, pose?.yaw, pose?.pitch, pose?.roll, ...points.flat(),
+        ...(confidence ?? Array(count).fill("")), ""]);
     }
   }
   return rows.map((row) => `${row.map(field).join(",")}\n`).join("");
