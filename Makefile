@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint docs clean
+EXPORT := .venv-export
+
+.PHONY: demo test test-export quick lint docs clean
 
 demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
 	rm -rf demo
@@ -18,6 +20,9 @@ demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what
 test: $(VENV)/.dev  ## lint, types, import contract and all tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-export: $(EXPORT)/.done  ## export to LiteRT and Core ML, in an environment of its own, for the converters hold torch back
+	$(EXPORT)/bin/python -m pytest tests/exporters tests/runtime/test_litert.py
 
 quick: $(VENV)/.dev  ## the tests that take little: under a minute in all
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
@@ -46,5 +51,10 @@ $(VENV)/.docs: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@
 
+$(EXPORT)/.done: pyproject.toml
+	test -x $(EXPORT)/bin/python || $(PYTHON) -m venv $(EXPORT)
+	$(EXPORT)/bin/pip install --quiet --editable '.[export]' pytest hypothesis
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

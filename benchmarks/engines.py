@@ -5,7 +5,8 @@
 Needs the extra `export`; OpenVINO and dlib take part if they are installed (openvino; dlib-bin with
 face_recognition_models). Files that are not in the work folder are exported there first, calibrated on the pack's
 training faces. Every engine gets the same crops of test faces in memory; they take turns, one being loaded at a time,
-and each time is a ratio to ONNX Runtime's in the same turn, so that other work on the machine disturbs them alike.
+and each time is a ratio to ONNX Runtime's in the same turn, so that other work on the machine disturbs them alike. With
+one thread the process's CPU time counts, which other work disturbs least; with two, time on the clock.
 Writes engines.json and, from it, engines.md.
 """
 
@@ -58,6 +59,7 @@ def main() -> None:
             "machine": f"{os.cpu_count()} cores, {processor()}",
             "int8_instructions": litert.fast_int8(),
             "turns": options.turns,
+            "load": os.getloadavg()[1],  # this program's own processes are in it
             "models": {name: model(name, pack, work, options.turns) for name in options.models},
         }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -153,14 +155,15 @@ def times(
     makers: dict[str, Callable[[int], Run]], threads: int, count: int, turns: int
 ) -> dict[str, tuple[float, float]]:
     """Return each engine's median milliseconds per crop, and the median over the turns of its ratio to the first's."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     spent: dict[str, list[float]] = {title: [] for title in makers}
     for turn in range(turns):
         for title, make in makers.items():
             run, taken = make(threads), []
             for call in range(WARM_UP + CALLS):
-                began = time.perf_counter()
+                began = clock()
                 run((turn + call) % count)
-                taken.append(1e3 * (time.perf_counter() - began))
+                taken.append(1e3 * (clock() - began))
             spent[title].append(float(np.median(taken[WARM_UP:])))
             del run  # its threads with it: those that wait for the next call keep a core busy
     first = np.array(next(iter(spent.values())))
@@ -176,8 +179,12 @@ def page(result: dict[str, Any]) -> str:
         f"`{result['command']}`, {result['machine']}. This processor {has} instructions for 8-bit dot products",
         "(AVX-512 VNNI, or Arm's), on which the speed of int8 depends.",
         "",
-        "Time: of one crop in memory, in units of ONNX Runtime's with as many threads; the median of the ratios of",
-        f"{result['turns']} turns. NME: on 300W's test faces, in % of the inter-ocular distance, boxes: ground truth.",
+        "Time: of one crop in memory, in units of ONNX Runtime's with as many threads: CPU time with one thread, time",
+        f"on the clock with two; the median of the ratios of {result['turns']} turns. NME: on 300W's test faces, in %",
+        "of the inter-ocular distance, boxes: ground truth.",
+        "",
+        f"The system's load average meanwhile: {result['load']:.0f}. Where it is above the number of cores, other work",
+        "disturbs the figures, those of two threads most.",
         "",
     ]
     for name, rows in result["models"].items():

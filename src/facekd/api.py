@@ -206,7 +206,8 @@ def export(
     """Write a trained network as ONNX, LiteRT or Core ML, checked against torch, with its model card.
 
     Args:
-        model: a run's folder (its result, with what the run measured of it on the card) or a .safetensors file.
+        model: a run's folder (its result, with what the run measured of it on the card), a .safetensors file; or, in
+            another format, a bundled model's name or an .onnx file.
         out: the file to write; its suffix, .onnx, .tflite or .mlpackage, says the format.
         name: of the model, for its card; default: the file's stem.
         precision: of the numbers stored: "float32" or "float16" of a .tflite file, "float16", "float32" or "palette8"
@@ -224,8 +225,8 @@ def export(
             not compute what torch does.
         InputError: `int8_data` has no training faces.
     """
-    out, checkpoint = Path(out), resolve_model(model)
-    if checkpoint.suffix != ".safetensors":
+    out, checkpoint = Path(out), resolve_model(model, "onnx")
+    if checkpoint.suffix == out.suffix:
         raise ModelError(f"{model} is exported already; give a finished run's folder or a .safetensors file")
     from facekd.exporters import formats
 
@@ -233,8 +234,10 @@ def export(
     faces = None if int8_data is None else _pack(int8_data)
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
-    options = {key: value for key, value in (("precision", precision), ("batch", batch)) if value is not None}
-    parity = chosen.load().export(checkpoint, out, name=name, figures=_figures(Path(model)), **options)
+    figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
+    options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
+    options |= {} if batch is None else {"batch": batch}
+    parity = chosen.load().export(checkpoint, out, name=name, figures=figures, **options)
     card, small, lost = formats.read_card(out), None, None
     if faces is not None:
         small = out.with_name(f"{out.stem}-int8{out.suffix}")

@@ -47,7 +47,7 @@ def distill(
 
 
 def export(
-    run: Path = typer.Argument(help="A run's folder (its result) or a .safetensors file."),
+    run: Path = typer.Argument(help="A run's folder (its result), a checkpoint, or an exported or bundled network."),
     out: Path = typer.Argument(help="The file to write: .onnx, .tflite (LiteRT) or .mlpackage (Core ML)."),
     name: str = typer.Option("", help="Name on the card; default: the file's."),
     precision: str = typer.Option(

@@ -15,6 +15,7 @@ from facekd.exporters.onnx import SAMPLE
 from facekd.files import atomic_folder, write_text
 from facekd.geometry import BoxTransform, Crops, crop_faces
 from facekd.images import read_image
+from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.detector import YuNet
 from facekd.runtime.model import ENGINES, NetworkModel, load
@@ -30,7 +31,7 @@ def write(checkpoint: str | Path, files: list[Path], folder: Path) -> None:
     each file the points in the crop and in the photo. What this machine cannot run stands there with torch's points.
 
     Args:
-        checkpoint: the .safetensors file that the files were made of.
+        checkpoint: the .safetensors or .onnx file that the files were made of.
         files: what `export` wrote of it.
         folder: to write.
     """
@@ -60,7 +61,7 @@ def write(checkpoint: str | Path, files: list[Path], folder: Path) -> None:
 
 def _predictor(file: Path, checkpoint: str | Path) -> NetworkModel | TorchModel:
     """Return what runs a file here: its engine, or torch in its place."""
-    return load(file, threads=1) if file.suffix in ENGINES.values() else TorchModel.load(checkpoint)
+    return load(file, threads=1) if file.suffix in ENGINES.values() else TorchModel(*load_network(checkpoint))
 
 
 def _found(model: NetworkModel | TorchModel, crops: Crops) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from facekd.exporters import mil
 from facekd.exporters.int8 import quiet
 from facekd.exporters.onnx import ExportModule, Parity, card_of, sample_crops
 from facekd.files import atomic_folder
-from facekd.networks.checkpoint import load
+from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard
 
@@ -56,7 +56,7 @@ def export(
     The program is computed in torch (`facekd.exporters.mil`): Core ML itself runs on a Mac or an iPhone alone.
 
     Args:
-        checkpoint: a .safetensors file of ours.
+        checkpoint: a .safetensors file, or an .onnx file that this package wrote.
         out: the .mlpackage to write; one that is there is replaced.
         name: of the model, for its card; default: the file's stem.
         figures: measured errors, for the card.
@@ -71,7 +71,7 @@ def export(
             does, or has an operator that cannot be checked.
     """
     out = Path(out)
-    net, metadata = load(checkpoint)
+    net, metadata = load_network(checkpoint)
     module = ExportModule(net, metadata)
     size = net.architecture.size
     names = list(module.named(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
@@ -117,6 +117,7 @@ def _converted(module: ExportModule, size: int, names: list[str], precision: str
     with _silent(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(_Pixels(module).eval(), (torch.zeros(1, 3, size, size),)).run_decompositions({})
+        _without_aliases(program)
         rounding = (
             tools.precision.FLOAT32
             if precision == "float32"
@@ -138,6 +139,16 @@ def _converted(module: ExportModule, size: int, names: list[str], precision: str
             weights = smaller.OptimizationConfig(op_type_configs={"conv": each})
             model = smaller.palettize_weights(model, weights)
     return model
+
+
+def _without_aliases(program: torch.export.ExportedProgram) -> None:
+    """Take out operators that give what they are given, as dropout leaves them: the converter does not know them."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def _until_last_convolution() -> Callable[[Any], bool]:

@@ -21,7 +21,7 @@ from facekd.evaluation import protocol
 from facekd.exporters.int8 import calibration_frames, quiet
 from facekd.exporters.onnx import ExportModule, Parity, card_of, compare, sample_crops
 from facekd.files import atomic
-from facekd.networks.checkpoint import load
+from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.model import LiteRTModel
@@ -60,7 +60,7 @@ def export(
     """Write a .tflite file with its card inside, after checking that it computes what torch computes.
 
     Args:
-        checkpoint: a .safetensors file of ours.
+        checkpoint: a .safetensors file, or an .onnx file that this package wrote.
         out: the .tflite file to write.
         name: of the model, for its card; default: the file's stem.
         figures: measured errors, for the card.
@@ -74,7 +74,7 @@ def export(
         ModelError: not a network of ours, the converter is not installed, or the file does not compute what torch does.
     """
     out = Path(out)
-    net, metadata = load(checkpoint)
+    net, metadata = load_network(checkpoint)
     with atomic(out) as temporary:
         content = _converted(ExportModule(net, metadata), net.architecture.size, batch)
         temporary.write_bytes(_halved(content) if precision == "float16" else content)

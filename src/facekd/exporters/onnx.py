@@ -16,7 +16,8 @@ from facekd.errors import ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, crop_faces, to_pixels
 from facekd.images import read_image
-from facekd.networks.checkpoint import ModelMetadata, load
+from facekd.networks.checkpoint import ModelMetadata
+from facekd.networks.exported import load_network
 from facekd.networks.network import LandmarkNet, cost
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
@@ -126,7 +127,7 @@ def export(
     out = Path(out)
     if out.suffix != ".onnx":
         raise ModelError(f"{out} must end with .onnx")
-    net, metadata = load(checkpoint)
+    net, metadata = load_network(checkpoint)
     with atomic(out) as temporary:
         _write_onnx(ExportModule(net, metadata), net.architecture.size, temporary)
         card = card_of(net, metadata, name or out.stem, figures or {}, temporary)

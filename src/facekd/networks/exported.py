@@ -57,7 +57,7 @@ def load_network(model: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     Raises:
         ModelError: nothing has that name, or it cannot be read into torch.
     """
-    path = resolve_model(model)
+    path = resolve_model(model, "onnx")
     return load_exported(path) if path.suffix == ".onnx" else load(path)
 
 
