@@ -20,7 +20,9 @@ from facekd.api import load_model
 from facekd.data.pack import Pack
 from facekd.evaluation.metrics import nme, primary_normaliser
 from facekd.geometry import crop_faces
-from facekd.training.eyes import eyes_of, openness
+from facekd.markup import MarkUp
+from facekd.runtime.measures import eye_openness
+from facekd.training.eyes import eyes_of
 
 CLOSED = 30  # the most closed faces by their labels
 
@@ -48,9 +50,9 @@ def main() -> None:
     print(page(result))
 
 
-def mean_openness(points: np.ndarray, markup: Any) -> np.ndarray:
+def mean_openness(points: np.ndarray, markup: MarkUp) -> np.ndarray:
     """Return the mean eye aspect ratio of both eyes of faces (n, N, 2)."""
-    return np.mean([openness(points, eye) for eye in eyes_of(markup)], axis=0)
+    return np.array([np.mean(eye_openness(face, markup)) for face in points])
 
 
 def predict(name: str, faces: Pack) -> np.ndarray:

@@ -20,7 +20,7 @@ def test_bundled_models_are_listed_with_their_cards() -> None:
     found = {model.name: model for model in facekd.list_models()}
     assert set(found) == {"facekd-68", "facekd-68-lite"}
     assert found["facekd-68"].card.markup.name == "ibug68" and found["facekd-68"].path.suffix == ".onnx"
-    assert isinstance(facekd.load_model("facekd-68-lite", threads=1), OnnxModel)
+    assert isinstance(facekd.load_model("facekd-68-lite", threads=1, engine="onnx"), OnnxModel)
 
 
 def test_evaluate_takes_a_predictor_and_a_pack(tmp_path: Path) -> None:

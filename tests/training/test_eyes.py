@@ -11,11 +11,17 @@ from facekd.recipes.groups import Augment, Input
 from facekd.recipes.load import parse
 from facekd.runtime.measures import eye_openness
 from facekd.training.augment import Augmenter
-from facekd.training.eyes import Eye, close_eyes, eyes_of, openness
+from facekd.training.eyes import Eye, close_eyes, eyes_of
 
 EYE = Eye((0, 3), (1, 2), (5, 4))
 # An eye from x = 20 to x = 60 on the line y = 50: its lids are at y = 42 and y = 54 between x = 30 and x = 50.
 POINTS = np.array([[20, 50], [30, 42], [50, 42], [60, 50], [50, 54], [30, 54]], np.float32)
+
+
+def openness(points: np.ndarray, eye: Eye) -> np.ndarray:
+    """The mean distance between the lids of faces (..., N, 2) over that of the corners, for mark-ups of the tests."""
+    width = np.linalg.norm(points[..., eye.corners[0], :] - points[..., eye.corners[1], :], axis=-1)
+    return np.linalg.norm(points[..., list(eye.upper), :] - points[..., list(eye.lower), :], axis=-1).mean(-1) / width
 
 
 def ramp() -> np.ndarray:

@@ -56,21 +56,6 @@ def eyes_of(markup: MarkUp) -> list[Eye]:
     return eyes
 
 
-def openness(points: np.ndarray, eye: Eye) -> np.ndarray:
-    """Return the eye aspect ratio: the mean distance between upper and lower lid over that of the corners.
-
-    Args:
-        points: (..., N, 2) landmarks.
-        eye: which of them.
-
-    Returns:
-        (...) ratios, as `facekd.runtime.measures.eye_openness` has them.
-    """
-    width = np.linalg.norm(points[..., eye.corners[0], :] - points[..., eye.corners[1], :], axis=-1)
-    height = np.linalg.norm(points[..., list(eye.upper), :] - points[..., list(eye.lower), :], axis=-1).mean(axis=-1)
-    return height / np.maximum(width, 1e-6)
-
-
 def close_eyes(
     image: np.ndarray, points: np.ndarray, eyes: Iterable[Eye], closed: float, meeting: float
 ) -> tuple[np.ndarray, np.ndarray]:
