@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 from facekd.api import load_model
 from facekd.bulk.sources import Part, open_location, read_part
 from facekd.errors import InputError
+from facekd.files import atomic
 from facekd.markup import get
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
@@ -181,7 +180,5 @@ def write(system: pafs.FileSystem, path: str, table: pa.Table) -> None:
     if not isinstance(system, pafs.LocalFileSystem):  # an object is there once it is whole
         pq.write_table(table, path, filesystem=system, compression="zstd")
         return
-    folder, name = os.path.split(path)
-    temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"  # a killed actor's is removed when the run goes on
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:  # a killed actor's is removed when the run goes on
+        pq.write_table(table, temporary, compression="zstd")

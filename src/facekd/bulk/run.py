@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from facekd.api import load_model, resolve_model
 from facekd.bulk.actor import PartWriter, WorkerSettings, decode_part, encode_part
 from facekd.bulk.sources import find_parts, open_location
 from facekd.errors import InputError
+from facekd.files import write_text
 from facekd.markup import convertible, get
 from facekd.runtime.card import sha256
 
@@ -165,12 +165,11 @@ class BulkRun:
         """Write a file of the folder, whole or not at all."""
         path = f"{self._folder}/{name}"
         self._system.create_dir(self._folder, recursive=True)
-        local = isinstance(self._system, pafs.LocalFileSystem)
-        target = f"{self._folder}/.{name}.{uuid.uuid4().hex}" if local else path
-        with self._system.open_output_stream(target) as file:
+        if isinstance(self._system, pafs.LocalFileSystem):
+            write_text(path, text)
+            return
+        with self._system.open_output_stream(path) as file:
             file.write(text.encode())
-        if local:
-            os.replace(target, path)
 
 
 @contextmanager
