@@ -27,6 +27,10 @@ interface Scope {
   ModuleFactory?: unknown;
 }
 
+// Threads beside the calling one that networks may still start. LiteRT.js makes as many as there are cores when it loads, and
+// waits for ever for one more.
+let idle = 0;
+
 /** LiteRT, loaded once per page or worker. */
 export class Engine {
   private constructor(
@@ -62,10 +66,13 @@ export class Engine {
    * @throws ModelError if it is damaged, or has operators that are unknown here.
    */
   async network(content: Uint8Array): Promise<Network> {
+    const taken = Math.min(this.threads - 1, idle);
+    idle -= taken;
     try {
-      const options = { accelerator: 'wasm', cpuOptions: { numThreads: this.threads } } as const;
-      return new Network(await this.liteRt.loadAndCompile(content, options));
+      const options = { accelerator: 'wasm', cpuOptions: { numThreads: 1 + taken } } as const;
+      return new Network(await this.liteRt.loadAndCompile(content, options), taken);
     } catch (error) {
+      idle += taken;
       throw new ModelError(`LiteRT cannot load the network (${message(error)}); download it again`);
     }
   }
@@ -76,7 +83,11 @@ export class Network {
   private readonly input: string;
   private readonly shape: number[];
 
-  constructor(private readonly model: CompiledModel) {
+  /** @param threads that it has started, beside the calling one. */
+  constructor(
+    private readonly model: CompiledModel,
+    private readonly threads: number,
+  ) {
     const [input] = model.getInputDetails();
     this.input = input.name;
     this.shape = [...input.shape];
@@ -115,6 +126,7 @@ export class Network {
 
   /** Give the memory back; the network cannot be run any more. */
   delete(): void {
+    if (!this.model.deleted) idle += this.threads;
     this.model.delete();
   }
 }
@@ -140,7 +152,9 @@ async function start(script: string, folder: string, threads: boolean): Promise<
   scope.importScripts = () => {};
   Environment.create = async () => new Environment({ webGpuDevice: null });
   try {
-    return await loadLiteRt(folder, { threads });
+    const liteRt = await loadLiteRt(folder, { threads });
+    idle = threads ? navigator.hardwareConcurrency : 0;
+    return liteRt;
   } finally {
     Environment.create = create;
     if (importScripts) scope.importScripts = importScripts;

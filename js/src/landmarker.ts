@@ -86,7 +86,7 @@ export class Landmarker {
       isDetector(given) ? given : bytes(given),
     ]);
     const model = await LandmarkNetwork.load(engine, file, nameOf(modelFile));
-    const detector = own instanceof Uint8Array ? new YuNet(new YuNetNetwork(engine, own), yunet) : own;
+    const detector = own instanceof Uint8Array ? new YuNet(await YuNetNetwork.load(engine, own), yunet) : own;
     const boxTransform = options.boxTransform ?? model.card.boxTransform ?? { scale: 1, shiftX: 0, shiftY: 0 };
     return new Landmarker(new FaceFinder(model, detector, boxTransform, roll === 'any', minConfidence), engine.threads);
   }

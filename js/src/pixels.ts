@@ -5,6 +5,7 @@ import { apply, invert, type Matrix, roundEven, tightBox, zoom } from './geometr
 
 // Below this scale bilinear sampling skips pixels, so that an area average has to come first.
 const SHRINKS = 0.6;
+const ONE = 1 << 11; // the sum of two weights of bilinear resizing
 
 /** An image: rows from the top, pixels from the left, red, green and blue of each, and maybe alpha, which is not read. */
 export interface Pixels {
@@ -143,20 +144,24 @@ export function average(
   return { data: found, width: columns, height: rows, channels: 3 };
 }
 
-/** Resize an image by bilinear sampling. */
+/** Resize an image by bilinear sampling, with weights of 11 bits as OpenCV has them. */
 export function bilinear(image: Pixels, width: number, height: number): Pixels {
   const { data, channels } = image;
   const found = new Uint8Array(width * height * 3);
   const across = samples(image.width, width, channels);
   const down = samples(image.height, height, image.width * channels);
   for (let y = 0, to = 0; y < height; y++) {
-    const [upper, lower, below] = [down.first[y], down.second[y], down.weight[y]];
+    const upper = down.first[y];
+    const lower = down.second[y];
+    const below = down.weight[y];
     for (let x = 0; x < width; x++) {
-      const [left, right, beside] = [across.first[x], across.second[x], across.weight[x]];
+      const left = across.first[x];
+      const right = across.second[x];
+      const beside = across.weight[x];
       for (let channel = 0; channel < 3; channel++) {
-        const above = data[upper + left + channel] * (1 - beside) + data[upper + right + channel] * beside;
-        const under = data[lower + left + channel] * (1 - beside) + data[lower + right + channel] * beside;
-        found[to++] = above * (1 - below) + under * below + 0.5;
+        const above = data[upper + left + channel] * (ONE - beside) + data[upper + right + channel] * beside;
+        const under = data[lower + left + channel] * (ONE - beside) + data[lower + right + channel] * beside;
+        found[to++] = ((((ONE - below) * (above >> 4)) >> 16) + ((below * (under >> 4)) >> 16) + 2) >> 2;
       }
     }
   }
@@ -167,13 +172,14 @@ export function bilinear(image: Pixels, width: number, height: number): Pixels {
 function samples(length: number, count: number, stride: number) {
   const first = new Int32Array(count);
   const second = new Int32Array(count);
-  const weight = new Float64Array(count);
+  const weight = new Int32Array(count);
+  const scale = 1 / (count / length); // as OpenCV computes it
   for (let index = 0; index < count; index++) {
-    const position = Math.min(Math.max(((index + 0.5) * length) / count - 0.5, 0), length - 1);
+    const position = Math.min(Math.max(Math.fround((index + 0.5) * scale - 0.5), 0), length - 1);
     const whole = Math.floor(position);
     first[index] = whole * stride;
     second[index] = Math.min(whole + 1, length - 1) * stride;
-    weight[index] = position - whole;
+    weight[index] = roundEven((position - whole) * ONE);
   }
   return { first, second, weight };
 }
@@ -213,33 +219,35 @@ export function warp(image: Pixels, matrix: Matrix, size: number): Pixels {
  */
 export function sample(image: Pixels, matrix: Matrix, size: number): Pixels {
   const { data, width, height, channels } = image;
-  const [a, b, c, d, e, f] = invert(matrix);
+  // OpenCV computes with 32 bits; one level more or less than its own can move a landmark by tenths of a pixel.
+  const { fround } = Math;
+  const [a, b, c, d, e, f] = invert(matrix).map(fround);
   const found = new Uint8Array(size * size * 3);
+  const [next, row] = [channels, width * channels];
   for (let v = 0, to = 0; v < size; v++) {
+    const startX = fround(fround(b * v) + c);
+    const startY = fround(fround(e * v) + f);
     for (let u = 0; u < size; u++, to += 3) {
-      const x = a * u + b * v + c;
-      const y = d * u + e * v + f;
-      const [left, top] = [Math.floor(x), Math.floor(y)];
+      const x = fround(a * u + startX);
+      const y = fround(d * u + startY);
+      const left = Math.floor(x);
+      const top = Math.floor(y);
       if (!(left >= -1 && top >= -1 && left < width && top < height)) continue;
-      const [right, low] = [x - left, y - top];
-      const from = (top * width + left) * channels;
-      const [inLeft, inRight] = [left >= 0, left + 1 < width];
-      const upper = top >= 0;
-      const lower = top + 1 < height;
-      const weights = [
-        upper && inLeft ? (1 - low) * (1 - right) : 0,
-        upper && inRight ? (1 - low) * right : 0,
-        lower && inLeft ? low * (1 - right) : 0,
-        lower && inRight ? low * right : 0,
-      ];
-      const next = from + width * channels;
-      for (let channel = 0; channel < 3; channel++) {
-        let value = 0;
-        if (weights[0]) value += weights[0] * data[from + channel];
-        if (weights[1]) value += weights[1] * data[from + channels + channel];
-        if (weights[2]) value += weights[2] * data[next + channel];
-        if (weights[3]) value += weights[3] * data[next + channels + channel];
-        found[to + channel] = value + 0.5;
+      const across = x - left;
+      const down = y - top;
+      const inLeft = left >= 0;
+      const inRight = left + 1 < width;
+      const inUpper = top >= 0;
+      const inLower = top + 1 < height;
+      const from = top * row + left * channels;
+      for (let channel = from; channel < from + 3; channel++) {
+        const p = inUpper && inLeft ? data[channel] : 0;
+        const q = inUpper && inRight ? data[channel + next] : 0;
+        const r = inLower && inLeft ? data[channel + row] : 0;
+        const s = inLower && inRight ? data[channel + row + next] : 0;
+        const upper = fround(p + across * (q - p));
+        const lower = fround(r + across * (s - r));
+        found[to + channel - from] = roundEven(fround(upper + fround(down * fround(lower - upper))));
       }
     }
   }

@@ -3,6 +3,7 @@
 import { ModelError } from './errors.js';
 
 const CARD = 'facekd.json';
+const IDENTIFIER = 'TFL3'; // bytes 4 to 7 of a .tflite file
 // Signatures and lengths of the records of a ZIP archive (PKWARE's APPNOTE.TXT, sections 4.3.7, 4.3.12 and 4.3.16).
 const END = 0x06054b50;
 const END_LENGTH = 22;
@@ -60,11 +61,16 @@ export async function split(file: Uint8Array<ArrayBuffer>, name: string): Promis
  * @param rows by how much to multiply the heights.
  * @param columns by how much to multiply the widths.
  * @returns The file with other shapes.
+ * @throws ModelError if it is no .tflite file.
  */
 export function withSize(file: Uint8Array<ArrayBuffer>, rows: number, columns: number): Uint8Array<ArrayBuffer> {
   const resized = file.slice();
+  if (text(file.subarray(4, 8)) !== IDENTIFIER) {
+    throw new ModelError("the face detector's file is no .tflite file; serve the package's models/yunet.tflite");
+  }
   const table = new Table(new DataView(resized.buffer));
-  for (const tensor of table.root().vector(2)[0].vector(0)) { // the tensors of the first subgraph
+  const [subgraph] = table.root().vector(2);
+  for (const tensor of subgraph.vector(0)) {
     if (tensor.uint32(2) !== 0) continue; // weights have a buffer of their own
     const shape = tensor.field(0);
     table.view.setInt32(shape + 8, table.view.getInt32(shape + 8, true) * rows, true);

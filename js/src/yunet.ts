@@ -6,6 +6,7 @@
  */
 
 import type { Engine, Network } from './engine.js';
+import { ModelError } from './errors.js';
 import { area, type Box, shared } from './geometry.js';
 import type { Pixels } from './pixels.js';
 import { withSize } from './tflite.js';
@@ -29,10 +30,24 @@ export class YuNetNetwork {
   private readonly networks = new Map<string, Network>(); // by size, the one used last at the end
   private last: Promise<unknown> = Promise.resolve(); // one image at a time: a network must not be given back while it runs
 
-  constructor(
+  private constructor(
     private readonly engine: Engine,
     private readonly file: Uint8Array<ArrayBuffer>,
   ) {}
+
+  /**
+   * Check the network's file.
+   *
+   * @param file the package's models/yunet.tflite.
+   * @throws ModelError if it is another.
+   */
+  static async load(engine: Engine, file: Uint8Array<ArrayBuffer>): Promise<YuNetNetwork> {
+    const network = await engine.network(withSize(file, 1, 1));
+    const outputs = STRIDES.every((stride) => `${network.outputShapes[`stride${stride}`]?.[3]}` === `${VALUES}`);
+    network.delete();
+    if (!outputs) throw new ModelError("the face detector's file is not the package's models/yunet.tflite; serve that one");
+    return new YuNetNetwork(engine, file);
+  }
 
   /**
    * Find faces.

@@ -1,8 +1,7 @@
 """The bundled face detector for the browser: `python -m facekd.exporters.yunet_litert js/models/yunet.tflite`.
 
-LiteRT in the browser runs files of fixed sizes. So this one is written for the smallest image, and so that the size stands
-nowhere but in the shapes of its tensors, each of which has sides that are those of the image by a power of two: whoever
-multiplies them has the network for another size.
+LiteRT in the browser runs files of fixed sizes. So this one is written for the smallest image, and so that the size
+stands nowhere but in the shapes of its tensors: whoever multiplies them has the network for a larger one.
 """
 
 from __future__ import annotations
@@ -108,23 +107,22 @@ class _Writer:
             # Padded to keep the size, a kernel of four pixels has one more before and after the image, as ONNX pads
             # both sides; of one of three LiteRT would pad the far side only.
             weights = np.pad(weights, [(0, 0), (0, 1), (0, 1), (0, 0)])
-        names = {"Padding": self._schema.Padding.SAME, "Relu": self._schema.ActivationFunctionType}
-        out = self._relu.get(node.output[0], node.output[0])
+        rectified, activation = node.output[0] in self._relu, self._schema.ActivationFunctionType
         options: dict[str, Any] = {
-            "padding": names["Padding"],
+            "padding": self._schema.Padding.SAME,
             "strideW": stride,
             "strideH": stride,
             "dilationWFactor": 1,
             "dilationHFactor": 1,
-            "fusedActivationFunction": names["Relu"].RELU if node.output[0] in self._relu else names["Relu"].NONE,
+            "fusedActivationFunction": activation.RELU if rectified else activation.NONE,
         }
-        kind = "DepthwiseConv2D" if depthwise else "Conv2D"
         if depthwise:
             options["depthMultiplier"] = 1
         inputs = [self._found[source], self._constant(weights), self._constant(bias)]
         height, width = (side // stride for side in self._shape(source)[1:3])
-        code = self._schema.BuiltinOperator.DEPTHWISE_CONV_2D if depthwise else self._schema.BuiltinOperator.CONV_2D
-        self._operator(code, kind, options, inputs, out, (1, height, width, len(bias)))
+        operators, shape = self._schema.BuiltinOperator, (1, height, width, len(bias))
+        kind, code = ("DepthwiseConv2D", operators.DEPTHWISE_CONV_2D) if depthwise else ("Conv2D", operators.CONV_2D)
+        self._operator(code, kind, options, inputs, self._relu.get(node.output[0], node.output[0]), shape)
 
     def _maxpool(self, node: onnx.NodeProto) -> None:
         _, height, width, channels = self._shape(node.input[0])

@@ -1,0 +1,189 @@
+/** The package in Chromium: the same faces as Python's, in a page and in a worker, and nothing from elsewhere. */
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { serve } from '../scripts/server.js';
+import { expected, type ExpectedFace, FOLDER } from './expected.js';
+
+const ROOT = join(import.meta.dirname, '..');
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const BUILT = existsSync(join(ROOT, 'dist', 'index.js'));
+const FLAGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+];
+const SLOW = 120_000; // ms
+const SAMPLE = '/weights/sample.jpg';
+
+type Server = Awaited<ReturnType<typeof serve>>;
+
+let browser: Browser;
+const servers: Server[] = [];
+
+/** A page with the package, whose errors, and requests to other origins, are noted. */
+async function open(isolated: boolean): Promise<{ page: Page; faults: string[] }> {
+  const folders: Record<string, string> = {
+    '/dist/': join(ROOT, 'dist'),
+    '/test/': join(ROOT, 'test'),
+    '/demo/': join(ROOT, 'demo'),
+    '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights'),
+  };
+  if (FOLDER) folders['/expected/'] = FOLDER;
+  const server = await serve({ folders, isolated });
+  servers.push(server);
+  const context = await browser.newContext(); // sees the requests of workers, too
+  const faults: string[] = [];
+  context.on('request', (request) => {
+    if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(`${server.url}/`)) faults.push(request.url());
+  });
+  const page = await context.newPage();
+  page.on('pageerror', (error) => faults.push(String(error)));
+  page.on('console', (line) => {
+    // Browsers write a line of their own about each answer that is an error.
+    const expected = line.text().startsWith('Failed to load resource');
+    if ((line.type() === 'error' || line.type() === 'warning') && !expected) faults.push(line.text());
+  });
+  await page.goto(`${server.url}/test/page.html`);
+  await page.waitForFunction(() => 'facekd' in globalThis);
+  return { page, faults };
+}
+
+function distance(found: readonly number[][], wanted: readonly number[][]): number {
+  expect(found.length).toBe(wanted.length);
+  return Math.max(...found.map(([x, y], index) => Math.hypot(x - wanted[index][0], y - wanted[index][1])));
+}
+
+/** Check faces against Python's; returns the largest distance of two points. */
+function compare(found: ExpectedFace[], wanted: ExpectedFace[], file: string): number {
+  expect(found.length, file).toBe(wanted.length);
+  let most = 0;
+  for (const face of wanted) { // faces of nearly one score may have changed places
+    const near = found.reduce((a, b) => (distance(b.points, face.points) < distance(a.points, face.points) ? b : a));
+    most = Math.max(most, distance(near.points, face.points));
+    expect(near.score, file).toBeCloseTo(face.score, 2);
+    expect(Math.abs(near.faceConfidence - face.faceConfidence), file).toBeLessThan(0.1);
+    near.confidence.forEach((value, index) => expect(Math.abs(value - face.confidence[index]), file).toBeLessThan(0.1));
+    for (const axis of ['yaw', 'pitch', 'roll'] as const) expect(Math.abs(near.pose[axis] - face.pose[axis])).toBeLessThan(2);
+    expect(near.mouthOpenness).toBeCloseTo(face.mouthOpenness, 1);
+    expect(near.eyeOpenness.left).toBeCloseTo(face.eyeOpenness.left, 1);
+  }
+  return most;
+}
+
+describe.skipIf(!existsSync(CHROMIUM) || !BUILT)('in Chromium (needs Chromium, and `npm run build`)', () => {
+  beforeAll(async () => {
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  }, SLOW);
+
+  afterAll(async () => {
+    await browser?.close();
+    for (const server of servers) server.close();
+  });
+
+  it('finds the six faces of the sample, in a page without threads', { timeout: SLOW }, async () => {
+    const { page, faults } = await open(false);
+    const found = await page.evaluate(async (url) => {
+      const { Landmarker, InputError, ModelError } = (globalThis as any).facekd;
+      const landmarker = await Landmarker.create();
+      const image = new Image();
+      image.src = url;
+      await image.decode();
+      const faces = await landmarker.detect(image);
+      const largest = await landmarker.detect(image, { maxFaces: 2 });
+      const refusals = await Promise.all([
+        landmarker.detect(new Image()),
+        landmarker.detect(image, { boxes: [[3, 3, 1, 9]] }),
+        landmarker.detect(image, { maxFaces: 0 }),
+        Landmarker.create({ minConfidence: 2 }),
+        Landmarker.create({ detector: new Uint8Array(100) }),
+        Landmarker.create({ detector: '/dist/models/facekd-68-lite.tflite' }),
+        Landmarker.create({ model: '/nowhere.tflite' }),
+        Landmarker.create({ model: new Uint8Array(100) }),
+      ].map((promise) => promise.then(() => 'none', (error: Error) => error instanceof InputError ? 'input' : error instanceof ModelError ? 'model' : String(error))));
+      return { threads: landmarker.threads, name: landmarker.card.name, ok: faces.map((face: any) => face.ok), largest: largest.length, refusals };
+    }, SAMPLE);
+    expect(found).toEqual({
+      threads: 1,
+      name: 'facekd-68-lite-int8',
+      ok: [true, true, true, true, true, true],
+      largest: 2,
+      refusals: ['input', 'input', 'input', 'input', 'model', 'model', 'model', 'model'],
+    });
+    expect(faults).toEqual([]);
+    await page.close();
+  });
+
+  it('finds the same in a module worker, with threads and without', { timeout: SLOW }, async () => {
+    const results: { threads: number; isolated: boolean; faces: number[][][] }[] = [];
+    for (const isolated of [false, true]) {
+      const { page, faults } = await open(isolated);
+      results.push(await page.evaluate((photo) => new Promise((resolve, reject) => {
+        const worker = new Worker('/test/worker.js', { type: 'module' });
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+        worker.postMessage({ photo: `${location.origin}${photo}`, threads: 2 });
+      }), SAMPLE));
+      expect(faults).toEqual([]);
+      await page.close();
+    }
+    const [alone, several] = results;
+    expect([alone.threads, alone.isolated, several.threads, several.isolated]).toEqual([1, false, 2, true]);
+    expect(alone.faces.length).toBe(6);
+    alone.faces.forEach((face, index) => expect(distance(several.faces[index], face)).toBeLessThan(0.05));
+  });
+
+  describe.skipIf(!FOLDER)('as Python (needs FACEKD_EXPECTED of the Python tests)', () => {
+    it('finds faces', { timeout: 4 * SLOW }, async () => {
+      const { page, faults } = await open(true);
+      const worst = { given: 0, found: 0 };
+      for (const { file, faces, boxes, given } of expected().photos) {
+        const found = await page.evaluate(async ([url, boxes]) => {
+          const scope = globalThis as any;
+          scope.landmarker ??= await scope.facekd.Landmarker.create({ threads: 1 });
+          const image = await createImageBitmap(await (await fetch(url)).blob());
+          const plain = (face: any) => ({
+            ...face, pose: face.pose, eyeOpenness: face.eyeOpenness, mouthOpenness: face.mouthOpenness, markup: face.markup.name,
+          });
+          const detect = async (options: object) => (await scope.landmarker.detect(image, options)).map(plain);
+          return { faces: await detect({}), given: await detect({ boxes }), boxes: await scope.landmarker.detectBoxes(image) };
+        }, [`/expected/${file}`, boxes] as const);
+        expect(found.boxes.length, file).toBe(boxes.length);
+        worst.given = Math.max(worst.given, compare(found.given, given, file));
+        worst.found = Math.max(worst.found, compare(found.faces, faces, file));
+      }
+      console.log(JSON.stringify({ photos: expected().photos.length, most_pixels_off: worst }));
+      expect(worst.given).toBeLessThan(0.5);
+      expect(worst.found).toBeLessThan(1);
+      expect(faults).toEqual([]);
+      await page.close();
+    });
+
+    it('follows faces', { timeout: SLOW }, async () => {
+      const { page, faults } = await open(false);
+      const { frames } = expected();
+      const found = await page.evaluate(async (frames) => {
+        const { Landmarker, Tracker } = (globalThis as any).facekd;
+        const tracker = new Tracker(await Landmarker.create());
+        const all = [];
+        for (const { file, time } of frames) {
+          const frame = await createImageBitmap(await (await fetch(`/expected/${file}`)).blob());
+          const tracked = await tracker.update(frame, time);
+          all.push(tracked.map(({ id, face, raw }: any) => ({ id, points: face.points, raw })));
+        }
+        return all;
+      }, frames);
+      frames.forEach(({ tracked }, index) => {
+        expect(found[index].map(({ id }: { id: number }) => id), `frame ${index}`).toEqual(tracked.map(({ id }) => id));
+        tracked.forEach((face, place) => {
+          expect(distance(found[index][place].points, face.points), `frame ${index}`).toBeLessThan(1);
+          expect(distance(found[index][place].raw, face.raw), `frame ${index}`).toBeLessThan(1);
+        });
+      });
+      expect(faults).toEqual([]);
+      await page.close();
+    });
+  });
+});
