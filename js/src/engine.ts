@@ -2,7 +2,6 @@
 
 import {
   Environment,
-  getGlobalLiteRtPromise,
   type LiteRt,
   loadLiteRt,
   supportsFeature,
@@ -30,6 +29,7 @@ interface Scope {
 // Threads beside the calling one that networks may still start. LiteRT.js makes as many as there are cores when it loads, and
 // waits for ever for one more.
 let idle = 0;
+let loading: Promise<LiteRt> | undefined;
 
 /** LiteRT, loaded once per page or worker. */
 export class Engine {
@@ -47,15 +47,13 @@ export class Engine {
    * @throws ModelError if a file cannot be had.
    */
   static async load(folder: string, threads: number): Promise<Engine> {
-    const relaxed = await supportsFeature('relaxedSimd');
-    const several = threads > 1 && globalThis.crossOriginIsolated && relaxed && (await supportsFeature('threads'));
-    const kind = several ? 'threaded_' : relaxed ? '' : 'compat_';
-    const script = new URL(`litert_wasm_${kind}internal.js`, folder).href;
+    loading ??= start(folder, threads > 1);
     try {
-      const liteRt = await (getGlobalLiteRtPromise() ?? start(script, folder, several));
+      const liteRt = await loading;
       return new Engine(liteRt, liteRt.liteRtWasm.getThreadCount() > 1 ? threads : 1);
     } catch (error) {
-      throw new ModelError(`LiteRT cannot be loaded from ${script} (${message(error)}); serve dist/litert there`);
+      loading = undefined;
+      throw new ModelError(`LiteRT cannot be loaded from ${folder} (${message(error)}); serve dist/litert there`);
     }
   }
 
@@ -137,7 +135,10 @@ export class Network {
  * By itself it works in pages and classic workers only, whose `importScripts` module workers lack, and asks for a GPU, which
  * nothing here uses. So its script is imported as a module, and the two functions stand aside while it starts.
  */
-async function start(script: string, folder: string, threads: boolean): Promise<LiteRt> {
+async function start(folder: string, several: boolean): Promise<LiteRt> {
+  const relaxed = await supportsFeature('relaxedSimd'); // else LiteRT.js has no threads, either
+  const threads = several && relaxed && globalThis.crossOriginIsolated && (await supportsFeature('threads'));
+  const script = new URL(`litert_wasm_${threads ? 'threaded_' : relaxed ? '' : 'compat_'}internal.js`, folder).href;
   const scope = globalThis as Scope;
   await import(/* @vite-ignore */ /* webpackIgnore: true */ script);
   scope.Module = {

@@ -13,7 +13,7 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const BUILT = existsSync(join(ROOT, 'dist', 'index.js'));
 const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
+  '--disable-component-update', '--disable-sync', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
 ];
 const SLOW = 120_000; // ms
 const SAMPLE = '/weights/sample.jpg';
@@ -24,7 +24,7 @@ let browser: Browser;
 const servers: Server[] = [];
 
 /** A page with the package, whose errors, and requests to other origins, are noted. */
-async function open(isolated: boolean): Promise<{ page: Page; faults: string[] }> {
+async function open(isolated: boolean, path = '/test/page.html'): Promise<{ page: Page; faults: string[] }> {
   const folders: Record<string, string> = {
     '/dist/': join(ROOT, 'dist'),
     '/test/': join(ROOT, 'test'),
@@ -46,8 +46,8 @@ async function open(isolated: boolean): Promise<{ page: Page; faults: string[] }
     const expected = line.text().startsWith('Failed to load resource');
     if ((line.type() === 'error' || line.type() === 'warning') && !expected) faults.push(line.text());
   });
-  await page.goto(`${server.url}/test/page.html`);
-  await page.waitForFunction(() => 'facekd' in globalThis);
+  await page.goto(`${server.url}${path}`);
+  if (path.startsWith('/test/')) await page.waitForFunction(() => 'facekd' in globalThis);
   return { page, faults };
 }
 
@@ -87,7 +87,8 @@ describe.skipIf(!existsSync(CHROMIUM) || !BUILT)('in Chromium (needs Chromium, a
     const { page, faults } = await open(false);
     const found = await page.evaluate(async (url) => {
       const { Landmarker, InputError, ModelError } = (globalThis as any).facekd;
-      const landmarker = await Landmarker.create();
+      const [landmarker, another] = await Promise.all([Landmarker.create(), Landmarker.create({ yunet: { size: 640 } })]);
+      another.delete();
       const image = new Image();
       image.src = url;
       await image.decode();
@@ -133,6 +134,37 @@ describe.skipIf(!existsSync(CHROMIUM) || !BUILT)('in Chromium (needs Chromium, a
     expect([alone.threads, alone.isolated, several.threads, several.isolated]).toEqual([1, false, 2, true]);
     expect(alone.faces.length).toBe(6);
     alone.faces.forEach((face, index) => expect(distance(several.faces[index], face)).toBeLessThan(0.05));
+  });
+
+  it('shows the faces of a photo, and follows the camera, in the demo', { timeout: SLOW }, async () => {
+    const { page, faults } = await open(true, '/demo/');
+    await page.getByText(/^Ready, with \d/).waitFor();
+    await page.setInputFiles('#photo', join(ROOT, '..', 'src', 'facekd', 'weights', 'sample.jpg'));
+    await page.getByText('6 faces in sample.jpg').waitFor();
+    expect(await page.locator('#faces tbody tr').count()).toBe(6);
+    const remember = (): Promise<number> => page.evaluate(() => {
+      const view = document.querySelector('canvas')!;
+      const copy = new OffscreenCanvas(view.width, view.height).getContext('2d', { willReadFrequently: true })!;
+      copy.drawImage(view, 0, 0);
+      const scope = globalThis as any;
+      const [before, now] = [scope.before, copy.getImageData(0, 0, view.width, view.height).data];
+      scope.before = now;
+      return now.reduce((sum, value, index) => sum + (before && value !== before[index] ? 1 : 0), 0) / now.length;
+    });
+    await remember();
+    await page.uncheck('#contours');
+    await page.uncheck('#points');
+    const changed = await remember();
+    expect(changed).toBeGreaterThan(0.002); // landmarks are drawn, but not everywhere
+    expect(changed).toBeLessThan(0.2);
+    await page.setViewportSize({ width: 360, height: 640 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    await page.getByRole('button', { name: 'Start the camera' }).click();
+    await page.getByText(/frames\/s/).waitFor();
+    await page.getByText('0 faces in view').waitFor(); // Chromium's fake camera shows a ball
+    await page.getByRole('button', { name: 'Stop the camera' }).click();
+    expect(faults).toEqual([]);
+    await page.close();
   });
 
   describe.skipIf(!FOLDER)('as Python (needs FACEKD_EXPECTED of the Python tests)', () => {
