@@ -1,10 +1,10 @@
 /** Make `dist/`, which holds all that a page needs, and print what of it a page downloads, in bytes after gzip, as JSON. */
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
+import { downloads } from './downloads.js';
 
 const ROOT = join(import.meta.dirname, '..');
 const WEIGHTS = join(ROOT, '..', 'src', 'facekd', 'weights');
@@ -38,11 +38,7 @@ for (const kind of KINDS) {
 }
 for (const [name, folder] of Object.entries(MODELS)) copyFileSync(join(folder, name), join(DIST, 'models', name));
 for (const [from, to] of [[join(ROOT, '..', 'LICENSE'), 'LICENSE'], [join(WEIGHTS, 'YUNET_LICENSE.txt'), 'YUNET_LICENSE.txt']]) {
-  if (existsSync(from)) copyFileSync(from, join(DIST, to));
+  copyFileSync(from, join(DIST, to));
 }
 
-const files = ['index.js', ...['js', 'wasm'].map((end) => `litert/litert_wasm_internal.${end}`)];
-files.push(...Object.keys(MODELS).map((name) => `models/${name}`));
-const gzip = Object.fromEntries(files.map((file) => [file, gzipSync(readFileSync(join(DIST, file)), { level: 9 }).length]));
-const total = Object.values(gzip).reduce((sum, bytes) => sum + bytes);
-console.log(JSON.stringify({ gzip_bytes: gzip, total_bytes: total, total_mb: Number((total / 1e6).toFixed(2)) }, null, 1));
+console.log(JSON.stringify(downloads(), null, 1));

@@ -1,6 +1,6 @@
 /** The package in Chromium: the same faces as Python's, in a page and in a worker, and nothing from elsewhere. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -29,6 +29,7 @@ async function open(isolated: boolean, path = '/test/page.html'): Promise<{ page
     '/dist/': join(ROOT, 'dist'),
     '/test/': join(ROOT, 'test'),
     '/demo/': join(ROOT, 'demo'),
+    '/facekd/': join(ROOT, 'dist'), // what the guide calls it
     '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights'),
   };
   if (FOLDER) folders['/expected/'] = FOLDER;
@@ -134,6 +135,39 @@ describe.skipIf(!existsSync(CHROMIUM) || !BUILT)('in Chromium (needs Chromium, a
     expect([alone.threads, alone.isolated, several.threads, several.isolated]).toEqual([1, false, 2, true]);
     expect(alone.faces.length).toBe(6);
     alone.faces.forEach((face, index) => expect(distance(several.faces[index], face)).toBeLessThan(0.05));
+  });
+
+  it("runs the guide's example", { timeout: SLOW }, async () => {
+    const guide = readFileSync(join(ROOT, '..', 'docs', 'how-to', 'browser.md'), 'utf8');
+    const [example, video] = [...guide.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code);
+    const { page, faults } = await open(false);
+    const lines: string[] = [];
+    page.on('console', (line) => lines.push(line.text()));
+    const show = async (body: string, script: string): Promise<void> => {
+      await page.route('**/example.html', (route) => route.fulfill({
+        contentType: 'text/html',
+        body: `<!doctype html><link rel="icon" href="data:," />${body}<script type="module">${script}</script>`,
+      }));
+      await page.goto(new URL('/example.html', page.url()).href);
+    };
+    await show(`<img src="${SAMPLE}" alt="" />`, example);
+    await expect.poll(() => lines.length, { timeout: SLOW / 4 }).toBe(12); // two for each of six faces
+    expect(lines[0]).toMatch(/^face at \d+,\d+,\d+,\d+, score 0\.\d\d, sure by [01]\.\d\d$/);
+    expect(lines[1]).toMatch(/^nose at \d+\.\d, \d+\.\d, sure by [01]\.\d\d; yaw -?\d+$/);
+    // The sample as a video: a canvas that is drawn again and again.
+    const film = `const picture = Object.assign(new Image(), { src: '${SAMPLE}' });
+      await picture.decode();
+      const canvas = Object.assign(document.createElement('canvas'), { width: 480, height: 320 });
+      setInterval(() => canvas.getContext('2d').drawImage(picture, 0, 0, 480, 320), 50);
+      const element = document.querySelector('video');
+      element.srcObject = canvas.captureStream(20);`;
+    await page.unroute('**/example.html');
+    await show('<video muted></video>', `${film}${video.replaceAll(/^import.*/gm, '')}`
+      .replace(/^/, (video.match(/^import.*/m) ?? [''])[0]));
+    await expect.poll(() => lines.length, { timeout: SLOW / 4 }).toBeGreaterThan(12 + 12); // six faces, two frames
+    expect(lines.slice(12).every((line) => /^\d+ /.test(line))).toBe(true);
+    expect(faults).toEqual([]);
+    await page.close();
   });
 
   it('shows the faces of a photo, and follows the camera, in the demo', { timeout: SLOW }, async () => {

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import facekd
-from conftest import ROOT
 from facekd.geometry import crop_faces, crop_matrix, warp
 from facekd.images import read_image
 from facekd.markup import IBUG68
@@ -24,6 +23,7 @@ from facekd.runtime.detector import shrink
 from facekd.runtime.face import Face
 from facekd.runtime.model import load
 
+ROOT = Path(__file__).resolve().parents[2]
 JS = ROOT / "js"
 SAMPLE = ROOT / "src" / "facekd" / "weights" / "sample.jpg"
 PACKAGE = json.loads((JS / "package.json").read_text(encoding="utf-8"))
