@@ -169,7 +169,7 @@ def test_files_that_are_no_shape_model_are_refused(tmp_path: Path) -> None:
 def test_shapes_that_cannot_be_used_are_named() -> None:
     shapes = random_shapes()
     broken = shapes.copy()
-    broken[17, 3, 0] = np.nan
+    broken[17, 3, 0] = np.inf
     spot = shapes.copy()
     spot[2] = [3.0, 4.0]
     cases = [

@@ -68,7 +68,7 @@ def test_litert_computes_what_torch_does(
     written = api.export(source, tmp_path / "net.tflite", name="mine", batch=batch)
     assert written.parity.points < 0.01
     exported, original = api.load_model(tmp_path / "net.tflite", threads=1), TorchModel.load(source)
-    (points, confidence), (expected, sure) = exported.predict(frames(5)), original.predict(frames(5))
+    (points, confidence, _), (expected, sure, _) = exported.predict(frames(5)), original.predict(frames(5))
     np.testing.assert_allclose(points, expected, atol=0.01)
     if head == "spatial":
         np.testing.assert_allclose(confidence, sure, atol=1e-3)
