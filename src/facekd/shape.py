@@ -34,6 +34,7 @@ from facekd.geometry import apply, fit_similarity, invert, zoom
 
 Array = np.ndarray[Any, Any]
 
+_FILLING = 98.0  # percent of the variance whose modes say where missing points are; the rest counts as noise
 _FEWEST = 3  # points, or all, that must be there to tell a face's pose
 _ROUNDS, _SETTLED = 50, 1e-4  # of filling in while a model is fitted; of the shapes' size, by which points still move
 
@@ -190,7 +191,7 @@ class ShapeModel:
         missing = np.isnan(shapes)
         if not missing.any():
             return shapes
-        count = self.modes()
+        count = self.modes(_FILLING)
         components, variances = self.components[:, :count], self.variances[:count]
         left = self.variances[count:].sum() / max(1, self.mean.size - count)  # variance per coordinate beside the modes
         noise = max(float(left), 1e-6 * float(variances[0]))

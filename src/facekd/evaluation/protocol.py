@@ -133,9 +133,6 @@ def evaluate(
     points = metrics.point_errors(predicted, pack.points)
     mean = metrics.mean_over(points, there)
     errors = {name: np.where(missed, np.inf, mean / value) for name, value in normalisers.items()}
-    visibility = None
-    if pack.visible is not None and output.visible is not None:
-        visibility = visibility_figures(output.visible, pack.visible, there)
     same = predictor.markup.name == pack.markup.name
     return Result(
         model=model,
@@ -149,7 +146,7 @@ def evaluate(
         confidence=output.confidence,
         pack=pack,
         visible=output.visible,
-        visibility=visibility,
+        visibility=visibility_figures(output.visible, pack.visible, there),
         left_out=given - len(pack),
     )
 

@@ -29,17 +29,22 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float | None:
     return float((precision * np.diff(hits[last], prepend=0)).sum() / hits[-1])
 
 
-def visibility_figures(predicted: np.ndarray, visible: np.ndarray, there: np.ndarray) -> dict[str, Any]:
+def visibility_figures(
+    predicted: np.ndarray | None, visible: np.ndarray | None, there: np.ndarray
+) -> dict[str, Any] | None:
     """Return the figures of predicted visibility, an occluded point being what is to be found.
 
     Args:
-        predicted: (n, N) probability that a point is visible; NaN where a face was missed.
-        visible: (n, N) bool, the labels.
+        predicted: (n, N) probability that a point is visible; NaN where a face was missed. None: not predicted.
+        visible: (n, N) bool, the labels; None: not known.
         there: (n, N) bool, which points are labelled; of a missing one nobody knows whether it is visible.
 
     Returns:
-        points: how many count; share_occluded, ap_occluded: in percent. None where none or all are occluded.
+        points: how many count; share_occluded, ap_occluded: in percent, the latter None where none or all are occluded.
+        None if there is nothing to compare.
     """
+    if predicted is None or visible is None:
+        return None
     counts = there & ~np.isnan(predicted)
     occluded = ~visible[counts]
     precision = average_precision(1 - predicted[counts].astype(np.float64), occluded)
