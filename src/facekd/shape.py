@@ -36,7 +36,8 @@ Array = np.ndarray[Any, Any]
 
 _FILLING = 98.0  # percent of the variance whose modes say where missing points are; the rest counts as noise
 _FEWEST = 3  # points, or all, that must be there to tell a face's pose
-_ROUNDS, _SETTLED = 50, 1e-4  # of filling in while a model is fitted; of the shapes' size, by which points still move
+_POSES = 3  # times that the pose of a shape is found again once missing points are filled in
+_ROUNDS, _SETTLED = 50, 1e-3  # of filling in while a model is fitted; of the shapes' size, by which points still move
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +89,7 @@ class ShapeModel:
         nowhere = np.isnan(points).any(-1).all(0)
         if nowhere.any():
             raise InputError(f"point {int(nowhere.argmax())} is missing from all shapes: take it out of the mark-up")
-        if procrustes:
-            points = _generalised_procrustes(points)
+        given, points = points, _generalised_procrustes(points) if procrustes else points
 
         def fitted(shapes: Array) -> ShapeModel:
             return cls(*_principal(shapes), float(variance), float(clip), bool(procrustes))
@@ -100,7 +100,7 @@ class ShapeModel:
         filled = np.where(missing, np.nanmean(points, axis=0), points)
         for _ in range(_ROUNDS):
             model, before = fitted(filled), filled
-            filled = model._expected(points)
+            filled = model._expected(model._aligned(given)[0])
             if np.abs(filled - before).max() <= _SETTLED * np.abs(model.mean - model.mean.mean(0)).max():
                 break
         return fitted(filled)
@@ -184,7 +184,14 @@ class ShapeModel:
     def _aligned(self, points: Array) -> tuple[Array, Array | None]:
         """Return points (..., N, 2) in the frame of the model, and the matrices (..., 2, 3) that lead back, if any."""
         shapes = points.astype(np.float64)
-        return _align(shapes, self.mean) if self.procrustes else (shapes, None)
+        if not self.procrustes:
+            return shapes, None
+        aligned, poses = _align(shapes, self.mean)
+        missing = np.isnan(shapes)
+        for _ in range(_POSES if missing.any() else 0):  # what is expected of the missing points tells the pose, too
+            aligned, poses = _align(np.where(missing, apply(poses, self._expected(aligned)), shapes), self.mean)
+            aligned = np.where(missing, np.nan, aligned)
+        return aligned, poses
 
     def _expected(self, shapes: Array) -> Array:
         """Return shapes (..., N, 2) in the frame of the model, what is missing filled in."""
