@@ -117,8 +117,9 @@ def write(out: Path, rows: list[dict[str, Any]], seeing: dict[str, Any], rendere
 
 ## Missing
 
-Training labels of {FACES} faces of 300W, of which a share of the points was taken away at random: they are masked in the loss. A small
-network (64 px, {EPOCHS} epochs); NME on the {rows[0]["faces"]} test faces, whose labels are whole, in % of the inter-ocular distance.
+Training labels of {FACES} faces of 300W, of which a share of the points was taken away at random: they are masked in
+the loss. A small network (64 px, {EPOCHS} epochs); NME on the {rows[0]["faces"]} test faces, whose labels are whole, in
+% of the inter-ocular distance.
 
 | points missing | seed | NME, % |
 |---|---|---|
@@ -128,8 +129,9 @@ Without {100 * SHARE:.0f} % of the points the NME is {lost:+.1f} % of what it is
 
 ## Occluded
 
-The same network on {rendered} rendered faces, with `visibility_weight: 0.02`; on {seeing["faces"]} test faces the AP of occluded points is
-{told["ap_occluded"]:.1f} %. {told["share_occluded"]:.1f} % of their points are occluded, which is the AP of chance.
+The same network on {rendered} rendered faces, with `visibility_weight: 0.02`. On {seeing["faces"]} test faces the AP of
+occluded points is {told["ap_occluded"]:.1f} %. {told["share_occluded"]:.1f} % of their points are occluded, which is the
+AP of chance.
 
     {command}
 

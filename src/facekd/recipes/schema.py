@@ -115,7 +115,7 @@ class TrainSettings(Network, Optimisation):
         "are occluded; 0: no visibility per point",
     )
     occluded_weight: Number = Field(
-        1, ge=0, le=1, description="how much the losses of landmarks and heatmaps count of an occluded point"
+        1, ge=0, le=1, description="how much an occluded point counts in the losses of landmarks and heatmaps"
     )
 
     renamed: ClassVar[Mapping[str, str]] = {

@@ -145,6 +145,8 @@ def fit(
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
+    # Errors of faces that lack the points they are normalised by are not known.
+    measured = int(np.isfinite(metrics.primary_normaliser(data.val.points, data.markup)).sum()) if len(data.val) else 0
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
@@ -180,9 +182,10 @@ def fit(
                     f"{stage.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
                     f"{folder}, lower {stage.name}.lr (now {settings.lr:g}) and start the run anew in another folder"
                 )
-            if first and len(data.val):
+            if first and measured:
                 with average.applied_to(net):
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
+                means |= {"val_faces": measured} if measured < len(data.val) else {}
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
                 _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
