@@ -130,8 +130,8 @@ Without {100 * SHARE:.0f} % of the points the NME is {lost:+.1f} % of what it is
 ## Occluded
 
 The same network on {rendered} rendered faces, with `visibility_weight: 0.02`. On {seeing["faces"]} test faces the AP of
-occluded points is {told["ap_occluded"]:.1f} %. {told["share_occluded"]:.1f} % of their points are occluded, which is the
-AP of chance.
+occluded points is {told["ap_occluded"]:.1f} %; {told["share_occluded"]:.1f} % of their points are occluded, which is
+the AP of chance.
 
     {command}
 

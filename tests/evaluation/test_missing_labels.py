@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import layouts
+from facekd.data import cofw, synthetic
 from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
+from facekd.data.prepare import prepare
 from facekd.errors import InputError
 from facekd.evaluation import faces, metrics, report, tables
 from facekd.evaluation.protocol import Result, evaluate
 from facekd.evaluation.visibility import average_precision, visibility_figures
+from facekd.markup import COFW29, IBUG68, MarkUp
 from facekd.runtime.output import NetworkOutput
 from tiny_faces import POINTS, TRIANGLE, Oracle
 
@@ -142,3 +146,49 @@ def test_missed_faces_and_missing_points_are_out_of_visibility() -> None:
         "share_occluded": 33.3333,
         "ap_occluded": 100.0,
     }
+
+
+@dataclass
+class CofwSeer:
+    """Gives the mean shape of the pack, and for each point the visibility that it is told."""
+
+    pack: Pack
+    levels: np.ndarray
+    size: int = 32
+    scale: float = 1.25
+    box_transform: None = None
+
+    @property
+    def markup(self) -> MarkUp:
+        return self.pack.markup
+
+    def __call__(self, images: np.ndarray) -> NetworkOutput:
+        return NetworkOutput(
+            np.full((len(images), 29, 2), 16, np.float32), None, np.repeat(self.levels[None], len(images), 0)
+        )
+
+
+def test_flags_of_cofws_files_have_an_average_precision(tmp_path: Path) -> None:
+    """Every fourth of the 29 points is hidden: 8. The network ranks them first, but for one which it ranks last."""
+    hidden = np.arange(29) % 4 == 0
+    photo = np.full((90, 80, 3), 90, np.uint8)
+    source = layouts.cofw(tmp_path / "cofw", [photo], [photo], layouts.shape(COFW29), hidden.astype(float))
+    prepare(cofw.read(source), tmp_path / "p.parquet", COFW29, dataset="cofw", terms="Made up.", jobs=1)
+    pack = Pack.open(tmp_path / "p.parquet").select("test")
+    levels = np.where(hidden, 0.2, 0.8).astype(np.float32)
+    levels[0] = 1.0
+    result = evaluate(CofwSeer(pack, levels), pack)
+    assert result.visibility is not None and result.visibility["points"] == 29
+    assert result.visibility["ap_occluded"] == pytest.approx(100 * (7 + 8 / 29) / 8, abs=1e-3)
+
+
+def test_rendered_faces_know_what_their_occluders_hide(tmp_path: Path) -> None:
+    with PackWriter(
+        tmp_path / "p.parquet", IBUG68, dataset="synthetic", margin=1, size=128, jpeg_quality=90, terms="Made up."
+    ) as writer:
+        for face in synthetic.faces(20, size=96):
+            writer.add(face)
+    visible = Pack.open(tmp_path / "p.parquet").visible
+    assert visible is not None and 0.01 < (~visible).mean() < 0.2
+    figures = visibility_figures(np.where(visible, 0.9, 0.1), visible, np.ones_like(visible))
+    assert figures is not None and figures["ap_occluded"] == 100.0
