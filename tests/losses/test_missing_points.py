@@ -138,3 +138,11 @@ def test_visibility_and_its_weights_by_hand() -> None:
     torch.testing.assert_close(terms["visibility"], entropy)
     torch.testing.assert_close(terms["main"], torch.tensor((0.25 * 0.1 + 0.2) / 1.25))
     torch.testing.assert_close(terms["total"], terms["main"] + 0.5 * entropy)
+
+
+def test_heatmaps_of_occluded_points_count_less() -> None:
+    prediction, target, _, visible = batch(5)
+    weighted = Objective(distance.L1(), heatmap_weight=1, occluded_weight=0.25)(prediction, target, visible=visible)
+    seen, hidden = (heatmap_cross_entropy(prediction.heatmaps[of], target[of]) * of.sum() for of in (visible, ~visible))
+    expected = (seen + 0.25 * hidden) / (visible.sum() + 0.25 * (~visible).sum())
+    torch.testing.assert_close(weighted["heatmap"], expected)

@@ -22,14 +22,14 @@ from facekd.networks.checkpoint import load
 from facekd.networks.predictor import TorchModel
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.face_calibration import fit_face_calibration
-from facekd.pipeline.faces import training_data
-from facekd.pipeline.finish import metadata
+from facekd.pipeline.faces import labelled_faces, training_data
+from facekd.pipeline.finish import _completed, _view_shapes, metadata
 from facekd.pipeline.shape_prior import error_statistics, fit_shape_prior
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.pipeline.start import initial_network
 from facekd.recipes.resolve import resolve
 from facekd.recipes.schema import Evaluation
-from facekd.training import logger
+from facekd.training import logger, loop
 from facekd.training.faces import sampling_weights
 from facekd.training.loop import face_errors
 from tiny_run import SHAPE, SPATIAL, STAGE, context, recipe
@@ -67,8 +67,17 @@ def write_partial(path: Path, share: float = 0.3, flags: bool = True) -> Pack:
 
 
 @pytest.mark.slow
-def test_a_run_on_partial_labels_end_to_end(tmp_path: Path) -> None:
+def test_a_run_on_partial_labels_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both teachers, KD-Loss, sigma, heatmaps, visibility and rare shapes; nothing anywhere is not a number."""
+    asked = []
+    objective = loop.Objective
+
+    def watched(*args: Any) -> loop.Objective:
+        made = objective(*args)
+        asked.append((made.visibility_weight, made.occluded_weight))
+        return made
+
+    monkeypatch.setattr(loop, "Objective", watched)
     pack = write_partial(tmp_path / "faces.parquet")
     both = SPATIAL | SEEING | {"nll_weight": 0.02, "rare_shape_fraction": 0.3}
     settings = recipe(
@@ -89,6 +98,8 @@ def test_a_run_on_partial_labels_end_to_end(tmp_path: Path) -> None:
         assert all(value.isfinite().all() for value in net.state_dict().values())
         assert np.isfinite([about.confidence_radius, *about.calibration]).all()
     assert record.keys() & {"visibility"} == set()  # the last one does not learn it
+    assert asked == [(0.1, 0.5), (0, 1), (0.1, 0.5), (0, 1)]
+    assert record["val_faces"] == 12 - np.isnan(pack.select("val").points[:, :2]).any(axis=(1, 2)).sum()
     assert "visibility" in logger.read(tmp_path / "run" / "student" / "log.jsonl")[0]
     (result,) = evaluate_stage(shared, stages["student"], Evaluation(bootstrap=100))
     written = json.loads(json.dumps(result.to_json(), allow_nan=False))
@@ -127,6 +138,23 @@ def test_what_cannot_be_learnt_is_refused(tmp_path: Path) -> None:
     pack.points[:, 3] = np.nan
     with pytest.raises(InputError, match="point 3 is missing from all training faces"):
         training_data(context(pack, tmp_path, settings), resolve(settings)["a"])
+
+
+def test_shape_priors_know_whole_shapes(tmp_path: Path) -> None:
+    whole, lacking = (write_partial(tmp_path / f"{share}.parquet", share) for share in (0.0, 0.4))
+    settings = recipe({"a": STAGE})
+    stage = resolve(settings)["a"]
+    faces, partly = (
+        labelled_faces(context(pack, tmp_path / pack.path.stem, settings), stage.frame, ("train",))
+        for pack in (whole, lacking)
+    )
+    filled = _completed(partly, stage.frame)
+    there = ~np.isnan(partly.points)
+    assert np.array_equal(filled[there], partly.points[there]) and _completed(faces, stage.frame) is faces.points
+    # The dots are 2 px about their places; what is filled in is not much further.
+    assert np.abs(filled - faces.points)[~there].mean() < 2.5 * faces.frames.shape[1] / 96
+    shared = context(lacking, tmp_path / "0.4", settings)
+    assert _view_shapes(shared, stage).isfinite().all()
 
 
 def test_a_network_starts_at_the_mean_of_what_is_there(tmp_path: Path) -> None:
