@@ -41,3 +41,13 @@ def test_another_backbone_or_head_than_the_file_s_is_refused(tmp_path: Path) -> 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no file .*none\.onnx"):
         started(tmp_path, init=str(tmp_path / "none.onnx"))
+
+
+def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:
+    """Visibility is an output of its own, so that nothing of the others is mistaken for it."""
+    net, plain = started(tmp_path / "a", visibility_weight=0.1), started(tmp_path / "b")
+    own, given = net.state_dict(), plain.state_dict()
+    assert own.keys() - given.keys() == {"head.visibility.weight", "head.visibility.bias"}
+    for key in ("head.lateral.0.weight", "backbone.conv_stem.weight"):
+        torch.testing.assert_close(own[key], given[key], rtol=0, atol=0)
+    assert own["head.visibility.weight"].std() > 0
