@@ -14,6 +14,7 @@ export interface FaceValues {
   confidence: readonly number[] | null;
   markup: MarkUp;
   faceConfidence: number | null;
+  visible: readonly number[] | null;
 }
 
 /** A face in a photo. */
@@ -33,11 +34,13 @@ export class Face {
    * null if the network was not calibrated for that.
    */
   readonly faceConfidence: number | null;
+  /** Per point, the probability that it is visible rather than occluded; null if the network did not learn it. */
+  readonly visible: readonly number[] | null;
   private cachedPose?: Pose | null;
 
-  constructor({ box, score, points, confidence, markup, faceConfidence }: FaceValues) {
+  constructor({ box, score, points, confidence, markup, faceConfidence, visible }: FaceValues) {
     [this.box, this.score, this.points, this.confidence] = [box, score, points, confidence];
-    [this.markup, this.faceConfidence] = [markup, faceConfidence];
+    [this.markup, this.faceConfidence, this.visible] = [markup, faceConfidence, visible];
   }
 
   /** Whether the landmarks can be trusted: `faceConfidence` is at least 0.5, or not known. */
@@ -74,8 +77,8 @@ export class Face {
 
   /** Copy the face with some values replaced. */
   with(values: Partial<FaceValues>): Face {
-    const { box, score, points, confidence, markup, faceConfidence } = this;
-    return new Face({ box, score, points, confidence, markup, faceConfidence, ...values });
+    const { box, score, points, confidence, markup, faceConfidence, visible } = this;
+    return new Face({ box, score, points, confidence, markup, faceConfidence, visible, ...values });
   }
 
   /** Turn the face into plain values for JSON: the keys of Python's `Face.to_dict`, whose `Face.from_dict` reads them. */
@@ -88,6 +91,7 @@ export class Face {
       face_confidence: this.faceConfidence === null ? null : round(this.faceConfidence, 4),
       points: this.points.map((point) => point.map((value) => round(value, 2))),
       confidence: this.confidence?.map((value) => round(value, 4)) ?? null,
+      visible: this.visible?.map((value) => round(value, 4)) ?? null,
       pose: pose && { yaw: round(pose.yaw, 1), pitch: round(pose.pitch, 1), roll: round(pose.roll, 1) },
     };
   }

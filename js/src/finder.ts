@@ -108,11 +108,11 @@ export class FaceFinder {
     const { size, scale, markup, faceCalibration } = this.model.card;
     const matrices = places.map(({ tight, roll }) => cropMatrix(tight, size, scale, -roll));
     const found = await this.model.predict(matrices.map((matrix) => warp(image, matrix, size)));
-    return found.map(({ points, confidence }, index) => {
+    return found.map(({ points, confidence, visible }, index) => {
       const { box, score } = places[index];
       const level = confidence && faceCalibration ? calibrated(faceCalibration, confidence) : null;
       const inPhoto = apply(invert(matrices[index]), points);
-      return new Face({ box, score, points: inPhoto, confidence, markup, faceConfidence: level });
+      return new Face({ box, score, points: inPhoto, confidence, markup, faceConfidence: level, visible });
     });
   }
 

@@ -41,6 +41,8 @@ export interface Prediction {
   points: Point[];
   /** Per point, in [0, 1]. */
   confidence: number[] | null;
+  /** Per point, the probability that it is visible rather than occluded. */
+  visible: number[] | null;
 }
 
 /**
@@ -115,9 +117,9 @@ export class LandmarkNetwork {
       const matrices = rows.map((row) => cropMatrix(uprightBox(found[row].points, turned[row]), size, scale, -turned[row]));
       const again = await this.predictOnce(rows.map((row, index) => warp(images[row], matrices[index], size)));
       rows.forEach((row, index) => {
-        const { points, confidence } = again[index];
-        if (confidence && mean(confidence) <= mean(found[row].confidence!)) return;
-        found[row] = { points: apply(invert(matrices[index]), points), confidence };
+        const { confidence } = again[index];
+        if (confidence && !(mean(confidence) > mean(found[row].confidence!))) return;
+        found[row] = { ...again[index], points: apply(invert(matrices[index]), again[index].points) };
       });
     }
     return found;
@@ -136,16 +138,15 @@ export class LandmarkNetwork {
     const found: Prediction[] = [];
     for (let start = 0; start < images.length; start += batch) {
       const crops = new Uint8Array(batch * length); // the file takes exactly so many: the last ones are filled up
-      const part = images.slice(start, start + batch);
-      part.forEach(({ data }, index) => crops.set(data, index * length));
-      const { points, confidence } = await this.network.run(crops);
-      part.forEach((_, index) => {
+      const several = images.slice(start, start + batch);
+      several.forEach(({ data }, index) => crops.set(data, index * length));
+      const { points, confidence, visible } = await this.network.run(crops);
+      several.forEach((_, index) => {
         const first = index * markup.count;
         const row = (_item: unknown, point: number): Point => [points[2 * (first + point)], points[2 * (first + point) + 1]];
-        found.push({
-          points: Array.from({ length: markup.count }, row),
-          confidence: confidence ? [...confidence.subarray(first, first + markup.count)] : null,
-        });
+        const part = (values?: Float32Array) => (values ? [...values.subarray(first, first + markup.count)] : null);
+        const ofPoints = Array.from({ length: markup.count }, row);
+        found.push({ points: ofPoints, confidence: part(confidence), visible: part(visible) });
       });
     }
     return found;

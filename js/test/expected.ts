@@ -17,6 +17,7 @@ export interface ExpectedFace {
 }
 
 export interface Expected {
+  keys: string[];
   photos: { file: string; faces: ExpectedFace[]; boxes: number[][]; given: ExpectedFace[] }[];
   frames: { file: string; time: number; tracked: { id: number; points: [number, number][]; raw: [number, number][] }[] }[];
   pixels: {

@@ -18,7 +18,7 @@ const FIVE = { name: 'five5', count: 5 } as MarkUp;
 const UPRIGHT: Point[] = [[52, 56], [148, 56], [100, 108], [63, 140], [137, 140]];
 
 function face(faceConfidence: number | null, box: Box = [0, 0, 200, 200], points = UPRIGHT): Face {
-  return new Face({ box, score: 0.9, points, confidence: null, markup: FIVE, faceConfidence });
+  return new Face({ box, score: 0.9, points, confidence: null, markup: FIVE, faceConfidence, visible: null });
 }
 
 describe('files', () => {
@@ -63,8 +63,9 @@ describe('faces', () => {
   });
 
   it('become what Python reads', () => {
-    expect(Object.keys(face(0.75).toJSON())).toEqual(['box', 'score', 'face_confidence', 'points', 'confidence', 'pose']);
-    expect(JSON.parse(JSON.stringify(face(1 / 3)))).toMatchObject({ face_confidence: 0.3333, confidence: null, pose: null });
+    const seen = face(1 / 3).with({ visible: [1, 1, 0.12345, 0, 0] });
+    const values = { face_confidence: 0.3333, confidence: null, visible: [1, 1, 0.1235, 0, 0], pose: null };
+    expect(JSON.parse(JSON.stringify(seen))).toMatchObject(values);
   });
 
   it('are right with a probability that their confidence tells', () => {

@@ -84,6 +84,7 @@ def test_chromium_finds_what_python_finds(package: Path, landmarker: facekd.Land
         "rolled": warp(photo, rolled, 640),  # found by the network's second pass
     }
     expected = {
+        "keys": list(landmarker.detect(photo)[0].to_dict()),
         "photos": [_photo(landmarker, tmp_path, name, photo) for name, photo in photos.items()],
         "frames": _frames(landmarker, tmp_path, photo),
         "pixels": _pixels(tmp_path, photo),
@@ -99,7 +100,10 @@ def test_chromium_finds_the_points_of_portraits(
 ) -> None:
     paths = sorted((shared_data / "portraits").glob("*.jpg"))
     assert len(paths) == 25
-    expected = {"photos": [_photo(landmarker, tmp_path, path.stem, read_image(path)) for path in paths]}
+    expected = {
+        "keys": list(landmarker.detect(paths[0])[0].to_dict()),
+        "photos": [_photo(landmarker, tmp_path, path.stem, read_image(path)) for path in paths],
+    }
     command = ["npx", "vitest", "run", "test/browser.test.ts", "-t", "as Python.* finds faces"]
     assert "1 passed" in _vitest(command, package, tmp_path, expected)
 
