@@ -29,6 +29,7 @@ async function open(isolated: boolean, path = '/test/page.html'): Promise<{ page
     '/test/': join(ROOT, 'test'),
     '/demo/': join(ROOT, 'demo'),
     '/facekd/': join(ROOT, 'dist'), // what the guide calls it
+    '/tiny/': join(ROOT, '..', 'tests', 'weights'),
     '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights'),
   };
   if (FOLDER) folders['/expected/'] = FOLDER;
@@ -224,6 +225,25 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
       console.log(JSON.stringify({ photos: expected().photos.length, most_pixels_off: worst }));
       expect(worst.given).toBeLessThan(0.5);
       expect(worst.found).toBeLessThan(1);
+      expect(faults).toEqual([]);
+      await page.close();
+    });
+
+    it('runs float networks, of one face or four at a time, with confidence and without', { timeout: SLOW }, async () => {
+      const { page, faults } = await open(false);
+      for (const { file, boxes, faces } of expected().networks) {
+        const found = await page.evaluate(async ([model, boxes]) => {
+          const landmarker = await (globalThis as any).facekd.Landmarker.create({ model });
+          const image = await createImageBitmap(await (await fetch('/weights/sample.jpg')).blob());
+          return landmarker.detect(image, { boxes, boxType: 'landmarks' });
+        }, [`/tiny/${file}`, boxes] as const);
+        faces.forEach(({ points, confidence }, index) => {
+          // Browsers decode JPEG files with arithmetic of their own.
+          expect(distance(found[index].points, points), file).toBeLessThan(0.2);
+          expect(found[index].confidence?.length, file).toBe(confidence?.length);
+          confidence?.forEach((value, point) => expect(found[index].confidence[point], file).toBeCloseTo(value, 2));
+        });
+      }
       expect(faults).toEqual([]);
       await page.close();
     });

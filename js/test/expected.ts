@@ -20,6 +20,7 @@ export interface Expected {
   keys: string[];
   photos: { file: string; faces: ExpectedFace[]; boxes: number[][]; given: ExpectedFace[] }[];
   frames: { file: string; time: number; tracked: { id: number; points: [number, number][]; raw: [number, number][] }[] }[];
+  networks: { file: string; boxes: number[][]; faces: { points: [number, number][]; confidence: number[] | null }[] }[];
   pixels: {
     file: string;
     size: [number, number];

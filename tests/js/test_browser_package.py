@@ -87,6 +87,7 @@ def test_chromium_finds_what_python_finds(package: Path, landmarker: facekd.Land
         "keys": list(landmarker.detect(photo)[0].to_dict()),
         "photos": [_photo(landmarker, tmp_path, name, photo) for name, photo in photos.items()],
         "frames": _frames(landmarker, tmp_path, photo),
+        "networks": [_network(name, photo) for name in ("tiny", "tiny-batch4", "tiny-points")],
         "pixels": _pixels(tmp_path, photo),
         "poses": _poses(),
     }
@@ -146,6 +147,16 @@ def _face(face: Face) -> dict[str, Any]:
         "eyeOpenness": face.eye_openness._asdict(),
         "mouthOpenness": face.mouth_openness,
     }
+
+
+def _network(name: str, photo: np.ndarray) -> dict[str, Any]:
+    """Return what a float network of the tests finds in some boxes."""
+    landmarker = facekd.Landmarker(ROOT / "tests" / "weights" / f"{name}.tflite", threads=1)
+    boxes = [[40 * index, 30 * index, 40 * index + 90, 30 * index + 90] for index in range(6)]
+    faces = landmarker.detect(photo, boxes, box_type="landmarks")
+    confidence = [None if face.confidence is None else face.confidence.tolist() for face in faces]
+    found = [{"points": face.points.tolist(), "confidence": each} for face, each in zip(faces, confidence, strict=True)]
+    return {"file": f"{name}.tflite", "boxes": boxes, "faces": found}
 
 
 def _frames(landmarker: facekd.Landmarker, folder: Path, photo: np.ndarray) -> list[dict[str, Any]]:
