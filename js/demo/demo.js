@@ -60,7 +60,9 @@ function draw(image, faces) {
   const count = `${faces.length} ${faces.length === 1 ? 'face' : 'faces'}`;
   view.setAttribute('aria-label', `The picture, with the landmarks of ${count}`);
   table.hidden = !faces.length;
-  const format = (value, digits = 0) => (value === undefined || value === null ? '' : (Number(value.toFixed(digits)) || 0).toFixed(digits));
+  const format = (value, digits = 0) => {
+    return value === undefined || value === null ? '' : (Number(value.toFixed(digits)) || 0).toFixed(digits); // no -0
+  };
   const rows = faces.map(({ number, faceConfidence, pose, eyeOpenness: eyes, mouthOpenness }, index) => {
     const row = document.createElement('tr');
     const values = [

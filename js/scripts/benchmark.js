@@ -49,7 +49,8 @@ async function measure({ threads, rounds }) {
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
 const runs = [];
 for (const threads of [1, 2]) {
-  const folders = { '/dist/': join(ROOT, 'dist'), '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights'), '/demo/': join(ROOT, 'demo') };
+  const weights = join(ROOT, '..', 'src', 'facekd', 'weights');
+  const folders = { '/dist/': join(ROOT, 'dist'), '/demo/': join(ROOT, 'demo'), '/weights/': weights };
   const server = await serve({ folders, isolated: threads > 1 });
   const page = await browser.newPage();
   await page.goto(`${server.url}/demo/demo.css`); // any file of the origin

@@ -24,7 +24,6 @@ await build({
   target: 'es2022',
   minify: true,
   sourcemap: true,
-  legalComments: 'linked',
 });
 execFileSync(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(ROOT, 'tsconfig.build.json')], {
   stdio: 'inherit',

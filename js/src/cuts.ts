@@ -38,7 +38,9 @@ export function isCut(before: Uint8Array, after: Uint8Array): boolean {
 export function faceChip(frame: Pixels, box: Box, roll: number): Float32Array {
   const side = SIDE * FACTOR;
   const chip = quarter(sample(frame, cropMatrix(box, side, 1, -roll), side));
-  return Float32Array.from({ length: SIDE * SIDE }, (_, pixel) => (chip[3 * pixel] + chip[3 * pixel + 1] + chip[3 * pixel + 2]) / 3);
+  return Float32Array.from({ length: SIDE * SIDE }, (_, pixel) => {
+    return (chip[3 * pixel] + chip[3 * pixel + 1] + chip[3 * pixel + 2]) / 3;
+  });
 }
 
 /** Tell whether two chips show the same face a moment apart. Brightness and contrast do not count. */

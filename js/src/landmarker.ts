@@ -85,8 +85,8 @@ export class Landmarker {
       bytes(modelFile),
       isDetector(given) ? given : bytes(given),
     ]);
-    const model = await LandmarkNetwork.load(engine, file, nameOf(modelFile));
     const detector = own instanceof Uint8Array ? new YuNet(await YuNetNetwork.load(engine, own), yunet) : own;
+    const model = await LandmarkNetwork.load(engine, file, nameOf(modelFile));
     const boxTransform = options.boxTransform ?? model.card.boxTransform ?? { scale: 1, shiftX: 0, shiftY: 0 };
     return new Landmarker(new FaceFinder(model, detector, boxTransform, roll === 'any', minConfidence), engine.threads);
   }

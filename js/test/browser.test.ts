@@ -104,8 +104,11 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
         Landmarker.create({ detector: '/dist/models/facekd-68-lite.tflite' }),
         Landmarker.create({ model: '/nowhere.tflite' }),
         Landmarker.create({ model: new Uint8Array(100) }),
-      ].map((promise) => promise.then(() => 'none', (error: Error) => error instanceof InputError ? 'input' : error instanceof ModelError ? 'model' : String(error))));
-      return { threads: landmarker.threads, name: landmarker.card.name, ok: faces.map((face: any) => face.ok), largest: largest.length, refusals };
+      ].map((promise) => promise.then(() => 'none', (error: Error) => {
+        return error instanceof InputError ? 'input' : error instanceof ModelError ? 'model' : String(error);
+      })));
+      const ok = faces.map((face: any) => face.ok);
+      return { threads: landmarker.threads, name: landmarker.card.name, ok, largest: largest.length, refusals };
     }, SAMPLE);
     expect(found).toEqual({
       threads: 1,
@@ -135,6 +138,24 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
     expect([alone.threads, alone.isolated, several.threads, several.isolated]).toEqual([1, false, 2, true]);
     expect(alone.faces.length).toBe(6);
     alone.faces.forEach((face, index) => expect(distance(several.faces[index], face)).toBeLessThan(0.05));
+  });
+
+  it('refuses an image of another origin, and goes on', { timeout: SLOW }, async () => {
+    const { page } = await open(false);
+    const elsewhere = await serve({ folders: { '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights') }, isolated: false });
+    servers.push(elsewhere);
+    const found = await page.evaluate(async (urls) => {
+      const landmarker = await (globalThis as any).facekd.Landmarker.create();
+      const answers = [];
+      for (const src of urls) {
+        const image = Object.assign(new Image(), { src });
+        await image.decode();
+        answers.push(await landmarker.detect(image).then((faces: any) => faces.length, (error: Error) => error.message));
+      }
+      return answers;
+    }, [`${elsewhere.url}${SAMPLE}`, SAMPLE]);
+    expect(found).toEqual(['the image is of another origin; serve it from the page\'s own, or with CORS headers', 6]);
+    await page.close();
   });
 
   it("runs the guide's example", { timeout: SLOW }, async () => {
@@ -215,7 +236,8 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
           });
           const detect = async (options: object) => (await scope.landmarker.detect(image, options)).map(plain);
           const [face] = await scope.landmarker.detect(image);
-          return { keys: Object.keys(face.toJSON()), faces: await detect({}), given: await detect({ boxes }), boxes: await scope.landmarker.detectBoxes(image) };
+          const found = await scope.landmarker.detectBoxes(image);
+          return { keys: Object.keys(face.toJSON()), faces: await detect({}), given: await detect({ boxes }), boxes: found };
         }, [`/expected/${file}`, boxes] as const);
         expect(found.keys).toEqual(expected().keys);
         expect(found.boxes.length, file).toBe(boxes.length);

@@ -80,7 +80,9 @@ def test_chromium_finds_what_python_finds(package: Path, landmarker: facekd.Land
     rolled = crop_matrix(np.array([0, 0, width, height]), 640, rotation=40.0)
     photos = {
         "sample": photo,
-        "upside-down": np.rot90(photo, 2),  # found by the search for rolled faces
+        "left": np.rot90(photo, 1)[:640],  # found by the search for rolled faces
+        "upside-down": np.rot90(photo, 2),
+        "right": np.rot90(photo, 3)[:320],
         "rolled": warp(photo, rolled, 640),  # found by the network's second pass
     }
     expected = {
