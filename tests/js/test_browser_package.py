@@ -44,15 +44,6 @@ def test_the_lock_file_names_no_registry() -> None:
     assert packages and all("resolved" not in each and each["integrity"] for each in packages.values())
 
 
-def test_the_detectors_file_is_what_the_conversion_writes(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("ai_edge_litert")
-    from facekd.exporters import yunet_litert
-
-    yunet_litert.convert(tmp_path / "yunet.tflite")
-    assert (JS / "models" / "yunet.tflite").read_bytes() == (tmp_path / "yunet.tflite").read_bytes()
-
-
 @pytest.fixture(scope="module")
 def package() -> Path:
     """The package, built; tests that ask for it are skipped where it cannot be, or has no browser to run in."""
