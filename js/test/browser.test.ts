@@ -140,6 +140,26 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
     alone.faces.forEach((face, index) => expect(distance(several.faces[index], face)).toBeLessThan(0.05));
   });
 
+  it('works where a browser lacks relaxed SIMD', { timeout: SLOW }, async () => {
+    const { page, faults } = await open(true);
+    const loaded: string[] = [];
+    page.on('request', (request) => loaded.push(request.url().split('/').at(-1)!));
+    const found = await page.evaluate(async (photo) => {
+      const { instantiate } = WebAssembly;
+      // The little module that tells whether there is relaxed SIMD cannot be compiled there.
+      (WebAssembly as any).instantiate = (code: BufferSource, imports: WebAssembly.Imports) => {
+        return code.byteLength < 1000 ? Promise.reject(new Error('no such instruction')) : instantiate(code, imports);
+      };
+      const landmarker = await (globalThis as any).facekd.Landmarker.create({ threads: 2 });
+      const image = await createImageBitmap(await (await fetch(photo)).blob());
+      return { threads: landmarker.threads, faces: (await landmarker.detect(image)).length };
+    }, SAMPLE);
+    expect(found).toEqual({ threads: 1, faces: 6 });
+    expect(loaded).toContain('litert_wasm_compat_internal.wasm');
+    expect(faults).toEqual([]);
+    await page.close();
+  });
+
   it('refuses an image of another origin, and goes on', { timeout: SLOW }, async () => {
     const { page } = await open(false);
     const elsewhere = await serve({ folders: { '/weights/': join(ROOT, '..', 'src', 'facekd', 'weights') }, isolated: false });

@@ -68,6 +68,18 @@ it('a photo without a face is searched at full size, and so is one with a small 
   }
 });
 
+it('a weak hint that overlaps a face is a part of it', async () => {
+  const { detector, asked } = network({ 320: [face(100, 50, 60, 0.9), face(115, 60, 60, 0.3)] });
+  expect(await detector.detect(PHOTO)).toHaveLength(1);
+  expect(asked).toEqual([320]);
+});
+
+it('a strong hint beside a face is looked for at full size, however large', async () => {
+  const { detector, asked } = network({ 320: [face(100, 50, 60, 0.9), face(145, 60, 60, 0.4)] });
+  await detector.detect(PHOTO);
+  expect(asked).toEqual([320, 320, 1280]);
+});
+
 it('a large hint is looked at twice as large, a small face in a crop', async () => {
   const hint = network({ 320: [face(100, 50, 60, 0.9), face(10, 10, 30, 0.3)] });
   await hint.detector.detect(PHOTO);
