@@ -125,7 +125,8 @@ the loss. A small network (64 px, {EPOCHS} epochs); NME on the {rows[0]["faces"]
 |---|---|---|
 {chr(10).join(lines)}
 
-With {100 * SHARE:.0f} % of the points missing the NME changes by {record["lost_percent"]:+.2f} %, the mean over the seeds.
+With {100 * SHARE:.0f} % of the points missing the NME changes by {record["lost_percent"]:+.2f} %, the mean of the
+seeds.
 
 ## Occluded
 
