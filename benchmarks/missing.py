@@ -125,7 +125,8 @@ the loss. A small network (64 px, {EPOCHS} epochs); NME on the {rows[0]["faces"]
 |---|---|---|
 {chr(10).join(lines)}
 
-Without {100 * SHARE:.0f} % of the points the NME is {lost:+.1f} % of what it is with all of them.
+With {100 * SHARE:.0f} % of the points missing the NME changes by {record["lost_percent"]:+.2f} %, the mean of the
+seeds.
 
 ## Occluded
 
