@@ -19,12 +19,11 @@ from facekd.errors import InputError, ModelError, nearest
 from facekd.evaluation import metrics
 from facekd.geometry import Crops, crop_faces, iou, square
 from facekd.markup import convert, convertible
-from facekd.runtime.detector import Detector
+from facekd.runtime.detector import Detector, holding
 from facekd.runtime.model import Predictor
 
 BOXES = ("truth", "detector")
 THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
-FOUND = 0.3  # IoU with the true box above which a detection is this face
 
 FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
 
@@ -171,7 +170,7 @@ def _check(predictor: Predictor, pack: Pack, model: str) -> None:
 
 def _normalisers(pack: Pack) -> dict[str, np.ndarray]:
     """Return the pack's normalisers; InputError with the face's name where one is zero."""
-    normalisers = metrics.normalisers(pack.points, pack.markup)
+    normalisers = metrics.normalisers(pack.points, pack.markup, pack.boxes)
     for name, value in normalisers.items():
         if not (value > 0).all():
             face = pack.names[int(np.argmin(value))]
@@ -235,12 +234,10 @@ def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | N
 
     def find(row: int, image: np.ndarray) -> np.ndarray | None:
         detected, _ = detector.detect(image)
-        if not len(detected):
+        candidates = transform.apply(detected[holding(detected, pack.boxes[row])])
+        if not len(candidates):
             return None
-        candidates = transform.apply(detected)
-        overlap = iou(candidates, square(pack.boxes[row]))
-        best = int(np.argmax(overlap))
-        return candidates[best] if overlap[best] > FOUND else None
+        return candidates[int(np.argmax(iou(candidates, square(pack.boxes[row]))))]
 
     return find
 

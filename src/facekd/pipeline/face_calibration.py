@@ -6,7 +6,7 @@ import numpy as np
 
 from facekd.data.pack import Pack
 from facekd.evaluation.metrics import nme, primary_normaliser
-from facekd.geometry import centre_and_side, crop_faces, tight_box
+from facekd.geometry import centre_and_side, crop_faces
 from facekd.runtime.face_confidence import FAILURE, FaceCalibration
 from facekd.runtime.model import Predictor
 
@@ -36,12 +36,12 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     confidence, right = [], []
     for row in np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int):
         points = faces.points[row][None].astype(np.float64)
-        boxes, rolls = crops_about(tight_box(points[0]), rng)
+        boxes, rolls = crops_about(faces.boxes[row], rng)
         crops = crop_faces(faces.image(int(row)), boxes, model.size, model.scale, -rolls)
         found, levels = model(crops.images)
         if levels is None:
             return None
-        error = nme(crops.to_photo(found), points, primary_normaliser(points, faces.markup))
+        error = nme(crops.to_photo(found), points, primary_normaliser(points, faces.markup, faces.boxes[row][None]))
         confidence.append(levels)
         right.append(error <= FAILURE)
     is_right = np.concatenate(right) if right else np.zeros(0, bool)

@@ -10,8 +10,9 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.errors import InputError
 from facekd.evaluation.shapes import modes
-from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
+from facekd.geometry import apply, centre_and_side, crop_matrix, invert, normalise, tight_box, to_pixels
 from facekd.markup import convert, convertible
+from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.context import Context
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import SoftLandmarks, TrainStage
@@ -20,6 +21,8 @@ from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter
 from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
 from facekd.training.loop import TrainingData
+
+_ROOM = 1.5  # margin of a pack / scale of a frame, with which rotated and shifted views hold few black corners
 
 
 def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, varied: bool = True) -> Augmenter:
@@ -34,8 +37,9 @@ def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, v
     Returns:
         The augmenter.
     """
-    settings = stage.augment if varied else None
-    return Augmenter(settings, frame or stage.frame, context.pack.markup, stage.view_seed, context.fabric.device)
+    settings, frame = stage.augment if varied else None, frame or stage.frame
+    spread = detector_boxes(context).spread if settings and settings.detector_spread else None
+    return Augmenter(settings, frame, context.pack.markup, stage.view_seed, context.fabric.device, spread)
 
 
 def training_data(context: Context, stage: TrainStage) -> TrainingData:
@@ -88,7 +92,8 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
         )
     more = _decoded(context, pack, "train", frame, "unlabelled")
     points = convert(more.points, other, own)
-    both = _joined(labelled, Faces(more.frames, points, tight_box(points)))
+    boxes = more.boxes if own.name == other.name else tight_box(points)
+    both = _joined(labelled, Faces(more.frames, points, boxes))
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 
 
@@ -138,6 +143,18 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
     return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
 
 
+def _check_margin(pack: Pack, frame: Input) -> None:
+    """Refuse a frame that reaches beyond what a pack holds of most of its faces, and would be black there."""
+    centre, side = centre_and_side(pack.boxes)
+    edge = np.minimum(centre + 0.5, pack.sizes[:, None] - 0.5 - centre).min(axis=1)
+    reach = float(np.median(2 * edge / np.maximum(side, 1e-6)))
+    if frame.scale > 1.01 * reach:
+        raise InputError(
+            f"input.scale {frame.scale:g} is more than {pack.path.name} holds, which is {reach:.2g} times the box of a "
+            f"face; prepare it with --margin {_ROOM * frame.scale:.2g}, or lower input.scale"
+        )
+
+
 def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name: str | None = None) -> Faces:
     """Return the faces of a split, none for None, decoded for networks of a size; name: of the cache's file."""
     # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel. Faces of
@@ -147,9 +164,11 @@ def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name
     if not (pack.splits == split).any():
         return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
+    _check_margin(view, frame)
     context.once(path, lambda: view.frames(path, px))
     frames, points = view.frames(path, px)
-    return Faces(frames, points, tight_box(points))
+    scale = (px / view.sizes.astype(np.float32))[:, None]
+    return Faces(frames, points, (view.boxes + 0.5) * scale - 0.5)
 
 
 def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tuple[Faces, Faces]:

@@ -43,6 +43,9 @@ class Augment(Settings):
     close_eyes: Number = Field(
         0, ge=0, le=1, description="share of views whose eyes are closed, lids and labels together, half to wholly"
     )
+    detector_spread: bool = Field(
+        True, description="scale and shift are wider where the face detector's boxes vary more about the points"
+    )
 
 
 class Network(Settings):

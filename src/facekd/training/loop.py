@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from facekd.errors import TrainingError
 from facekd.evaluation import metrics
 from facekd.files import atomic
-from facekd.geometry import to_pixels
+from facekd.geometry import frame_box, to_pixels
 from facekd.losses.objective import Objective, TeacherKey
 from facekd.markup import MarkUp
 from facekd.networks.depthwise import accelerate
@@ -206,10 +206,10 @@ def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, mar
     """
     net.eval()
     landmarks, truth = predict(fabric, net, val, plain, batch)
-    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size).mean())
+    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size, plain.frame.scale).mean())
 
 
-def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> Tensor:
+def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int, scale: float = 1.0) -> Tensor:
     """Return the error of each face by the mark-up's primary normaliser.
 
     Args:
@@ -217,12 +217,14 @@ def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> 
         truth: (n, N, 2), normalised.
         markup: what the points are.
         size: side of the frame in pixels.
+        scale: side of the frame / side of the box that the faces are cut out by, which lies in its middle.
 
     Returns:
         (n,) fractions.
     """
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
-    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup)))
+    boxes = np.broadcast_to(frame_box(size, scale), (len(right), 4))
+    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup, boxes)))
 
 
 @torch.no_grad()
