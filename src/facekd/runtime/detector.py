@@ -128,9 +128,9 @@ class YuNet:
         seen = self._detect_at(image, coarse, min(_HINT, self.threshold))
         is_face = seen[:, 4] >= self.threshold
         faces, hints = seen[is_face], seen[~is_face]
-        side = centre_and_side(faces[:, :4])[1] * coarse
         if coarse == fine:
             return faces
+        side = centre_and_side(faces[:, :4])[1] * coarse
         apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
         small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
         # Boxes of rolled faces side by side overlap; so strong hints need not be apart, but are no parts of a face.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facekd.errors import InputError, ModelError, nearest
-from facekd.geometry import BoxTransform, Crops, crop_faces, iou, square, upright_box
+from facekd.geometry import BoxTransform, Crops, crop_faces, crop_matrix, iou, square, upright_box
 from facekd.runtime.detector import Detector
 from facekd.runtime.face import Face
 from facekd.runtime.face_confidence import FaceCalibration
@@ -256,15 +256,19 @@ class FaceFinder:
 
         Boxes that are of `trusted` faces (k, 4) are left aside.
         """
-        crops = crop_faces(photo, np.repeat(region[None], len(turns), axis=0), side, 1.0, -90.0 * np.array(turns))
+        (upright,) = crop_faces(photo, region, side).images
+        images = [np.rot90(upright, quarters) for quarters in turns]
+        matrices = crop_matrix(np.repeat(region[None], len(turns), axis=0), side, 1.0, -90.0 * np.array(turns))
         # One call of the detector for all turns: beside each other they are one image.
-        boxes, scores = detect(np.concatenate(list(crops.images), axis=1))
+        boxes, scores = detect(np.concatenate(images, axis=1))
+        if not len(boxes):
+            return []
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
         tile = np.clip((boxes[:, [0, 2]].mean(axis=1) + 0.5) // side, 0, len(turns) - 1).astype(int)
         boxes = boxes - np.outer(tile * side, [1, 0, 1, 0])
         cuts = []
         for index, quarters in enumerate(turns):
-            crop, rows = Crops(crops.images[index : index + 1], crops.matrices[index : index + 1]), tile == index
+            crop, rows = Crops(images[index][None], matrices[index : index + 1]), tile == index
             tight = _boxes_to_photo(crop, self.box_transform.apply(boxes[rows]))
             in_photo = _boxes_to_photo(crop, boxes[rows]).astype(np.float32)
             new = iou(in_photo[:, None], trusted).max(axis=1, initial=0) < _APART

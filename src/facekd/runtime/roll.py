@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facekd.geometry import crop_faces, fit_similarity, upright_box
+from facekd.geometry import crop_faces, upright_box
 from facekd.markup import FIVE, MarkUp, convert, convertible
 
 # A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
@@ -20,8 +20,8 @@ PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
 
 _PASSES = 3  # at most: the roll that the first one finds of a face rotated by 60 degrees can be 20 degrees off
 MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
-# Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
-_UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
+# Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre; x + iy.
+_UPRIGHT = np.array([-48 - 44j, 48 - 44j, 8j, -37 + 40j, 37 + 40j])
 
 
 def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
@@ -37,10 +37,11 @@ def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
     """
     if not convertible(markup, FIVE):
         return np.zeros(points.shape[:-2])
-    matrices = fit_similarity(_UPRIGHT, convert(np.asarray(points, np.float64), markup, FIVE))
-    cos, sin = matrices[..., 0, 0], matrices[..., 1, 0]
-    size = np.hypot(cos, sin) * np.hypot(*_UPRIGHT[0])  # from the centre to an eye, in pixels
-    return np.where(size < 1, 0.0, np.degrees(np.arctan2(sin, cos)))
+    five = convert(np.asarray(points, np.float64), markup, FIVE)
+    # What `facekd.geometry.fit_similarity` finds, as a complex number: its length is the scale, its angle the roll.
+    fit = (five[..., 0] + 1j * five[..., 1]) @ _UPRIGHT.conj() / (abs(_UPRIGHT) ** 2).sum()
+    size = abs(fit * _UPRIGHT[0])  # from the centre to an eye, in pixels
+    return np.where(size < 1, 0.0, np.degrees(np.angle(fit)))
 
 
 def predict_with_rotation(
