@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import cv2
 
-from facekd.data.crop import MARGIN, SAMPLE, SIZE, Cropped, Cropper, fitting_margin, fitting_size, needed_margin
+from facekd.data.crop import MARGIN, SAMPLE, Cropped, Cropper, fitting_margin, fitting_size, needed_margin
 from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
@@ -93,8 +93,7 @@ def prepare(
         markup: what the points are.
         dataset: name kept in the pack.
         terms: the data's terms, kept in the pack and in the cards of models trained on it.
-        margin: side of a crop / larger side of the box that it is cut by, at least 1; None: 2, or more if the points
-            are so small a part of the face that crops would not hold the whole of it.
+        margin: side of a crop / larger side of its box, at least 1; None: 2, or as much as holds the face.
         size: largest side of a crop in pixels; None: 448, and more with a larger margin.
         jpeg_quality: 1 to 100.
         jobs: processes; None for one per core.
@@ -108,11 +107,10 @@ def prepare(
         InputError: a setting out of range, no face left, or, if `strict`, the first problem.
     """
     jobs = cores() if jobs is None else jobs
-    _check(out, margin or MARGIN, size or SIZE, jpeg_quality, jobs)
+    _check(out, margin, size, jpeg_quality, jobs)
     if margin is None:
         annotations, margin = _with_margin(annotations, markup, jobs)
-    size = fitting_size(margin) if size is None else size
-    summary = Summary(margin=margin)
+    size, summary = size or fitting_size(margin), Summary(margin=margin)
     cropper = Cropper(markup, margin, size, jpeg_quality)
     writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
     with writer:
@@ -132,7 +130,7 @@ def prepare(
     return summary
 
 
-def _check(out: str | Path, margin: float, size: int, quality: int, jobs: int) -> None:
+def _check(out: str | Path, margin: float | None, size: int | None, quality: int, jobs: int) -> None:
     """Raise InputError where a setting is out of range, or `out` is a folder."""
     for name, value, low, high in (
         ("margin", margin, 1, 10),
@@ -140,7 +138,7 @@ def _check(out: str | Path, margin: float, size: int, quality: int, jobs: int) -
         ("quality", quality, 1, 100),
         ("jobs", jobs, 1, 1024),
     ):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise InputError(f"{name} must be from {low} to {high}, got {value}")
     if Path(out).is_dir():
         raise InputError(f"{out} is a folder; give the .parquet file to write")
