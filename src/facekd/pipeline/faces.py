@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from facekd.training.augment import Augmenter
 from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
 from facekd.training.loop import TrainingData
 
+_SPREADS = 2.5  # standard deviations of a detector's boxes, over both sides, that a frame should leave room for
 _ROOM = 1.5  # margin of a pack / scale of a frame, with which rotated and shifted views hold few black corners
 
 
@@ -57,6 +59,7 @@ def training_data(context: Context, stage: TrainStage) -> TrainingData:
     """
     train = training_faces(context, stage, stage.frame)
     val = val_faces(context, stage)
+    _check_frame(context, stage)
     if isinstance(stage.targets, SoftLandmarks):
         train, val = _soften(context, stage, train, val)
     if stage.rare_shape_fraction:
@@ -141,6 +144,18 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
         (n, N, 2), normalised.
     """
     return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
+
+
+def _check_frame(context: Context, stage: TrainStage) -> None:
+    """Warn where the face detector's boxes vary so much that many points will lie outside a stage's frame."""
+    spread = detector_boxes(context).spread
+    needed = 1 + _SPREADS * max(spread[1:]) if spread else 0.0
+    if needed > stage.frame.scale + 0.1:
+        logging.getLogger(__name__).warning(
+            f"a face detector's boxes say where the points of '{context.pack.markup.name}' are to "
+            f"{100 * max(spread[1:] if spread else ()):.0f} % of their box; a wider frame would hold them: "
+            f"--set input.scale={needed:.1f}"
+        )
 
 
 def _check_margin(pack: Pack, frame: Input) -> None:

@@ -77,6 +77,13 @@ class Optimisation(Settings):
     clip_grad: Number = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     ema: Number = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
 
+    patience: Integer = Field(
+        0,
+        ge=0,
+        description="training ends once so many epochs have not lowered the error on the validation faces, of which 10 "
+        "or more are needed, and the best epoch's weights are kept; 0: the last one's",
+    )
+
     @property
     def num_epochs(self) -> int:
         """Return how many epochs are trained."""

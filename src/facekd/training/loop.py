@@ -37,6 +37,7 @@ from facekd.training.optim import build_optimiser, learning_rate
 from facekd.training.sampling import permutation, weighted_order
 
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
+_TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
@@ -140,7 +141,8 @@ def fit(
     average = ExponentialMovingAverage(net, settings.ema)
     per_epoch = max(1, len(train) // min(settings.batch, len(train)))
     steps, last = settings.epochs * per_epoch, settings.num_epochs * per_epoch
-    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
+    best = Best(settings.patience if len(data.val) >= _TELLING else 0)
+    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
@@ -180,14 +182,61 @@ def fit(
                 with average.applied_to(net):
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
-            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
-                _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
+            over = fabric.broadcast(best.offer(epoch, means["val_nme"], average.state) if "val_nme" in means else False)
+            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last or over):
+                _save(folder / CHECKPOINT, step + 1, net, average, optimiser, best)
                 saved = time.monotonic()
             fabric.barrier()
-    net.load_state_dict(average.state)
+            if over:
+                break
+    net.load_state_dict(fabric.broadcast(best.state or average.state))
     net.eval()
     record = logger.records[-1] if logger.records else {}
-    return record | {"epochs": settings.num_epochs, "seconds": round(logger.seconds, 1)}
+    record |= best.record()
+    return record | {"epochs": record.get("epoch", settings.num_epochs), "seconds": round(logger.seconds, 1)}
+
+
+@dataclass
+class Best:
+    """The weights that were best on the validation faces, and when to stop waiting for better ones.
+
+    Attributes:
+        patience: epochs without a lower error after which training is over; 0: nothing is kept.
+        epoch: the best one, from 1; 0: none yet.
+        val_nme: its error in percent.
+        state: its averaged weights.
+    """
+
+    patience: int
+    epoch: int = 0
+    val_nme: float = math.inf
+    state: dict[str, Tensor] | None = None
+
+    def offer(self, epoch: int, val_nme: float, state: dict[str, Tensor]) -> bool:
+        """Keep an epoch's weights if they are the best.
+
+        Args:
+            epoch: from 1.
+            val_nme: the error on the validation faces in percent.
+            state: the averaged weights.
+
+        Returns:
+            Whether training is over.
+        """
+        if not self.patience:
+            return False
+        if val_nme < self.val_nme:
+            self.epoch, self.val_nme = epoch, val_nme
+            self.state = {key: value.clone() for key, value in state.items()}
+        return epoch - self.epoch >= self.patience
+
+    def record(self) -> dict[str, Any]:
+        """Say for the summary which epoch's weights are kept.
+
+        Returns:
+            val_nme and best_epoch; nothing if it is the last epoch's.
+        """
+        return {"val_nme": self.val_nme, "best_epoch": self.epoch} if self.state else {}
 
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
@@ -259,13 +308,16 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
     return float(mean)
 
 
-def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> None:
+def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best) -> None:
     state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
+    state |= {"best": vars(best)} if best.state else {}
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> int:
+def _resume(
+    path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best
+) -> int:
     """Load a checkpoint if there is one, and return the step to go on from."""
     if not path.is_file():
         return 0
@@ -273,4 +325,5 @@ def _resume(path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovi
     net.load_state_dict(state["net"])
     average.state = state["average"]
     optimiser.load_state_dict(state["optimiser"])
+    vars(best).update(state.get("best", {}))
     return int(state["step"])
