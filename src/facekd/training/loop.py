@@ -310,7 +310,7 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
 
 def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best) -> None:
     state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
-    state |= {"best": vars(best)} if best.state else {}
+    state |= {"best": {k: v for k, v in vars(best).items() if k != "patience"}} if best.state else {}
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
@@ -324,6 +324,8 @@ def _resume(
     state = torch.load(path, map_location=fabric.device, weights_only=True)
     net.load_state_dict(state["net"])
     average.state = state["average"]
-    optimiser.load_state_dict(state["optimiser"])
-    vars(best).update(state.get("best", {}))
+    if "optimiser" in state:  # a trained network that gets more epochs has none
+        optimiser.load_state_dict(state["optimiser"])
+    if best.patience:
+        vars(best).update(state.get("best", {}))
     return int(state["step"])
