@@ -10,7 +10,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
-from facekd.errors import RecipeError
+from facekd.errors import InputError, RecipeError
 from facekd.geometry import apply, crop_faces, crop_matrix, normalise, zoom
 from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
@@ -28,6 +28,7 @@ from facekd.runtime.detector import YuNet, holding
 
 _FACES = 256  # that say how wide features vary
 _SEEN = 128  # faces that say which points correspond
+_ENOUGH = 10  # faces; with fewer, points that lie near each other by chance would be taken for one another
 _KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
@@ -103,6 +104,11 @@ def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Pat
     if about.markup != markup:
         seen = look(context, stage.frame, TorchModel(source, about))
         _check_size(stage, path, seen.enlarged)
+        if weights is None and len(seen.labels) < _ENOUGH:
+            raise InputError(
+                f"{context.pack.path.name} has {len(seen.labels)} training face(s), and it takes {_ENOUGH} to tell "
+                f"which points of {path.stem} are those of '{markup.name}'; label more"
+            )
         if weights is None:
             weights, shift = correspondence(seen.predicted, seen.labels)
     source = _resized(source, own.size)
