@@ -15,6 +15,7 @@ from facekd.errors import InputError
 from facekd.geometry import apply, crop_matrix, normalise
 from facekd.markup import FIVE, IBUG68, WFLW98
 from facekd.pipeline import stages as stages_module
+from facekd.pipeline.distill import distill
 from facekd.pipeline.faces import labelled_faces, shapes, training_data, training_faces
 from facekd.recipes.resolve import TrainStage, resolve
 from facekd.shape import ShapeModel
@@ -148,3 +149,6 @@ def test_a_frame_that_reaches_beyond_the_pack_is_refused_with_the_margin_that_fi
         told = r"input.scale 2.8 is more than p.parquet holds, which is 2.7 times.*--margin 4.2, or lower input.scale"
         with pytest.raises(InputError, match=told):
             labelled_faces(shared, frame, ("train",))
+        with pytest.raises(InputError, match=told):
+            distill(settings, pack, tmp_path / "run", "cpu")
+        assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
 from facekd.files import write_text
 from facekd.pipeline.context import Context
+from facekd.pipeline.faces import check_margin
 from facekd.pipeline.more_epochs import go_on
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.load import load
@@ -46,12 +47,15 @@ def distill(
 
     Raises:
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
-        InputError: the pack has no training faces, or is not the one that the run began with.
+        InputError: the pack has no training faces, holds less of them than networks are to see, or is not the one that
+            the run began with.
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
     folder, stages = Path(folder), resolve(recipe)
     fabric = distributed.fabric(recipe.precision, accelerator)
+    for stage in stages.values():
+        check_margin(pack, stage.frame)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()

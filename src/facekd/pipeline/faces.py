@@ -158,8 +158,16 @@ def _check_frame(context: Context, stage: TrainStage) -> None:
         )
 
 
-def _check_margin(pack: Pack, frame: Input) -> None:
-    """Refuse a frame that reaches beyond what a pack holds of most of its faces, and would be black there."""
+def check_margin(pack: Pack, frame: Input) -> None:
+    """Refuse a frame that reaches beyond what a pack holds of most of its faces, and would be black there.
+
+    Args:
+        pack: the faces.
+        frame: what a network is to see of them.
+
+    Raises:
+        InputError: it does; with the margin that fits.
+    """
     centre, side = centre_and_side(pack.boxes)
     edge = np.minimum(centre + 0.5, pack.sizes[:, None] - 0.5 - centre).min(axis=1)
     reach = float(np.median(2 * edge / np.maximum(side, 1e-6)))
@@ -179,7 +187,7 @@ def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name
     if not (pack.splits == split).any():
         return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
-    _check_margin(view, frame)
+    check_margin(view, frame)
     context.once(path, lambda: view.frames(path, px))
     frames, points = view.frames(path, px)
     scale = (px / view.sizes.astype(np.float32))[:, None]
