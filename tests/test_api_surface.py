@@ -31,7 +31,7 @@ FUNCTIONS = {
 CLASSES = {
     "BoxTransform": "scale shift_x shift_y",
     "BundledModel": "name path",
-    "Face": "box score points confidence markup face_confidence",
+    "Face": "box score points confidence markup face_confidence visible",
     "KDLoss": None,
     "Landmarker": "model detector threads providers box_transform color roll min_confidence engine",
     "MarkUp": "name count mirror contours inter_ocular inter_pupil names crop",

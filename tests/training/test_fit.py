@@ -220,7 +220,7 @@ def test_a_step_descends_the_mean_over_its_faces_and_the_log_has_the_mean_over_t
     run(stage, data)
     net, losses = make_net(stage).train(), []
     for batch in (next(loop.batches(data.train, 4, 0, k, 0, parallel.fabric("32", "cpu"))) for k in range(4)):
-        images, target = data.augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
+        images, target, _ = data.augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
         losses.append((net(images).landmarks - target).square().mean().item())
     assert read(tmp_path / "net" / "log.jsonl")[0]["total"] == pytest.approx(np.mean(losses), rel=1e-4)
 
@@ -282,7 +282,7 @@ def test_teachers_are_asked_for_the_very_views_that_the_student_sees(run: Runner
 
     def teachers(images: Tensor, faces: np.ndarray, view: np.ndarray) -> dict[TeacherKey, Tensor]:
         frames = torch.from_numpy(data.train.frames[faces])
-        again, target = data.augmenter(frames, data.train.points[faces], data.train.boxes[faces], faces, view)
+        again, target, _ = data.augmenter(frames, data.train.points[faces], data.train.boxes[faces], faces, view)
         torch.testing.assert_close(images, again, rtol=0, atol=0)
         asked.extend(zip(faces.tolist(), view.tolist(), strict=True))
         return {tough: torch.zeros_like(target), tolerant: target}  # the tolerant one is always right

@@ -1,7 +1,8 @@
 """What landmark papers report, as pure functions: point errors, normalisers, NME, FR, AUC, CED and bootstrap intervals.
 
 Everything here is a fraction (0.04, not 4 %). One row is one face: points are (n, N, 2), errors (n,). A face that the
-detector missed has the error infinity: a failure in FR, AUC and CED, which callers leave out of means.
+detector missed has the error infinity: a failure in FR, AUC and CED, which callers leave out of means. Points that are
+missing (NaN) in the truth do not count; a face that lacks one that its normaliser is measured at has no error: NaN.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facekd.data.mean_shape import whole_boxes
 from facekd.errors import InputError
-from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
 NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")  # the first that a mark-up has is its primary one
@@ -26,10 +27,10 @@ def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing.
 
     Returns:
-        (n, N), pixels.
+        (n, N), pixels; NaN where a point is missing.
     """
     difference = np.asarray(predicted, np.float64) - truth
     return np.hypot(difference[..., 0], difference[..., 1])
@@ -77,16 +78,16 @@ def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
 
 
 def box_diagonal(truth: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
-    """Return the diagonal of the tight box around the true points, or of the boxes that are given.
+    """Return the diagonal of the tight box around the true points, missing ones where their mean shape has them.
 
     Args:
-        truth: (n, N, 2) true points.
-        boxes: (n, 4) of the faces; None: the points' own.
+        truth: (n, N, 2) true points; NaN where one is missing.
+        boxes: (n, 4) of the faces, to be taken instead; None: the points' own.
 
     Returns:
         (n,) in the unit of the points.
     """
-    box = np.asarray(tight_box(np.asarray(truth, np.float64)) if boxes is None else boxes, np.float64)
+    box = whole_boxes(np.asarray(truth, np.float64)) if boxes is None else np.asarray(boxes, np.float64)
     return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
 
@@ -172,13 +173,27 @@ def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
-        normaliser: (n,), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing: the mean is that of the others.
+        normaliser: (n,), pixels; NaN where it is not known.
 
     Returns:
-        (n,) as fractions.
+        (n,) as fractions; NaN where no point is there, or the normaliser is not known.
     """
-    return point_errors(predicted, truth).mean(axis=-1) / normaliser
+    return mean_over(point_errors(predicted, truth), ~np.isnan(truth).any(axis=-1)) / normaliser
+
+
+def mean_over(errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean of each face's point errors over some of its points.
+
+    Args:
+        errors: (n, N).
+        counts: (n, N) bool, which points count.
+
+    Returns:
+        (n,); NaN where none does.
+    """
+    number = counts.sum(axis=-1)
+    return np.where(counts, errors, 0.0).sum(axis=-1) / np.where(number, number, np.nan)
 
 
 def failure_rate(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
@@ -321,23 +336,31 @@ def contour_errors(
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing: it does not count.
         normaliser: (n,), pixels.
         markup: what the points are.
 
     Returns:
-        The errors by the contour's name.
+        The errors by the contour's name; none for a contour that is missing from all faces.
     """
     truth = np.asarray(truth, np.float64)
     offset = (predicted - truth) / normaliser[:, None, None]
-    faces = truth.mean(axis=1, keepdims=True)
+    faces = _centre(truth)
     errors = {}
     for contour in markup.contours:
         points = list(contour.points)
-        centre = truth[:, points].mean(axis=1, keepdims=True) if contour.closed else faces
+        centre = _centre(truth[:, points]) if contour.closed else faces
         ray = truth[:, points] - centre
         length = np.linalg.norm(ray, axis=-1, keepdims=True)
         outwards = np.sum(offset[:, points] * ray / np.where(length > 0, length, 1.0), axis=-1)
         distance = np.linalg.norm(offset[:, points], axis=-1)
-        errors[contour.name] = ContourError(float(distance.mean()), float(outwards.mean()))
+        if not np.isnan(distance).all():
+            errors[contour.name] = ContourError(float(np.nanmean(distance)), float(np.nanmean(outwards)))
     return errors
+
+
+def _centre(points: np.ndarray) -> np.ndarray:
+    """Return the mean (n, 1, 2) of each face's points (n, k, 2) that are there; NaN where none is."""
+    there = ~np.isnan(points)
+    count = there.sum(axis=1, keepdims=True)
+    return np.where(there, points, 0.0).sum(axis=1, keepdims=True) / np.where(count, count, np.nan)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facekd.errors import ModelError
 from facekd.files import atomic
-from facekd.geometry import BoxTransform
+from facekd.geometry import BoxTransform, to_pixels
 from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
 from facekd.networks.network import LandmarkNet, Prediction, confidence
@@ -78,6 +78,25 @@ class ModelMetadata:
         if prediction.log_sigma is None:
             return None
         return confidence(prediction.log_sigma, self.confidence_radius, *self.calibration)
+
+    def outputs(self, prediction: Prediction, size: int) -> dict[str, Tensor]:
+        """Return what the network gives its users.
+
+        Args:
+            prediction: the network's output for B faces.
+            size: side of the frame in pixels.
+
+        Returns:
+            By name, as the fields of a `NetworkOutput`: points (B, N, 2) in pixels of the frame, confidence (B, N) and
+            visible (B, N) in [0, 1], without those that the network does not have.
+        """
+        visible = None if prediction.visibility is None else prediction.visibility.sigmoid()
+        found = {
+            "points": to_pixels(self.landmarks(prediction), size),
+            "confidence": self.confidence(prediction),
+            "visible": visible,
+        }
+        return {name: values for name, values in found.items() if values is not None}
 
 
 def save(net: LandmarkNet, metadata: ModelMetadata, path: str | Path) -> None:

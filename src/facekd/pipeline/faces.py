@@ -55,8 +55,14 @@ def training_data(context: Context, stage: TrainStage) -> TrainingData:
         Faces for training and validation with the stage's targets, and what makes views of them.
 
     Raises:
-        InputError: the pack has no training faces, or the faces without labels have a mark-up that says too little.
+        InputError: the pack has no training faces, none with some point, or does not say which points are occluded
+            where the stage is to learn that; or the faces without labels have a mark-up that says too little.
     """
+    if stage.learns_visibility and context.pack.visible is None:
+        raise InputError(
+            f"{context.pack.path} does not say which points are occluded; set {stage.name}.visibility_weight=0 and "
+            f"{stage.name}.occluded_weight=1"
+        )
     train = training_faces(context, stage, stage.frame)
     val = val_faces(context, stage)
     _check_frame(context, stage)
@@ -96,7 +102,8 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
     more = _decoded(context, pack, "train", frame, "unlabelled")
     points = convert(more.points, other, own)
     boxes = more.boxes if own.name == other.name else tight_box(points)
-    both = _joined(labelled, Faces(more.frames, points, boxes))
+    seen = None if labelled.visible is None else np.ones(points.shape[:2], bool)  # is not looked at
+    both = _joined(labelled, Faces(more.frames, points, boxes, visible=seen))
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 
 
@@ -112,10 +119,17 @@ def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Fac
         The faces.
 
     Raises:
-        InputError: the pack has no training faces.
+        InputError: the pack has no training faces, or none with some point.
     """
-    if not (context.pack.splits == "train").any():
+    train = context.pack.splits == "train"
+    if not train.any():
         raise InputError(f"{context.pack.path} has no faces to train on (split train)")
+    nowhere = np.isnan(context.pack.points[train]).any(axis=2).all(axis=0)
+    if nowhere.any():
+        raise InputError(
+            f"{context.pack.path}: point {int(nowhere.argmax())} is missing from all training faces; label it on some, "
+            "or take it out of the mark-up"
+        )
     faces = _decoded(context, context.pack, "train", frame)
     return _joined(faces, _decoded(context, context.pack, "val", frame)) if "val" in splits else faces
 
@@ -141,7 +155,7 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
         frame: of the crop.
 
     Returns:
-        (n, N, 2), normalised.
+        (n, N, 2), normalised; NaN where a point is missing.
     """
     return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
 
@@ -185,13 +199,14 @@ def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name
     meta = context.pack.meta
     px = min(meta["size"], 8 * round(frame.size * meta["margin"] / frame.scale / 8))
     if not (pack.splits == split).any():
-        return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
+        seen = None if pack.visible is None else pack.visible[:0]
+        return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0], visible=seen)
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
     check_margin(view, frame)
     context.once(path, lambda: view.frames(path, px))
     frames, points = view.frames(path, px)
     scale = (px / view.sizes.astype(np.float32))[:, None]
-    return Faces(frames, points, (view.boxes + 0.5) * scale - 0.5)
+    return Faces(frames, points, (view.boxes + 0.5) * scale - 0.5, visible=view.visible)
 
 
 def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tuple[Faces, Faces]:
@@ -222,8 +237,9 @@ def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tu
 
 def _joined(a: Faces, b: Faces) -> Faces:
     """Return the faces of both, labelled alike."""
-    sources = [*_sources(a.frames), *_sources(b.frames)]
-    return Faces(ConcatenatedFrames(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
+    frames = ConcatenatedFrames(*_sources(a.frames), *_sources(b.frames))
+    seen = None if a.visible is None or b.visible is None else np.concatenate([a.visible, b.visible])
+    return Faces(frames, np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]), visible=seen)
 
 
 def _sources(frames: np.ndarray | ConcatenatedFrames) -> tuple[np.ndarray, ...]:

@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from facekd.evaluation.metrics import primary_normaliser
-from facekd.geometry import apply, crop_faces, frame_box, normalise
+from facekd.errors import InputError
+from facekd.evaluation.metrics import primary_normaliser, primary_normaliser_name
+from facekd.geometry import apply, crop_faces, crop_matrix, frame_box, invert, normalise, to_pixels
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.predictor import TorchModel
@@ -21,6 +22,8 @@ from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
+from facekd.shape import ShapeModel
+from facekd.training.faces import Faces
 from facekd.training.loop import face_errors
 
 _SHAPE_VIEWS = 8  # of each training face: what a shape prior knows of shapes
@@ -105,12 +108,28 @@ def _on_validation_faces(context: Context, net: LandmarkNet, meta: ModelMetadata
 def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
     """Return the shapes (m, N, 2) of views of the training faces, normalised."""
     train, views = labelled_faces(context, stage.frame, ("train",)), augmenter(context, stage)
-    points, rows = torch.from_numpy(train.points), np.arange(len(train))
+    points, rows = torch.from_numpy(_completed(train, stage.frame)), np.arange(len(train))
     return torch.cat([views.warp_points(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
 
 
+def _completed(faces: Faces, frame: Input) -> np.ndarray:
+    """Return the points (n, N, 2) of faces, missing ones where a shape model expects them."""
+    if not np.isnan(faces.points).any():
+        return faces.points
+    known = shapes(faces, frame)
+    back = invert(crop_matrix(faces.boxes, frame.size, frame.scale))
+    filled = apply(back, to_pixels(ShapeModel.fit(known).filled(known), frame.size))
+    return np.where(np.isnan(faces.points), filled, faces.points).astype(np.float32)
+
+
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
-    """Return 5 % of the mean of the mark-up's primary normaliser over the training faces, normalised."""
+    """Return 5 % of the mean of the mark-up's primary normaliser over the training faces that have it, normalised."""
     known = shapes(labelled_faces(context, frame, stage.train_on), frame)
-    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).ravel()
-    return float(_RADIUS * primary_normaliser(known, context.pack.markup, box[None]).mean())
+    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).reshape(1, 4)
+    distance = primary_normaliser(known, context.pack.markup, box)
+    if np.isnan(distance).all():
+        raise InputError(
+            f"{context.pack.path}: on each training face a point is missing that errors are normalised by "
+            f"({primary_normaliser_name(context.pack.markup)}); label those points on some faces"
+        )
+    return float(_RADIUS * np.nanmean(distance))

@@ -56,6 +56,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
         stride=settings.stride,
         sigma=stage.nll_weight > 0,
         standardise=settings.standardise,
+        visibility=stage.visibility_weight > 0,
     )
     net, start = LandmarkNet(architecture), stage.start
     match start:
@@ -65,7 +66,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
             if replace(earlier.architecture, size=architecture.size, dropout=architecture.dropout) != architecture:
                 raise RecipeError(
                     f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
-                    "stride and standardise, and nll_weight to both or to none"
+                    "stride and standardise, and nll_weight and visibility_weight to both or to none"
                 )
             net.load_state_dict(earlier.state_dict())
             return net
@@ -82,7 +83,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
             assert_never(start)
     if settings.mean_start:
         known = shapes(labelled_faces(context, stage.frame, stage.train_on), stage.frame)
-        net.start_at(torch.from_numpy(known.mean(axis=0)).float())
+        net.start_at(torch.from_numpy(np.nanmean(known, axis=0)).float())
     return net
 
 

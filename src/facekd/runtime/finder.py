@@ -14,6 +14,7 @@ from facekd.runtime.detector import Detector
 from facekd.runtime.face import Face
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.model import Predictor
+from facekd.runtime.output import NetworkOutput
 from facekd.runtime.roll import roll_angle, rotate_boxes
 from facekd.runtime.selection import FAR_ROLL, better, face_confidence, with_turned, without_parts
 
@@ -186,7 +187,7 @@ class FaceFinder:
 
     def _predicted(self, cuts: Sequence[Cut]) -> list[list[Face]]:
         """Run the network once for all that was cut out, and share the points out."""
-        points, confidence = self.model(np.concatenate([cut.crops.images for cut in cuts]))
+        points, confidence, visible = NetworkOutput(*self.model(np.concatenate([cut.crops.images for cut in cuts])))
         levels = None if confidence is None or self._calibration is None else self._calibration.apply(confidence)
         faces, start = [], 0
         for cut in cuts:
@@ -202,6 +203,7 @@ class FaceFinder:
                         confidence=None if confidence is None else confidence[row],
                         markup=self.model.markup,
                         face_confidence=None if levels is None else float(levels[row]),
+                        visible=None if visible is None else visible[row],
                     )
                     for row, box, score, face_points in zip(rows, cut.boxes, cut.scores, in_photo, strict=True)
                 ]

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facekd.errors import InputError
-from facekd.geometry import centre_and_side, normalise
+from facekd.geometry import centre_and_side, normalise, to_pixels
 from facekd.markup import MarkUp
 from facekd.recipes.groups import Augment, Input
 from facekd.training.eyes import close_eyes, eyes_of
@@ -40,11 +40,14 @@ class Views(NamedTuple):
 
     Attributes:
         images: (B, 3, S, S) RGB in [0, 1].
-        landmarks: (B, N, 2), normalised: in [-0.5, 0.5] inside the frame, beyond where a view pushes them out of it.
+        landmarks: (B, N, 2), normalised: in [-0.5, 0.5] inside the frame, beyond where a view pushes them out of it;
+            NaN where a point is missing.
+        visible: (B, N) bool, False where a point is occluded, also by cut-out, or missing; None: not known.
     """
 
     images: Tensor
     landmarks: Tensor
+    visible: Tensor | None = None
 
 
 class Augmenter:
@@ -89,19 +92,26 @@ class Augmenter:
         self._noise = fields if settings and settings.noise else None
 
     def __call__(
-        self, frames: Tensor, points: np.ndarray, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0
+        self,
+        frames: Tensor,
+        points: np.ndarray,
+        boxes: np.ndarray,
+        faces: np.ndarray,
+        view: int | np.ndarray = 0,
+        visible: np.ndarray | None = None,
     ) -> Views:
         """Make one view of each face.
 
         Args:
             frames: (B, P, P, 3) uint8 RGB.
-            points: (B, N, 2), pixels of the frames.
+            points: (B, N, 2), pixels of the frames; NaN where one is missing.
             boxes: (B, 4) face boxes, pixels of the frames.
             faces: (B,) numbers that identify the faces, the same in every batch.
             view: which view, one number or (B,).
+            visible: (B, N) bool, which points are; None: not known.
 
         Returns:
-            Images and normalised landmarks, on the device.
+            Images, normalised landmarks and which of them are visible, on the device.
         """
         draw = self._draws(faces, view)
         if self._eyes:
@@ -111,9 +121,11 @@ class Augmenter:
         landmarks = self._warp_points(torch.from_numpy(points), matrix, mirrored)
         images = self._colour(images, draw) if self.settings else images / 255
         images = images.permute(0, 3, 1, 2)  # channels-last in memory, as convolutions are fastest
+        seen = None if visible is None else self._swap_pairs(torch.tensor(visible, device=self.device), mirrored)
         if self.settings:
-            images = self._degrade(images, draw)
-        return Views(images, landmarks)
+            images, hidden = self._degrade(images, draw)
+            seen = None if seen is None else seen & ~self._within(hidden, landmarks)
+        return Views(images, landmarks, seen)
 
     def warp_points(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
         """Warp points as a call warps the frame, without its pixels.
@@ -130,12 +142,23 @@ class Augmenter:
         return self._warp_points(points, *self._matrices(boxes, self._draws(faces, view)))
 
     def _warp_points(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
-        """Map points (B, N, ..., 2); in mirrored views swap the mirror pairs: a left eye becomes a right one."""
-        forward, flip = self._tensor(matrix), torch.from_numpy(mirrored).to(self.device)
+        """Map points (B, N, ..., 2)."""
+        forward = self._tensor(matrix)
         flat = points.to(self.device, torch.float32).flatten(1, -2)
         landmarks = (flat @ forward[:, :, :2].mT + forward[:, None, :, 2]).view(points.shape)
-        landmarks[flip] = landmarks[flip][:, self.mirror]
-        return normalise(landmarks, self.frame.size)
+        return normalise(self._swap_pairs(landmarks, mirrored), self.frame.size)
+
+    def _swap_pairs(self, values: Tensor, mirrored: np.ndarray) -> Tensor:
+        """Swap, in place, the mirror pairs of points (B, N, ...) in mirrored views: a left eye becomes a right one."""
+        flip = torch.from_numpy(mirrored).to(self.device)
+        values[flip] = values[flip][:, self.mirror]
+        return values
+
+    def _within(self, boxes: np.ndarray, landmarks: Tensor) -> Tensor:
+        """Return (B, N) which landmarks lie in their view's box (B, 4) of pixels x0, y0, x1, y1, its ends left out."""
+        low, high = self._tensor(boxes)[:, None].split(2, dim=-1)
+        points = to_pixels(landmarks, self.frame.size)
+        return ((points >= low - 0.5) & (points < high - 0.5)).all(-1)
 
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
         """Yield (B,) uniform numbers in [0, 1), 32 times; every view takes them in the same order."""
@@ -223,8 +246,8 @@ class Augmenter:
         flat = torch.baddbmm(self._tensor(offset)[:, None, None], images.flatten(1, 2), self._tensor(matrix / 255).mT)
         return flat.view_as(images)
 
-    def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
-        """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S)."""
+    def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> tuple[Tensor, np.ndarray]:
+        """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S); return the cut boxes (B, 4), too."""
         s, size = self.settings, self.frame.size
         assert s is not None
         chosen = np.flatnonzero(next(draw) < s.blur)
@@ -245,7 +268,7 @@ class Augmenter:
         low, high = np.clip(centre - half, 0, size).astype(int), np.clip(centre + half, 0, size).astype(int)
         for i in np.flatnonzero(hit):
             images[i, :, low[i, 1] : high[i, 1], low[i, 0] : high[i, 0]] = float(shade[i])
-        return images.clamp_(0, 1)
+        return images.clamp_(0, 1), np.concatenate([low, high], axis=1) * hit[:, None]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, torch.float32)

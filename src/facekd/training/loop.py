@@ -101,7 +101,8 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
         # A face that comes twice is seen as no epoch will see it.
         view = epoch + _REPEATED * again[here] if not views else (epoch + again[here]) % views
         labelled = None if data.labelled is None else data.labelled[rows]
-        yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled)
+        visible = None if data.visible is None else data.visible[rows]
+        yield Batch(frames, data.points[rows], data.boxes[rows], rows, view, labelled, visible)
         step += 1
 
 
@@ -134,7 +135,8 @@ def fit(
     settings, seed, train = stage.optimisation, stage.seed, data.train
     torch.manual_seed(seed)
     terms_of = [teacher.term for teacher in stage.teachers]
-    objective = Objective(stage.loss.build(), stage.nll_weight, stage.heatmap_weight, terms_of)
+    weights = stage.nll_weight, stage.heatmap_weight
+    objective = Objective(stage.loss.build(), *weights, terms_of, stage.visibility_weight, stage.occluded_weight)
     optimiser = build_optimiser(settings, sync_batch_norm(accelerate(net), fabric))
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
@@ -145,6 +147,11 @@ def fit(
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
+    # Errors of faces that lack the points they are normalised by are not known.
+    known = (
+        np.isfinite(metrics.primary_normaliser(data.val.points, data.markup, data.val.boxes)) if len(data.val) else 0
+    )
+    measured = int(np.sum(known))
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
@@ -153,13 +160,15 @@ def fit(
                 group["lr"] = learning_rate(settings, step, steps)
             torch.manual_seed(hash((seed, step, fabric.global_rank)) % 2**63)  # for dropout
             net.train()
-            images, target = data.augmenter(batch.frames, batch.points, batch.boxes, batch.faces, batch.view)
+            images, target, visible = data.augmenter(
+                batch.frames, batch.points, batch.boxes, batch.faces, batch.view, batch.visible
+            )
             predictions = teachers(images, batch.faces, batch.view) if teachers else None
             labelled = weight = None
             if batch.labelled is not None:
                 labelled = torch.from_numpy(batch.labelled).to(images.device)
                 weight = labelled_weight(labelled, fabric)
-            terms = objective(model(images), target, predictions, labelled, weight)
+            terms = objective(model(images), target, predictions, labelled, weight, visible)
             optimiser.zero_grad()
             fabric.backward(terms["total"])
             if settings.clip_grad:
@@ -178,9 +187,10 @@ def fit(
                     f"{stage.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
                     f"{folder}, lower {stage.name}.lr (now {settings.lr:g}) and start the run anew in another folder"
                 )
-            if first and len(data.val):
+            if first and measured:
                 with average.applied_to(net):
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
+                means |= {"val_faces": measured} if measured < len(data.val) else {}
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             over = fabric.broadcast(best.offer(epoch, means["val_nme"], average.state) if "val_nme" in means else False)
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last or over):
@@ -251,11 +261,12 @@ def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, mar
         batch: faces per call of the network.
 
     Returns:
-        The NME in percent, by the mark-up's primary normaliser (`facekd.evaluation.metrics`).
+        The NME in percent, by the mark-up's primary normaliser (`facekd.evaluation.metrics`), over the faces whose
+        normaliser is known; NaN if there is none.
     """
     net.eval()
     landmarks, truth = predict(fabric, net, val, plain, batch)
-    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size, plain.frame.scale).mean())
+    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size, plain.frame.scale).nanmean())
 
 
 def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int, scale: float = 1.0) -> Tensor:
@@ -263,13 +274,13 @@ def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int, sca
 
     Args:
         landmarks: (n, N, 2), normalised.
-        truth: (n, N, 2), normalised.
+        truth: (n, N, 2), normalised; NaN where a point is missing.
         markup: what the points are.
         size: side of the frame in pixels.
         scale: side of the frame / side of the box that the faces are cut out by, which lies in its middle.
 
     Returns:
-        (n,) fractions.
+        (n,) fractions over the points that are there; NaN for a face whose normaliser is not known.
     """
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
     boxes = np.broadcast_to(frame_box(size, scale), (len(right), 4))
@@ -288,7 +299,7 @@ def predict(fabric: Fabric, net: LandmarkNet, faces: Faces, plain: Augmenter, ba
         batch: faces per call of the network.
 
     Returns:
-        Landmarks and labels, both (n, N, 2), normalised, float32 on the CPU.
+        Landmarks and labels, both (n, N, 2), normalised, float32 on the CPU; labels are NaN where a point is missing.
     """
     landmarks, labels = [], []
     for start in range(0, len(faces), batch):
