@@ -40,7 +40,7 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     known = np.flatnonzero(~np.isnan(distance))
     for row in known[np.linspace(0, len(known) - 1, min(len(known), _FACES)).astype(int)]:
         points = faces.points[row][None].astype(np.float64)
-        boxes, rolls = crops_about(faces.boxes[row], rng)
+        boxes, rolls = crops_about(faces.boxes[row].astype(np.float64), rng)
         crops = crop_faces(faces.image(int(row)), boxes, model.size, model.scale, -rolls)
         found = NetworkOutput(*model(crops.images))
         if found.confidence is None:
