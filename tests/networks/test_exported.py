@@ -73,7 +73,7 @@ def exported(folder: Path, with_prior: bool = False, **architecture: object) -> 
 def test_reads_back_what_was_exported(tmp_path: Path, backbone: str, settings: dict) -> None:
     path = exported(tmp_path, backbone=backbone, **settings)
     net, metadata = load_exported(path)
-    (points, confidence), (wanted, level) = (
+    (points, confidence, _), (wanted, level, _) = (
         TorchModel(net, metadata).predict(crops(64)),
         OnnxModel(path).predict(crops(64)),
     )
