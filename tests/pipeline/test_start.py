@@ -53,6 +53,16 @@ def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
         started(tmp_path, init=str(tmp_path / "none.onnx"))
 
 
+def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:
+    """Visibility is an output of its own, so that nothing of the others is mistaken for it."""
+    net, plain = started(tmp_path / "a", visibility_weight=0.1), started(tmp_path / "b")
+    own, given = net.state_dict(), plain.state_dict()
+    assert own.keys() - given.keys() == {"head.visibility.weight", "head.visibility.bias"}
+    for key in ("head.lateral.0.weight", "backbone.conv_stem.weight"):
+        torch.testing.assert_close(own[key], given[key], rtol=0, atol=0)
+    assert own["head.visibility.weight"].std() > 0
+
+
 # Points that no conversion leads to, on the picture that comes with the package: six faces
 OWN = MarkUp("own", 4, (1, 0, 2, 3))
 OF_IBUG = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (57,))  # eye centres, nose tip, lower lip
@@ -98,13 +108,3 @@ def test_too_few_faces_to_tell_points_apart_are_refused(own_points: Pack, tmp_pa
     few = own_points.select(indices=range(9))
     with pytest.raises(InputError, match=r"own.parquet has 9 training face\(s\), and it takes 10 .* label more"):
         initial_network(context(few, tmp_path, settings), resolve(settings)["a"])
-
-
-def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:
-    """Visibility is an output of its own, so that nothing of the others is mistaken for it."""
-    net, plain = started(tmp_path / "a", visibility_weight=0.1), started(tmp_path / "b")
-    own, given = net.state_dict(), plain.state_dict()
-    assert own.keys() - given.keys() == {"head.visibility.weight", "head.visibility.bias"}
-    for key in ("head.lateral.0.weight", "backbone.conv_stem.weight"):
-        torch.testing.assert_close(own[key], given[key], rtol=0, atol=0)
-    assert own["head.visibility.weight"].std() > 0

@@ -78,16 +78,16 @@ def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
 
 
 def box_diagonal(truth: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
-    """Return the diagonal of the tight box around the true points, missing ones where their mean shape has them.
+    """Return the diagonal of the tight box around the true points, or of the boxes that are given.
 
     Args:
-        truth: (n, N, 2) true points; NaN where one is missing.
-        boxes: (n, 4) of the faces, to be taken instead; None: the points' own.
+        truth: (n, N, 2) true points; NaN where one is missing: the box is as if it were where the mean shape has it.
+        boxes: (n, 4) of the faces; None: the points' own.
 
     Returns:
         (n,) in the unit of the points.
     """
-    box = whole_boxes(np.asarray(truth, np.float64)) if boxes is None else np.asarray(boxes, np.float64)
+    box = np.asarray(whole_boxes(np.asarray(truth, np.float64)) if boxes is None else boxes, np.float64)
     return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
 

@@ -101,8 +101,8 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
         )
     more = _decoded(context, pack, "train", frame, "unlabelled")
     points = convert(more.points, other, own)
-    boxes = more.boxes if own.name == other.name else tight_box(points)
     seen = None if labelled.visible is None else np.ones(points.shape[:2], bool)  # is not looked at
+    boxes = more.boxes if own.name == other.name else tight_box(points)
     both = _joined(labelled, Faces(more.frames, points, boxes, visible=seen))
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 

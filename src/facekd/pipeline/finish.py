@@ -125,8 +125,8 @@ def _completed(faces: Faces, frame: Input) -> np.ndarray:
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
     """Return 5 % of the mean of the mark-up's primary normaliser over the training faces that have it, normalised."""
     known = shapes(labelled_faces(context, frame, stage.train_on), frame)
-    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).reshape(1, 4)
-    distance = primary_normaliser(known, context.pack.markup, box)
+    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).ravel()
+    distance = primary_normaliser(known, context.pack.markup, np.broadcast_to(box, (len(known), 4)))
     if np.isnan(distance).all():
         raise InputError(
             f"{context.pack.path}: on each training face a point is missing that errors are normalised by "
