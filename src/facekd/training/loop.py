@@ -148,16 +148,14 @@ def fit(
         _LOGGER.warning("%s: %d processes share a batch of %d", stage.name, fabric.world_size, shared)
     per_epoch = len(train) // shared
     steps, last = settings.epochs * per_epoch, settings.num_epochs * per_epoch
-    best = Best(settings.patience if len(data.val) >= _TELLING else 0)
+    # Errors of faces that lack the points they are normalised by are not known.
+    val, measured = data.val, 0
+    if len(val):
+        measured = int(np.isfinite(metrics.primary_normaliser(val.points, data.markup, val.boxes)).sum())
+    best = Best(settings.patience if measured >= _TELLING else 0)
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    # Errors of faces that lack the points they are normalised by are not known.
-    measured = (
-        int(np.isfinite(metrics.primary_normaliser(data.val.points, data.markup, data.val.boxes)).sum())
-        if len(data.val)
-        else 0
-    )
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
