@@ -231,7 +231,7 @@ def export(
     from facekd.exporters import formats
 
     chosen = formats.of(out, precision, batch, int8_data is not None)
-    faces = None if int8_data is None else _pack(int8_data)
+    faces = None if int8_data is None else _pack(int8_data).readable()
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
     figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))

@@ -193,7 +193,6 @@ class Fields:
         Returns:
             The number as float, or the default.
         """
-
         wanted = f"a number from {low:g} to {high:g}"
         found = self._take(key, default, wanted, lambda value: is_finite(value) and low <= value <= high)
         return float(found) if is_finite(found) else found
@@ -300,6 +299,18 @@ class Fields:
     def _refuse(self, path: str, value: Any, wanted: str) -> NoReturn:
         at = f" {path}" if path else ""
         raise self.error(f"{self.where}:{at} must be {wanted}, got {_short(value)}; {self.advice}")
+
+
+def is_group(value: Any) -> bool:
+    """Return whether a value holds keys and values.
+
+    Args:
+        value: any.
+
+    Returns:
+        Whether it does.
+    """
+    return isinstance(value, dict)
 
 
 def is_index(value: Any, count: int) -> bool:

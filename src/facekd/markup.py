@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facekd.documents import MAX_POINTS, Fields, is_index, parse_yaml, read_text
+from facekd.documents import MAX_POINTS, Fields, is_group, is_index, parse_yaml, read_text
 from facekd.errors import InputError, nearest
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -122,9 +122,7 @@ class MarkUp:
                 raise InputError(f"{where}: unknown key '{key}'; {nearest(key, allowed)}")
         name, count = fields.text("name"), fields.integer("count", 1, MAX_POINTS)
         contours = []
-        for each in fields.list(
-            "contours", lambda value: isinstance(value, dict), "groups of name and points", 1000, ()
-        ):
+        for each in fields.list("contours", is_group, "groups of name and points", 1000, ()):
             contour = fields.inner(each, "contours")
             contours.append(Contour(contour.text("name"), contour.indices("points", count), contour.boolean("closed")))
         names = fields.list("names", lambda value: isinstance(value, str | int), "texts", count, ())
@@ -155,11 +153,11 @@ def _mirror(fields: Fields, count: int) -> tuple[int, ...]:
 def _pair(fields: Fields, key: str, count: int) -> Pair | None:
     """Read two groups of points; a single number stands for a group of one."""
 
-    def is_group(value: Any) -> bool:
+    def are_points(value: Any) -> bool:
         points = value if isinstance(value, list | tuple) else [value]
         return len(points) > 0 and all(is_index(item, count) for item in points)
 
-    groups = fields.list(key, is_group, "groups of points", 2, None)
+    groups = fields.list(key, are_points, "groups of points", 2, None)
     if groups is None:
         return None
     if len(groups) != 2:

@@ -110,6 +110,7 @@ def evaluate(
         ModelError: the model has no box transform for the detector, or gives points of another shape or NaN.
     """
     _check(predictor, pack, model)
+    pack = pack.readable()
     find = _finder(predictor, pack, boxes, detector, model)
     predicted, confidence = _predict(predictor, pack, find, model, batch, progress)
     normalisers = _normalisers(pack)

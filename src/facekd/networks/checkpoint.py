@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from facekd.documents import MAX_POINTS, Fields, is_finite, parse_json
+from facekd.documents import MAX_POINTS, Fields, is_finite, is_group, parse_json
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
@@ -191,7 +191,7 @@ def _metadata(fields: Fields, architecture: Architecture, prior: dict[str, Tenso
         box_transform=BoxTransform.from_dict(box_transform, where) if box_transform is not None else None,
         confidence_radius=fields.number("confidence_radius", 0, 1e3, 0.02),
         calibration=(float(calibration[0]), float(calibration[1])),
-        data=list(fields.list("data", lambda value: isinstance(value, dict), "groups", 1000, ())),
+        data=list(fields.list("data", is_group, "groups", 1000, ())),
         recipe=dict(fields.group("recipe", fields.inner({}, "")).values),
         shape_prior=_shape_prior(prior, count, where) if prior else None,
         face_calibration=FaceCalibration.from_dict(face_calibration, where) if face_calibration is not None else None,
@@ -202,9 +202,7 @@ def _refuse_unknown(fields: Fields, known: Iterable[str]) -> None:
     """Raise ModelError at a key that this version does not know."""
     unknown = sorted(set(fields.values) - set(known))
     if unknown:
-        raise ModelError(
-            f"{fields.where} was written by another version of facekd, upgrade it: unknown key {unknown[0]}"
-        )
+        raise ModelError(f"{fields.where} is of another version of facekd, upgrade it: unknown key '{unknown[0]}'")
 
 
 def _shape_prior(tensors: dict[str, Tensor], count: int, where: str) -> ShapePrior:

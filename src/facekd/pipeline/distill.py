@@ -54,6 +54,7 @@ def distill(
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
+    pack, unlabelled = pack.readable(), unlabelled.readable() if unlabelled else None
     context = Context(
         pack, folder, fabric, lambda stage: folder / stage.name, unlabelled=unlabelled, recipe=recipe.published()
     )

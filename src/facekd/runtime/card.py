@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facekd.documents import MAX_BYTES, Fields, parse_json, read_json
+from facekd.documents import MAX_BYTES, Fields, is_group, parse_json, read_json
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
@@ -133,7 +133,7 @@ class ModelCard:
                 confidence=fields.text("confidence", None),
                 confidence_radius=fields.number("confidence_radius", 0, 1e3, fields.number("within", 0, 1e3, None)),
                 face_calibration=FaceCalibration.from_dict(calibration, where) if calibration is not None else None,
-                data=tuple(fields.list("data", lambda value: isinstance(value, dict), "groups", 1000, ())),
+                data=tuple(fields.list("data", is_group, "groups", 1000, ())),
                 figures=dict(fields.group("figures", fields.inner({}, "")).values),
                 sha256=fields.text("sha256", ""),
                 made_with=dict(fields.group("made_with", fields.inner({}, "")).values),

@@ -45,20 +45,20 @@ def _graph(content: memoryview, start: int, end: int, depth: int = 0) -> bool:
     if depth > _DEEPEST:
         raise ValueError("too many graphs within graphs")
     for number, first, last in _fields(content, start, end):
-        if number == _INITIALIZER and _is_external(content, first, last):
-            return True
-        if number == _SPARSE and any(
-            _is_external(content, *s) for s in _groups(content, first, last, *_SPARSE_TENSORS)
-        ):
-            return True
-        if number == _NODE:
+        tensors: list[tuple[int, int]] = []
+        graphs: list[tuple[int, int]] = []
+        if number == _INITIALIZER:
+            tensors = [(first, last)]
+        elif number == _SPARSE:
+            tensors = list(_groups(content, first, last, *_SPARSE_TENSORS))
+        elif number == _NODE:
             for attribute in _groups(content, first, last, _ATTRIBUTE):
-                tensors = _groups(content, *attribute, *_ATTRIBUTE_TENSORS)
-                graphs = _groups(content, *attribute, *_ATTRIBUTE_GRAPHS)
-                if any(_is_external(content, *s) for s in tensors) or any(
-                    _graph(content, *s, depth + 1) for s in graphs
-                ):
-                    return True
+                tensors += _groups(content, *attribute, *_ATTRIBUTE_TENSORS)
+                graphs += _groups(content, *attribute, *_ATTRIBUTE_GRAPHS)
+        if any(_is_external(content, *span) for span in tensors):
+            return True
+        if any(_graph(content, *span, depth + 1) for span in graphs):
+            return True
     return False
 
 

@@ -73,7 +73,7 @@ def run(
         InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.
         TrainingError: a process that trained died, for want of memory perhaps.
     """
-    folder = Path(folder)
+    folder, pack, unlabelled = Path(folder), pack.readable(), unlabelled.readable() if unlabelled else None
     wanted = entries(study, changes)
     for split in ("train", "test"):
         if not (pack.splits == split).any():
@@ -202,7 +202,8 @@ def _worker(
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        pack, unlabelled = Pack.open(packs[0]), Pack.open(packs[1]) if packs[1] else None
+        pack, unlabelled = (Pack.open(path).readable() if path else None for path in packs)
+        assert pack
         _work(wanted, StudyContext(folder, pack, unlabelled, accelerator), lambda: None)
 
 
