@@ -5,7 +5,6 @@ Torch and what else training needs are imported when a function needs them, not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
-from facekd.run_folder import EVALUATION, MODEL, result_stage
+from facekd.run_folder import EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import DEFAULT, Predictor, resolve_model
@@ -303,9 +302,10 @@ def _figures(run: Path) -> dict[str, object]:
         return {}
     stage = result_stage(run)
     figures: dict[str, object] = {}
-    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
+    for result in read_results(run):
         if result["model"] == stage:
             name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
             key = f"nme_{result['normaliser']}"
-            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
+            known = {subset: f for subset, f in result["subsets"].items() if f.get(key) is not None}
+            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in known.items()}
     return figures

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from facekd.documents import Fields, read_json
 from facekd.evaluation.metrics import primary_normaliser
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, apply, crop_faces, normalise
@@ -29,6 +30,7 @@ from facekd.training.loop import face_errors
 _SHAPE_VIEWS = 8  # of each training face: what a shape prior knows of shapes
 _RADIUS = 0.05  # of the primary normaliser: within it a point counts as right
 _BATCH = 32
+_ADVICE = "delete it, and it is fitted again"
 
 
 def metadata(context: Context, stage: Stage) -> ModelMetadata:
@@ -128,5 +130,7 @@ def _box_transform(context: Context) -> BoxTransform | None:
             write_text(path, json.dumps(record, indent=1))
 
     context.once(path, fit)
-    transform = json.loads(path.read_text(encoding="utf-8"))["transform"]
-    return BoxTransform.from_dict(transform) if transform else None
+    where = f"box transform {path}"
+    record = Fields(read_json(path, "box transform", advice=_ADVICE), where, advice=_ADVICE)
+    transform = record.group("transform", None)
+    return BoxTransform.from_dict(transform.values, where) if transform else None

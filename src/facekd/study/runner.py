@@ -33,7 +33,7 @@ from facekd.files import write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, closure
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import LOG, PACK, SUMMARY
+from facekd.run_folder import LOG, PACK, read_summary
 from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import StudyContext
@@ -241,7 +241,7 @@ def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
     figures = context.figures(entry.stage, entry.recipe.evaluation)
     return record | {
         "machine": f"{os.cpu_count()} cores",
-        "summary": json.loads((folder / SUMMARY).read_text(encoding="utf-8")),
+        "summary": read_summary(folder),
         "curve": logger.curve(folder / LOG),
         "results": json.loads(figures.read_text(encoding="utf-8")),
     }
