@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 EXPORT := .venv-export
+LOWEST := .venv-lowest
 
-.PHONY: demo test test-export quick lint docs clean
+.PHONY: demo test test-export lower-bounds quick lint docs clean
 
 demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
 	rm -rf demo
@@ -23,6 +24,13 @@ test: $(VENV)/.dev  ## lint, types, import contract and all tests
 
 test-export: $(EXPORT)/.done  ## export to LiteRT and Core ML, in an environment of its own, for the converters hold torch back
 	$(EXPORT)/bin/python -m pytest tests/exporters tests/runtime/test_litert.py
+
+# The tests' tools are at their newest; onnx writes the tiny networks of tests.
+lower-bounds: $(LOWEST)/.done  ## detection with the oldest base dependencies that pyproject.toml allows, without torch
+	$(LOWEST)/bin/facekd demo --out $(LOWEST)/demo
+	$(LOWEST)/bin/python -c "import importlib.util; assert importlib.util.find_spec('torch') is None"
+	PYTHONPATH=tests $(LOWEST)/bin/python -m pytest -q tests/runtime tests/test_geometry.py tests/test_markup.py \
+		tests/test_pts.py tests/test_drawing.py tests/test_files.py tests/test_images.py
 
 quick: $(VENV)/.dev  ## the tests that take little: under a minute in all
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
@@ -56,5 +64,11 @@ $(EXPORT)/.done: pyproject.toml
 	$(EXPORT)/bin/pip install --quiet --editable '.[export]' pytest hypothesis
 	touch $@
 
+$(LOWEST)/.done: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) tests/lower_bounds.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt --editable . pytest hypothesis onnx
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(EXPORT) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT) $(LOWEST) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

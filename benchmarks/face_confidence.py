@@ -72,7 +72,7 @@ def measured(model: OnnxModel, faces: Pack) -> dict[str, Any]:
             kinds.append("detected")
             boxes, rolls = np.vstack([boxes, detected[int(overlap.argmax())]]), np.append(rolls, 0.0)
         crops = crop_faces(image, boxes, model.size, model.scale, -rolls)
-        points, confidence = model(crops.images)
+        points, confidence, *_ = model(crops.images)
         error = metrics.nme(crops.to_photo(points), truth, metrics.primary_normaliser(truth, faces.markup))
         accepted = model.face_calibration.apply(confidence) >= TRUSTED
         rows += zip(kinds, (error <= FAILURE).tolist(), accepted.tolist(), strict=True)

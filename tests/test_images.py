@@ -40,6 +40,9 @@ def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "JPEG", "WEBP", "JPEG2000", "AVIF"])
 def test_formats(kind: str) -> None:
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {kind}")
     photo = read_image(encoded(Image.fromarray(two_halves()), kind))
     assert photo.shape == (16, 32, 3) and photo.dtype == np.uint8 and photo.flags.c_contiguous
     np.testing.assert_allclose(photo[8, 4], RED, atol=12)
@@ -155,7 +158,8 @@ def test_grey_and_depths() -> None:
     for photo in (grey, grey[..., None], deep, rgb, deepened(rgb), Image.fromarray(grey)):
         np.testing.assert_array_equal(read_image(photo), rgb)
     for kind in ("PNG", "TIFF", "PPM"):
-        np.testing.assert_array_equal(read_image(encoded(Image.fromarray(deep), kind)), rgb)
+        image = Image.fromarray(deep) if kind != "PPM" else Image.fromarray(deep.astype(np.int32))
+        np.testing.assert_array_equal(read_image(encoded(image, kind)), rgb)
     black_white = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
     np.testing.assert_array_equal(read_image(encoded(black_white, "PNG"))[..., 0], [[0, 255]])
 

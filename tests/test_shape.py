@@ -169,7 +169,7 @@ def test_files_that_are_no_shape_model_are_refused(tmp_path: Path) -> None:
 def test_shapes_that_cannot_be_used_are_named() -> None:
     shapes = random_shapes()
     broken = shapes.copy()
-    broken[17, 3, 0] = np.nan
+    broken[17, 3, 0] = np.inf
     spot = shapes.copy()
     spot[2] = [3.0, 4.0]
     cases = [
@@ -199,3 +199,74 @@ def test_distances_from_the_mean_shape(move: tuple[float, float, tuple[float, fl
     shapes = np.array([SQUARE, SQUARE + e * WIDER, SQUARE - e * WIDER])
     moved = np.array([shapes[0], similarity(shapes[1], *move), shapes[2]])
     np.testing.assert_allclose(distances(moved), [0, e / 4, e / 4], rtol=0.01, atol=2e-5)
+
+
+def faces_with_missing(share: float, seed: int = 0, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes of three modes and a little noise; and the same with points missing at random, four left at least."""
+    rng = np.random.default_rng(seed)
+    mean, ways = rng.normal(size=(12, 2)), rng.normal(size=(3, 12, 2))
+    shapes = mean + np.einsum("nk,kij->nij", rng.normal(size=(count, 3)) * [0.15, 0.1, 0.06], ways)
+    shapes += 0.003 * rng.normal(size=shapes.shape)
+    missing = rng.random(shapes.shape[:2]) < share
+    missing[missing.sum(1) > 8] = False
+    return shapes, np.where(missing[..., None], np.nan, shapes)
+
+
+@pytest.mark.parametrize("procrustes", [False, True])
+def test_missing_points_are_where_the_others_say(procrustes: bool) -> None:
+    shapes, partial = faces_with_missing(0.3)
+    if procrustes:
+        moves = np.random.default_rng(1).uniform(-1, 1, (len(shapes), 4)) * [0, 90, 5, 5] + [2, 0, 0, 0]
+        shapes, partial = (
+            np.stack([similarity(s, k, a, (x, y)) for s, (k, a, x, y) in zip(each, moves, strict=True)])
+            for each in (shapes, partial)
+        )
+    missing = np.isnan(partial).any(-1)
+    model = ShapeModel.fit(partial, procrustes=procrustes)
+    filled = model.filled(partial)
+    assert np.array_equal(filled[~missing], shapes[~missing])  # what is there stays as it is
+    off = np.linalg.norm(filled - shapes, axis=-1)[missing]
+    whole = ShapeModel.fit(shapes, procrustes=procrustes)
+    usual = np.sqrt(whole.variances.sum() / 12)  # of a point: what filling in the mean shape would be off by
+    assert np.median(off) < (0.2 if procrustes else 0.1) * usual
+    assert model.explained[:3] == pytest.approx(whole.explained[:3], rel=0.02)
+    soft = model.soft(partial)
+    assert np.array_equal(np.isnan(soft).any(-1), missing)
+    assert np.abs(soft - whole.soft(shapes))[~missing].mean() < 0.1 * usual
+
+
+def test_a_missing_point_by_hand() -> None:
+    """One mode moves both points alike by 1, -1: the second is where the first says."""
+    base, way = np.array([[0.0, 0], [2, 0]]), np.array([[0.0, 1], [0, 1]])
+    model = ShapeModel.fit(np.stack([base + way, base - way]), variance=100)
+    assert model.filled(np.array([[0, 0.5], [np.nan, np.nan]])) == pytest.approx(base + 0.5 * way, abs=1e-5)
+
+
+@given(st.integers(0, 10**6), st.booleans())
+def test_complete_shapes_are_left_as_they_are_by_filling(seed: int, procrustes: bool) -> None:
+    shapes = random_shapes() + seed % 7
+    model = ShapeModel.fit(shapes, procrustes=procrustes)
+    assert np.array_equal(model.filled(shapes), shapes)
+
+
+def test_shapes_with_too_few_points_are_named() -> None:
+    shapes = random_shapes()
+    nowhere, few, none = shapes.copy(), shapes.copy(), shapes.copy()
+    nowhere[:, 2], few[5, 2:], none[9] = np.nan, np.nan, np.nan
+    with pytest.raises(InputError, match="point 2 is missing from all shapes"):
+        ShapeModel.fit(nowhere)
+    ShapeModel.fit(few)  # in the crop's frame two points say something
+    with pytest.raises(InputError, match="shape 5 has 2 points"):
+        ShapeModel.fit(few, procrustes=True)
+    with pytest.raises(InputError, match="shape 9 has 0 points"):
+        ShapeModel.fit(shapes).soft(none)
+
+
+def test_distances_of_partial_shapes() -> None:
+    shapes = random_shapes(spread=0.05)
+    shapes[7] += np.linspace(0, 2, 14).reshape(7, 2) ** 2
+    partial = shapes.copy()
+    partial[::3, 1], partial[7, 0], partial[4, 2:] = np.nan, np.nan, np.nan
+    found = distances(partial)
+    assert np.isnan(found[4]) and np.isfinite(np.delete(found, 4)).all()
+    assert found[7] == np.nanmax(found) == pytest.approx(distances(shapes)[7], rel=0.3)

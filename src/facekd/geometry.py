@@ -129,6 +129,19 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, -(linear @ matrix[..., 2:])], axis=-1)
 
 
+def frame_box(size: int, scale: float = 1.0) -> np.ndarray:
+    """Return the square box that a frame was cut by, in the frame itself.
+
+    Args:
+        size: side of the frame in pixels.
+        scale: side of the frame, in units of the box's.
+
+    Returns:
+        (4,).
+    """
+    return square(np.array([-0.5, -0.5, size - 0.5, size - 0.5]), 1 / scale)
+
+
 def zoom(matrix: np.ndarray) -> np.ndarray:
     """Compute the scale of similarity transforms.
 
@@ -209,13 +222,22 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Args:
         source: (..., N, 2), the points to map.
-        target: (..., N, 2), where they should come to lie; leading axes broadcast with those of `source`.
+        target: (..., N, 2), where they should come to lie; leading axes broadcast with those of `source`. Pairs with a
+            point that is missing (NaN) do not count.
 
     Returns:
         Matrices (..., 2, 3), float64. Source points that all lie in one spot have no direction: scale 0, the
         translation leads to the mean of the target.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if np.isnan(source).any() or np.isnan(target).any():
+        there = ~np.isnan(source + target).any(axis=-1, keepdims=True)
+        count = np.maximum(there.sum(axis=-2, keepdims=True), 1)
+        # In the mean of the others a pair has no part.
+        source, target = (
+            np.where(there, points, np.where(there, points, 0).sum(axis=-2, keepdims=True) / count)
+            for points in (source, target)
+        )
     source_mean, target_mean = source.mean(axis=-2), target.mean(axis=-2)
     (x, y), (u, v) = (
         np.moveaxis(points, -1, 0)

@@ -331,3 +331,13 @@ def test_a_face_of_a_test_group_goes_to_the_test_set(tmp_path: Path) -> None:
     table(tmp_path, "test/a.jpg", "b.jpg")
     (tmp_path / "faces.csv").write_text(f"image,x0,y0,x1,y1,group\ntest/a.jpg,{ROW},g\nb.jpg,{ROW},g\n")
     assert found(tmp_path)["b.jpg"].split == "test"
+
+
+def test_a_face_with_too_few_points_is_left_out_and_named(tmp_path: Path) -> None:
+    """Two of five points do not say where the others would be, and how large the crop is to be."""
+    write_photo(tmp_path / "a.jpg")
+    rows = ["image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4", "a.jpg,30,40,70,40,,,,,,", "a.jpg,30,40,70,40,50,60,,,,"]
+    (tmp_path / "faces.csv").write_text("\n".join(rows))
+    problem, face = folder.read(tmp_path, FIVE)
+    assert "only 2 of its 5 points are there" in str(problem)
+    assert np.isnan(face.points[3:]).all() and np.isfinite(face.points[:3]).all()

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekd.data.dataset import Annotation
+from facekd.data.pack import Pack
 from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
 from facekd.markup import FIVE
 
@@ -30,8 +31,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll, detection, face_confidence, serve = map(
-    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve")
+jitter, runtime, peer, confidence, roll, detection, face_confidence, serve, missing = map(
+    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve", "missing")
 )
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
@@ -322,3 +323,24 @@ def test_clients_count_what_they_see() -> None:
     seen = asyncio.run(run())
     assert (seen.lost, seen.refused, seen.wrong, seen.statuses[503]) == (1, 0, 1, 1)
     assert seen.statuses[200] >= 6 and len(seen.seconds) == seen.statuses[200]
+
+
+def test_points_are_taken_from_training_faces_alone(tiny_pack: Pack) -> None:
+    lacking, train = missing.without(tiny_pack, 0.3, seed=1), tiny_pack.splits == "train"
+    gone = np.isnan(lacking.points).any(axis=2)
+    assert 0.15 < gone[train].mean() < 0.4 and not gone[~train].any() and (~gone).sum(axis=1).min() >= 3
+    np.testing.assert_array_equal(lacking.points[~gone], tiny_pack.points[~gone])
+    assert lacking.meta["sha256"] != tiny_pack.meta["sha256"]
+    assert not np.isnan(missing.without(tiny_pack, 0.0, seed=1).points).any()
+
+
+def test_the_page_of_missing_points_says_what_its_figures_say() -> None:
+    folder = BENCHMARKS.parent / "docs" / "benchmarks"
+    record, page = json.loads((folder / "missing.json").read_text()), (folder / "missing.md").read_text()
+    nme = {share: [row["nme"] for row in record["rows"] if row["missing"] == share] for share in (0.0, 0.3)}
+    assert record["lost_percent"] == pytest.approx(100 * (np.mean(nme[0.3]) / np.mean(nme[0.0]) - 1), abs=0.005)
+    assert record["lost_percent"] < 10 and f"{record['lost_percent']:+.2f} %" in page
+    for row in record["visibility"]["rows"]:
+        told = row["visibility"]
+        assert told["ap_occluded"] > 5 * told["share_occluded"]
+        assert f"| {row['weight']:g} | {told['ap_occluded']:.1f} | {row['nme']:.2f} [" in page

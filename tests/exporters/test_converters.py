@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int],
     def write(head: str, points: int) -> Path:
         torch.manual_seed(0)
         sigma = head == "spatial"
-        net = LandmarkNet(Architecture("mobilenetv2_035", head, points, 64, sigma=sigma)).eval()
+        net = LandmarkNet(Architecture("mobilenetv2_035", head, points, 64, sigma=sigma, visibility=sigma)).eval()
         shapes, typical = 0.3 * torch.randn(500, points, 2), torch.randn(points).double()
         noise, bias = 0.01 * torch.eye(2 * points).double(), 0.01 * torch.randn(2 * points).double()
         prior = posterior(shapes, noise, bias, typical) if sigma else None
@@ -68,12 +68,13 @@ def test_litert_computes_what_torch_does(
     written = api.export(source, tmp_path / "net.tflite", name="mine", batch=batch)
     assert written.parity.points < 0.01
     exported, original = api.load_model(tmp_path / "net.tflite", threads=1), TorchModel.load(source)
-    (points, confidence), (expected, sure) = exported.predict(frames(5)), original.predict(frames(5))
+    (points, confidence, visible), (expected, sure, seen) = exported.predict(frames(5)), original.predict(frames(5))
     np.testing.assert_allclose(points, expected, atol=0.01)
     if head == "spatial":
         np.testing.assert_allclose(confidence, sure, atol=1e-3)
+        np.testing.assert_allclose(visible, seen, atol=1e-3)
     else:
-        assert confidence is sure is None
+        assert confidence is sure is visible is seen is None
     assert exported.batch == batch and exported.card == written.card and written.card.name == "mine"
     assert json.loads(zipfile.ZipFile(tmp_path / "net.tflite").read("facekd.json"))["markup"]["name"] == "ibug68"
     assert [path.name for path in tmp_path.iterdir()] == ["net.tflite"]
@@ -105,9 +106,10 @@ def test_int8_up_to_the_heads_last_convolution(
     lost = litert.quantise(out, small, tiny_pack)
     whole, card = operators(out), api.load_model(small).card
     kinds = operators(small)
-    last = max(at for at, kind in enumerate(kinds) if kind == "CONV_2D")
+    last = kinds.index("DEQUANTIZE") + 1
     assert Counter(kinds)["QUANTIZE"] == Counter(kinds)["DEQUANTIZE"] == 1  # no way to float32 and back between
-    assert kinds[last - 1] == "DEQUANTIZE" and kinds.index("QUANTIZE") < kinds.index("CONV_2D")
+    assert kinds[last] == "CONV_2D" and kinds[last:].count("CONV_2D") == 2  # the maps', and that of visibility
+    assert kinds.index("QUANTIZE") < kinds.index("CONV_2D")
     assert Counter(kinds) - Counter(whole) == Counter(QUANTIZE=1, DEQUANTIZE=1)
     assert small.stat().st_size < 0.55 * out.stat().st_size and np.isfinite(lost)
     assert card.made_with["precision"] == "int8" and card.made_with["calibrated_on"] == 24 and card.figures == {}
@@ -127,7 +129,7 @@ def test_core_ml_computes_what_torch_does(
     assert (image.name, image.type.imageType.width, image.type.imageType.height) == ("image", 64, 64)
     assert image.type.imageType.colorSpace == image.type.imageType.RGB
     outputs = {each.name: list(each.type.multiArrayType.shape) for each in spec.description.output}
-    expected = {"points": [1, 68, 2], "confidence": [1, 68]}
+    expected = {"points": [1, 68, 2], "confidence": [1, 68], "visible": [1, 68]}
     assert outputs == ({"points": [1, 68, 2]} if head == "coordinate" else expected)
     assert {each.type.multiArrayType.dataType for each in spec.description.output} == {65568}  # FLOAT32
     assert spec.specificationVersion == 7  # iOS 16, macOS 13

@@ -41,7 +41,7 @@ def test_the_file_computes_what_torch_does(checkpoint: Path, tmp_path: Path) -> 
     assert parity.frames == 16 and parity.points < 0.01
     torch_model, onnx_model = TorchModel.load(checkpoint), OnnxModel(tmp_path / "out.onnx")
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    (points, sure), (onnx_points, onnx_sure) = torch_model.predict(frames), onnx_model.predict(frames)
+    (points, sure, _), (onnx_points, onnx_sure, _) = torch_model.predict(frames), onnx_model.predict(frames)
     np.testing.assert_allclose(onnx_points, points, atol=0.01)
     if sure is None:
         assert onnx_sure is None and onnx_model.card.confidence is onnx_model.card.confidence_radius is None

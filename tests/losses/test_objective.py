@@ -46,7 +46,7 @@ def test_an_unlabelled_face_has_imitated_teachers_only() -> None:
     labelled = torch.tensor([True, False])
     objective = Objective(L1(), 0.5, 2.0, terms_of)
     terms = objective(prediction, target, {EXPERT: expert}, labelled)
-    first = Prediction(*(values[:1] for values in prediction))
+    first = Prediction(*(None if values is None else values[:1] for values in prediction))
     alone = objective(first, target[:1], {EXPERT: expert[:1]})
     for name in ("main", "nll", "heatmap"):
         torch.testing.assert_close(terms[name], alone[name])

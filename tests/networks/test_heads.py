@@ -37,7 +37,7 @@ def test_landmarks_are_read_from_the_heatmaps_in_full_precision() -> None:
     net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 5, 64)).eval()
     net.head.cell = 0.0  # no offsets: what is left is the mean of the cells' centres
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        landmarks, _, log_heat = net(torch.rand(2, 3, 64, 64))
+        landmarks, _, log_heat, _ = net(torch.rand(2, 3, 64, 64))
     heat, axis = log_heat.double().exp(), (torch.arange(8) + 0.5) / 8 - 0.5
     by_hand = torch.stack([(heat.sum(2) * axis).sum(-1), (heat.sum(3) * axis).sum(-1)], dim=-1)
     torch.testing.assert_close(landmarks.double(), by_hand, rtol=0, atol=1e-5)
@@ -53,7 +53,7 @@ def test_coordinates_are_regressed_in_full_precision() -> None:
 
 def test_coordinates_with_sigma_keep_points_and_spread_apart() -> None:
     head = CoordinateHead(8, 5, 0.0, sigma=True)
-    landmarks, log_sigma, _ = head(torch.zeros(2, 8))
+    landmarks, log_sigma, _, _ = head(torch.zeros(2, 8))
     assert landmarks.shape == (2, 5, 2) and log_sigma.shape == (2, 5)
     torch.testing.assert_close(log_sigma, torch.full((2, 5), -3.5))
 

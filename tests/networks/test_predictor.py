@@ -36,7 +36,7 @@ def test_the_predictor_takes_bytes_and_gives_pixels() -> None:
     net = LandmarkNet(SMALL).eval()
     model = TorchModel(net, ModelMetadata(IBUG68, 1.2))
     frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    points, confidence = model.predict(frames)
+    points, confidence, _ = model.predict(frames)
     assert points.shape == (3, 68, 2) and points.dtype == np.float32 and confidence is None
     with torch.no_grad():
         normalised = net(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).landmarks.numpy()
@@ -50,5 +50,5 @@ def test_confidence_is_of_the_radius_and_calibrated() -> None:
         net.head.linear.weight.zero_()
         net.head.linear.bias[136:] = -3.0
     metadata = ModelMetadata(IBUG68, 1.2, confidence_radius=0.5 * math.exp(-2.5), calibration=(0.5, -1.0))
-    _, confidence = TorchModel(net, metadata).predict(np.zeros((2, 64, 64, 3), np.uint8))
+    _, confidence, _ = TorchModel(net, metadata).predict(np.zeros((2, 64, 64, 3), np.uint8))
     np.testing.assert_allclose(confidence, np.full((2, 68), 1 - math.exp(-0.125)), rtol=1e-5)

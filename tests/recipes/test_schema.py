@@ -213,7 +213,7 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
         ({"n": FROM_BASE | {"head": "spatial"}}, "must be one network"),
         ({"n": FROM_BASE | {"standardise": False}}, "must be one network"),
         ({"n": FROM_BASE | {"size": 64}}, "must be one network"),
-        ({"n": FROM_BASE | {"nll_weight": 0.1}}, "nll_weight 0 for all or none"),
+        ({"n": FROM_BASE | {"nll_weight": 0.1}}, "visibility_weight 0 for all or none"),
         (
             {"m": FROM_BASE | {"head": "spatial"}, "n": FROM_BASE | {"head": "spatial", "stride": 16}},
             "must be one network",

@@ -33,7 +33,7 @@ def test_the_default_is_there_and_the_detector_is_no_landmark_model() -> None:
 def test_the_card_says_what_one_needs_to_know(landmarker: Landmarker) -> None:
     card = landmarker.model.card
     assert card.figures and card.data and all(data["terms"] for data in card.data)
-    _, confidence = landmarker.model(np.zeros((1, card.size, card.size, 3), np.uint8))
+    _, confidence, _ = landmarker.model(np.zeros((1, card.size, card.size, 3), np.uint8))
     assert card.box_transform is not None and (confidence is None) == (card.confidence is None)
 
 

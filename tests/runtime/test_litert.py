@@ -52,7 +52,7 @@ def test_points_are_the_centre_of_brightness() -> None:
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, 4, 7] = 200  # row 4, column 7
     images[1, 10:12, 20] = 100  # centre between rows 10 and 11
-    points, confidence = model(images)
+    points, confidence, _ = model(images)
     np.testing.assert_allclose(points[0], np.add([7, 4], OFFSETS), atol=1e-4)
     np.testing.assert_allclose(points[1], np.add([20, 10.5], OFFSETS), atol=1e-4)
     assert confidence is not None
@@ -66,15 +66,15 @@ def test_points_are_the_centre_of_brightness() -> None:
 def test_any_number_of_crops_whatever_the_file_takes(name: str, count: int) -> None:
     model, images = LiteRTModel(WEIGHTS / f"{name}.tflite", threads=1), crops(count)
     assert model.batch == (4 if name == "tiny-batch4" else 1)
-    points, confidence = model.predict(images)
+    points, confidence, _ = model.predict(images)
     assert points.shape == (count, 5, 2) and confidence is not None and confidence.shape == (count, 5)
     np.testing.assert_allclose(points, expected(images), atol=1e-3)
 
 
 @needs_litert
 def test_a_network_without_confidence() -> None:
-    points, confidence = LiteRTModel(WEIGHTS / "tiny-points.tflite").predict(crops(2))
-    assert confidence is None
+    points, confidence, visible = LiteRTModel(WEIGHTS / "tiny-points.tflite").predict(crops(2))
+    assert confidence is None and visible is None
     np.testing.assert_allclose(points, expected(crops(2)), atol=1e-3)
 
 

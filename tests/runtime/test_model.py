@@ -67,7 +67,7 @@ def test_points_are_the_centre_of_brightness(make_model: MakeModel) -> None:
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, 4, 7] = 200  # row 4, column 7
     images[1, 10:12, 20] = 100  # centre between rows 10 and 11
-    points, confidence = model(images)
+    points, confidence, _ = model(images)
     np.testing.assert_allclose(points[0], np.add([7, 4], offsets), atol=1e-4)
     np.testing.assert_allclose(points[1], np.add([20, 10.5], offsets), atol=1e-4)
     np.testing.assert_allclose(confidence[:, 0], [200 / 1024 / 255, 200 / 1024 / 255], rtol=1e-5)
@@ -76,7 +76,7 @@ def test_points_are_the_centre_of_brightness(make_model: MakeModel) -> None:
 def test_batches_of_any_size(make_model: MakeModel) -> None:
     model = OnnxModel(make_model(), batch=4)
     images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), np.uint8)
-    together, confidence = model(images)
+    together, confidence, _ = model(images)
     singly = np.concatenate([model(image[None])[0] for image in images])
     np.testing.assert_allclose(together, singly, atol=1e-4)
     assert confidence.shape == (11, 5)

@@ -69,7 +69,7 @@ def test_a_kill_within_the_first_line(tmp_path: Path, photos: list[Path]) -> Non
 
 @pytest.mark.parametrize(
     "damage",
-    [b"{", b"\xff\xfe", b"[]", b'{"photo": 5}', b'{"photo": "x"}', b'{"photo": "x", "stamp": [1]}', b"[" * 9999],
+    [b"{", b"\xff\xfe", b"[]", b'{"photo": 5}', b'{"photo": "x", "stamp": [1]}', b"[" * 9999],
 )
 def test_a_damaged_line_is_named_and_its_photo_done_again(
     tmp_path: Path, photos: list[Path], caplog: pytest.LogCaptureFixture, damage: bytes

@@ -80,7 +80,7 @@ def test_the_roll_of_other_mark_ups() -> None:
 def test_a_rotated_face_is_turned_upright(angle: float, confidence: bool) -> None:
     truth = np.stack([turned(3), turned(angle, 2), turned(-5)])
     network = Network(confidence=confidence)
-    points, sure = predict_with_rotation(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
+    points, sure, _ = predict_with_rotation(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
     assert network.seen == [3, 1]  # only the rotated one is passed again
     np.testing.assert_allclose(points, truth, atol=1.5)
     assert sure is None if not confidence else np.allclose(sure, 0.9)
@@ -88,7 +88,7 @@ def test_a_rotated_face_is_turned_upright(angle: float, confidence: bool) -> Non
 
 def test_the_more_confident_pass_counts() -> None:
     face = turned(40)
-    points, sure = predict_with_rotation(Network(surer=0.4), picture(face)[None], FIVE, SCALE)
+    points, sure, _ = predict_with_rotation(Network(surer=0.4), picture(face)[None], FIVE, SCALE)
     np.testing.assert_allclose(points[0], face + 3, atol=1.5)
     assert np.allclose(sure, 0.5)
 
@@ -117,7 +117,7 @@ class Hesitant(Network):
 def test_a_third_pass_follows_where_the_first_was_wrong_about_the_roll() -> None:
     truth = np.stack([turned(0), turned(60), turned(25)])
     network = Hesitant()
-    points, _ = predict_with_rotation(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
+    points, _, _ = predict_with_rotation(network, np.stack([picture(face) for face in truth]), FIVE, SCALE)
     assert network.seen == [3, 2, 1]  # 60 degrees are taken for 40, of which 20 are left after the second pass
     np.testing.assert_allclose(points, truth, atol=1.5)
 

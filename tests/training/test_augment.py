@@ -227,3 +227,61 @@ def test_another_seed_has_other_views() -> None:
     )
     torch.testing.assert_close(first.images, same.images, rtol=0, atol=0)
     assert (first.landmarks - other.landmarks).abs().amax((1, 2)).min() > 1e-3
+
+
+def test_a_mirrored_view_swaps_what_is_visible_and_what_is_missing() -> None:
+    frames, points, boxes = make_faces(40)
+    visible = np.random.default_rng(1).random((40, 68)) < 0.5
+    points[:, 17] = np.nan  # an end of a brow
+    kept = visible.copy()
+    augmenter = Augmenter(Augment(rotation=0, scale=0, shift=0, mirror=True, **STILL), FRAME, IBUG68)
+    views = augmenter(frames, points, boxes, np.arange(40), visible=visible)
+    mirrored = views.landmarks[:, 17].isfinite().all(-1).numpy()
+    assert 10 < mirrored.sum() < 30
+    expected = np.where(mirrored[:, None], kept[:, list(IBUG68.mirror)], kept)
+    np.testing.assert_array_equal(views.visible.numpy(), expected)
+    np.testing.assert_array_equal(visible, kept)  # the caller's own stays as it is
+    missing = views.landmarks.isnan().any(-1).numpy()
+    assert missing[mirrored][:, IBUG68.mirror[17]].all() and missing.sum() == 40
+
+
+def test_cut_out_hides_points() -> None:
+    """On white faces the cut-out is what is not white."""
+    frames, points, boxes = torch.full((60, 160, 160, 3), 255, dtype=torch.uint8), *make_faces(60)[1:]
+    augmenter = Augmenter(Augment(**(STILL | {"cutout": 1}), rotation=20, mirror=False), FRAME, IBUG68)
+    views = augmenter(frames, points, boxes, np.arange(60), visible=np.ones((60, 68), bool))
+    at = to_pixels(views.landmarks, FRAME.size).round().long()
+    inside = ((at >= 0) & (at < FRAME.size)).all(-1)
+    at = at.clamp(0, FRAME.size - 1)
+    colour = views.images[torch.arange(60)[:, None], 0, at[..., 1], at[..., 0]]
+    shade_is_white = views.images.flatten(1).min(1).values > 0.98
+    told = inside & ~shade_is_white[:, None]
+    assert (~views.visible).sum() > 200
+    # What is cut out is of one shade below white; beyond the frame's edge nothing is.
+    hidden = torch.tensor([[c < 0.98 for c in row] for row in colour])
+    border = views.images[:, 0] < 0.98
+    assert ((views.visible == ~hidden) | ~told).float().mean() > 0.995, border.sum()
+    assert views.visible[~inside].all()
+
+
+@pytest.mark.parametrize(
+    ("spread", "log_side", "x", "y"),
+    [
+        (None, 0.1, 0.05, 0.05),
+        ((0.03, 0.02, 0.02), 0.1, 0.05, 0.05),  # less than the settings say: as they say
+        ((0.15, 0.3, 0.02), 0.3, 0.4, 0.05),  # two standard deviations; of x, in sides of the crop: 2 * 0.3 / 1.5
+    ],
+)
+def test_views_vary_as_much_as_a_detectors_boxes(
+    spread: tuple[float, float, float] | None, log_side: float, x: float, y: float
+) -> None:
+    settings, boxes = Augment(rotation=0, scale=0.1, shift=0.05, mirror=False), np.tile([40.0, 40, 100, 100], (4000, 1))
+    corners = torch.tensor([[40.0, 40.0], [100.0, 100.0]]).expand(4000, 2, 2)
+    seen = (
+        Augmenter(settings, FRAME, MarkUp("corners", 2, (0, 1)), spread=spread)
+        .warp_points(corners, boxes, np.arange(4000))
+        .numpy()
+    )
+    side, centre = (seen[:, 1] - seen[:, 0])[:, 0] * FRAME.scale, seen.mean(axis=1)
+    assert np.abs(np.log(side)).max() == pytest.approx(log_side, rel=0.02)
+    np.testing.assert_allclose(np.abs(centre).max(axis=0), [x, y], rtol=0.02)

@@ -85,7 +85,7 @@ def test_warped_predictions_go_where_the_face_goes(faces: Faces) -> None:
     covariance = torch.tensor([4e-3, 1e-3, 2e-3]).expand(*labels.shape[:2], 3)
     said = {TOUGH: labels.numpy(), EXPERT: torch.cat([labels, covariance], -1).numpy()}
     moved = WarpedTeachers(said, faces, views)
-    images, landmarks = views(torch.from_numpy(faces.frames[rows]), faces.points[rows], faces.boxes[rows], rows, 2)
+    images, landmarks, _ = views(torch.from_numpy(faces.frames[rows]), faces.points[rows], faces.boxes[rows], rows, 2)
     word = moved(images, rows, 2)
     torch.testing.assert_close(word[TOUGH], landmarks, rtol=0, atol=1e-5)
     torch.testing.assert_close(word[EXPERT][..., :2], landmarks, rtol=0, atol=1e-5)

@@ -34,10 +34,13 @@ SCHEMA = pa.schema(
         ("face_confidence", pa.float32()),
         ("points", pa.list_(_DOUBLE)),
         ("confidence", _DOUBLE),
+        ("visible", _DOUBLE),
         ("pose", pa.struct([("yaw", pa.float32()), ("pitch", pa.float32()), ("roll", pa.float32())])),
         ("error", pa.string()),
     ]
 )
+
+_OF_FACES = ("box", "score", "face_confidence", "points", "confidence", "visible", "pose")
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class PartWriter:
 
     def _values(self, face: Face) -> dict[str, Any]:
         values = face.convert(self.markup).to_dict()
-        return {key: values[key] for key in ("box", "score", "face_confidence", "points", "confidence", "pose")}
+        return {key: values[key] for key in _OF_FACES}
 
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         about = {"markup": self.markup.to_dict(), "model": self.settings.model}

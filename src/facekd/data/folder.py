@@ -22,7 +22,7 @@ from facekd.data.formats import registry
 from facekd.data.formats.files import read_text
 from facekd.data.formats.label import Label, split_word
 from facekd.data.marks import unset
-from facekd.data.mean_shape import whole_boxes
+from facekd.data.mean_shape import FEWEST, whole_boxes
 from facekd.data.photos import Header, Photos, read_header
 from facekd.errors import InputError
 from facekd.images import read_image
@@ -144,7 +144,7 @@ def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Seque
     """Return a label in pixels of its photo, without marks that mean missing points.
 
     Raises:
-        InputError: the label was made on a photo of another size, or holds marks that were not set.
+        InputError: the label was made on a photo of another size, holds marks that were not set, or too few points.
     """
     if header is not None:
         _check_size(label, header, stored)
@@ -167,6 +167,9 @@ def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Seque
         which = f"point {corner[0]}" + (f" and {len(corner) - 1} more" if len(corner) > 1 else "")
         means = f"set them, or prepare with --missing={x},{y} if that means missing"
         raise InputError(f"{which} at {x},{y}, as marks that were not set; {means}")
+    there = int((~np.isnan(points).any(axis=1)).sum())
+    if 0 < there < FEWEST <= len(points):
+        raise InputError(f"only {there} of its {len(points)} points are there, too few to tell where the others are")
     return replace(label, points=points, box=None if box is None or not np.isfinite(box).all() else box)
 
 

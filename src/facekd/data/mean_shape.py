@@ -10,7 +10,7 @@ from facekd.geometry import tight_box
 
 _NEAR = np.pi / 4  # of the usual rotation: what lies down does not count for it
 _TELLING = 6  # points that must be there, or all, for a face's shape to tell whether its labels are right
-_FEWEST = 3  # points that must be there for the mean shape to say where the others are
+FEWEST = 3  # points that must be there for the mean shape to say where the others are
 _ROUNDS = 20  # of filling in missing points, and of looking which way most faces stand: more change nothing that shows
 
 
@@ -83,7 +83,7 @@ def whole_boxes(points: np.ndarray) -> np.ndarray:
     z, mean = complex_points(points), complex_points(fit_mean(points).mean)
     where = fitted(mean, z, ~missing)[0]
     completed = np.where(missing[..., None], np.stack([where.real, where.imag], axis=-1), points)
-    enough = (~missing).sum(axis=1) >= _FEWEST
+    enough = (~missing).sum(axis=1) >= FEWEST
     return np.where(enough[:, None], tight_box(completed), tight_box(points))
 
 

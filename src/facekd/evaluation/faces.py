@@ -75,7 +75,7 @@ def draw(result: Result, row: int, px: int = 320, scale: float = 1.5) -> np.ndar
     picture = warp(pack.image(row), matrix, px)
     picture = (picture * 0.8).astype(np.uint8)  # so that white lines stand out on bright skin
     for points, colour in ((pack.points[row], TRUTH), (result.predicted[row], PREDICTED)):
-        if np.isfinite(points).all():
+        if not np.isnan(points).all():  # a face that was missed has no points; of others some may be missing
             in_picture = apply(matrix, points)
             draw_contours(picture, in_picture, pack.markup, colour)
             draw_points(picture, in_picture, repeat(colour, len(points)), radius=2)

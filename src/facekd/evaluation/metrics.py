@@ -1,7 +1,8 @@
 """What landmark papers report, as pure functions: point errors, normalisers, NME, FR, AUC, CED and bootstrap intervals.
 
 Everything here is a fraction (0.04, not 4 %). One row is one face: points are (n, N, 2), errors (n,). A face that the
-detector missed has the error infinity: a failure in FR, AUC and CED, which callers leave out of means.
+detector missed has the error infinity: a failure in FR, AUC and CED, which callers leave out of means. Points that are
+missing (NaN) in the truth do not count; a face that lacks one that its normaliser is measured at has no error: NaN.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facekd.data.mean_shape import whole_boxes
 from facekd.errors import InputError
-from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
 NORMALISERS = ("inter_ocular", "inter_pupil", "box_diagonal")  # the first that a mark-up has is its primary one
@@ -26,10 +27,10 @@ def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing.
 
     Returns:
-        (n, N), pixels.
+        (n, N), pixels; NaN where a point is missing.
     """
     difference = np.asarray(predicted, np.float64) - truth
     return np.hypot(difference[..., 0], difference[..., 1])
@@ -76,16 +77,17 @@ def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
     return _distance_between(truth, markup.inter_pupil)
 
 
-def box_diagonal(truth: np.ndarray) -> np.ndarray:
-    """Return the diagonal of the tight box around the true points.
+def box_diagonal(truth: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
+    """Return the diagonal of the tight box around the true points, or of the boxes that are given.
 
     Args:
-        truth: (n, N, 2) true points.
+        truth: (n, N, 2) true points; NaN where one is missing: the box is as if it were where the mean shape has it.
+        boxes: (n, 4) of the faces; None: the points' own.
 
     Returns:
         (n,) in the unit of the points.
     """
-    box = tight_box(np.asarray(truth, np.float64))
+    box = np.asarray(whole_boxes(np.asarray(truth, np.float64)) if boxes is None else boxes, np.float64)
     return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
 
@@ -93,7 +95,8 @@ def normaliser_names(markup: MarkUp) -> tuple[str, ...]:
     """Return the names of the normalisers that a mark-up allows, the primary one first.
 
     The primary one is what 300W and WFLW report where the mark-up has it: the inter-ocular distance. Without outer eye
-    corners it is the inter-pupil distance, and without eyes the diagonal of the landmark box.
+    corners it is the inter-pupil distance, and without eyes the diagonal of the box that faces are cut out by: that of
+    the landmarks, or of the face (`MarkUp.crop`).
 
     Args:
         markup: what the points are.
@@ -105,13 +108,14 @@ def normaliser_names(markup: MarkUp) -> tuple[str, ...]:
     return tuple(name for name in NORMALISERS if has.get(name, True))
 
 
-def normaliser(name: str, truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+def normaliser(name: str, truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> np.ndarray:
     """Return a normaliser by its name.
 
     Args:
         name: one of `normaliser_names`.
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4) that the faces are cut out by; for a mark-up of `crop: face` the box is this one.
 
     Returns:
         (n,) in the unit of the points.
@@ -120,21 +124,22 @@ def normaliser(name: str, truth: np.ndarray, markup: MarkUp) -> np.ndarray:
         InputError: the mark-up has no such normaliser.
     """
     if name == "box_diagonal":
-        return box_diagonal(truth)
+        return box_diagonal(truth, boxes if markup.crop == "face" else None)
     return {"inter_ocular": inter_ocular, "inter_pupil": inter_pupil}[name](truth, markup)
 
 
-def normalisers(truth: np.ndarray, markup: MarkUp) -> dict[str, np.ndarray]:
+def normalisers(truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return every normaliser the mark-up allows.
 
     Args:
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4), as for `normaliser`.
 
     Returns:
         (n,) by name, in the unit of the points; the primary one first.
     """
-    return {name: normaliser(name, truth, markup) for name in normaliser_names(markup)}
+    return {name: normaliser(name, truth, markup, boxes) for name in normaliser_names(markup)}
 
 
 def primary_normaliser_name(markup: MarkUp) -> str:
@@ -149,17 +154,18 @@ def primary_normaliser_name(markup: MarkUp) -> str:
     return normaliser_names(markup)[0]
 
 
-def primary_normaliser(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+def primary_normaliser(truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> np.ndarray:
     """Return the distance that a mark-up's errors are normalised by, wherever one figure is given.
 
     Args:
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4), as for `normaliser`.
 
     Returns:
         (n,) in the unit of the points.
     """
-    return normaliser(primary_normaliser_name(markup), truth, markup)
+    return normaliser(primary_normaliser_name(markup), truth, markup, boxes)
 
 
 def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.ndarray:
@@ -167,13 +173,27 @@ def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
-        normaliser: (n,), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing: the mean is that of the others.
+        normaliser: (n,), pixels; NaN where it is not known.
 
     Returns:
-        (n,) as fractions.
+        (n,) as fractions; NaN where no point is there, or the normaliser is not known.
     """
-    return point_errors(predicted, truth).mean(axis=-1) / normaliser
+    return mean_over(point_errors(predicted, truth), ~np.isnan(truth).any(axis=-1)) / normaliser
+
+
+def mean_over(errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean of each face's point errors over some of its points.
+
+    Args:
+        errors: (n, N).
+        counts: (n, N) bool, which points count.
+
+    Returns:
+        (n,); NaN where none does.
+    """
+    number = counts.sum(axis=-1)
+    return np.where(counts, errors, 0.0).sum(axis=-1) / np.where(number, number, np.nan)
 
 
 def failure_rate(errors: np.ndarray, threshold: float, axis: int = -1) -> np.ndarray:
@@ -316,23 +336,31 @@ def contour_errors(
 
     Args:
         predicted: (n, N, 2), pixels.
-        truth: (n, N, 2), pixels.
+        truth: (n, N, 2), pixels; NaN where a point is missing: it does not count.
         normaliser: (n,), pixels.
         markup: what the points are.
 
     Returns:
-        The errors by the contour's name.
+        The errors by the contour's name; none for a contour that is missing from all faces.
     """
     truth = np.asarray(truth, np.float64)
     offset = (predicted - truth) / normaliser[:, None, None]
-    faces = truth.mean(axis=1, keepdims=True)
+    faces = _centre(truth)
     errors = {}
     for contour in markup.contours:
         points = list(contour.points)
-        centre = truth[:, points].mean(axis=1, keepdims=True) if contour.closed else faces
+        centre = _centre(truth[:, points]) if contour.closed else faces
         ray = truth[:, points] - centre
         length = np.linalg.norm(ray, axis=-1, keepdims=True)
         outwards = np.sum(offset[:, points] * ray / np.where(length > 0, length, 1.0), axis=-1)
         distance = np.linalg.norm(offset[:, points], axis=-1)
-        errors[contour.name] = ContourError(float(distance.mean()), float(outwards.mean()))
+        if not np.isnan(distance).all():
+            errors[contour.name] = ContourError(float(np.nanmean(distance)), float(np.nanmean(outwards)))
     return errors
+
+
+def _centre(points: np.ndarray) -> np.ndarray:
+    """Return the mean (n, 1, 2) of each face's points (n, k, 2) that are there; NaN where none is."""
+    there = ~np.isnan(points)
+    count = there.sum(axis=1, keepdims=True)
+    return np.where(there, points, 0.0).sum(axis=1, keepdims=True) / np.where(count, count, np.nan)

@@ -112,7 +112,10 @@ def _caption(results: Sequence[tables.Json]) -> str:
     return (
         f"{full['count']} faces of {first['dataset']}, {first['split']} split, mark-up {first['markup']}. "
         f"Faces are cut by {boxes} boxes. Errors are in % of the {tables.NORMALISER_NAMES[first['normaliser']]}."
-    ) + "".join(f" Points of {markup} were converted." for markup in converted)
+    ) + "".join(
+        [f" Points of {markup} were converted." for markup in converted]
+        + ([f" {tables.left_out(first)}."] if first.get("left_out") else [])
+    )
 
 
 def _cells(figures: Sequence[tables.Json], key: str) -> list[dict[str, Any]]:
@@ -165,7 +168,16 @@ def _parts(jsons: Mapping[str, tables.Json]) -> list[dict[str, Any]]:
         of = [result["occlusion"][kind] for result in jsons.values()]
         columns = [_counts(of, "count"), _counts(of, "points"), _cells(of, f"nme_{first['normaliser']}")]
         parts.append(_table(f"{kind} points", ["faces", "points", "NME"], list(jsons), columns))
+    if first.get("visibility"):
+        told = [result.get("visibility") or {} for result in jsons.values()]
+        keys = {"points": "points", "share_occluded": "share occluded", "ap_occluded": "AP"}
+        columns = [[{"text": _plain_number(one.get(key))} for one in told] for key in keys]
+        parts.append(_table(tables.AP_NAME, list(keys.values()), list(jsons), columns))
     return parts
+
+
+def _plain_number(value: float | None) -> str:
+    return str(value) if isinstance(value, int) else tables.number(value)
 
 
 def _difference(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 Boxes: "truth" cuts each face by the tight box of its true landmarks, as most papers do. "detector" cuts it by what a
 face detector finds, mapped by the model's own box transform, as a user would. A face that the detector misses counts as
 a failure in FR, AUC and CED, is left out of NME, and is counted in "missed".
+
+Points whose label is missing do not count. A face that lacks a point that the primary normaliser is measured at has no
+error: it is left out of all figures, and counted in "left_out".
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError, nearest
 from facekd.evaluation import metrics
+from facekd.evaluation.visibility import visibility_figures
 from facekd.geometry import Crops, crop_faces, iou, square
 from facekd.markup import convert, convertible
-from facekd.runtime.detector import Detector
+from facekd.runtime.detector import Detector, holding
 from facekd.runtime.model import Predictor
+from facekd.runtime.output import NetworkOutput
 
 BOXES = ("truth", "detector")
 THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
-FOUND = 0.3  # IoU with the true box above which a detection is this face
 
 FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
 
@@ -43,7 +47,10 @@ class Result:
         errors: (n,) NME of each face as a fraction; infinite where the face was missed.
         predicted: (n, N, 2) points in pixels of the stored crops; NaN where the face was missed.
         confidence: (n, N) in [0, 1], or None if the model has none for the pack's mark-up.
-        pack: the faces.
+        pack: the faces that are measured.
+        visible: (n, N) probability that each point is visible, or None if the model has none for the pack's mark-up.
+        visibility: how well it tells the occluded points, as `visibility_figures`; None without it, or without labels.
+        left_out: how many faces have no error, as points are missing that the normaliser is measured at.
     """
 
     model: str
@@ -56,12 +63,16 @@ class Result:
     predicted: np.ndarray
     confidence: np.ndarray | None
     pack: Pack
+    visible: np.ndarray | None = None
+    visibility: dict[str, Any] | None = None
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures in percent as plain values without NaN.
 
         Returns:
-            What `json.dump` writes and `evaluation.tables` shows: names, boxes, normaliser, subsets and occlusion.
+            What `json.dump` writes and `evaluation.tables` shows: names, boxes, normaliser, subsets, occlusion,
+            visibility and left_out.
         """
         return {
             "model": self.model,
@@ -73,6 +84,8 @@ class Result:
             "normaliser": self.normaliser,
             "subsets": self.subsets,
             "occlusion": self.occlusion,
+            "visibility": self.visibility,
+            "left_out": self.left_out,
         }
 
 
@@ -105,19 +118,21 @@ def evaluate(
         The figures, and the errors and points that they were computed from.
 
     Raises:
-        InputError: no faces, an unknown `boxes`, a missing detector, mark-ups that cannot be converted, or true
-            points that leave a normaliser zero.
+        InputError: no faces, none whose normaliser is known, an unknown `boxes`, a missing detector, mark-ups that
+            cannot be converted, or true points that leave a normaliser zero.
         ModelError: the model has no box transform for the detector, or gives points of another shape or NaN.
     """
     _check(predictor, pack, model)
     pack = pack.readable()
+    primary, given = metrics.primary_normaliser_name(pack.markup), len(pack)
+    pack, normalisers = _measured(pack)
     find = _finder(predictor, pack, boxes, detector, model)
-    predicted, confidence = _predict(predictor, pack, find, model, batch, progress)
-    normalisers = _normalisers(pack)
-    primary = metrics.primary_normaliser_name(pack.markup)
+    output = _predict(predictor, pack, find, model, batch, progress)
+    predicted, there = output.points, ~np.isnan(pack.points).any(axis=2)
     missed = np.isnan(predicted[:, 0, 0])
     points = metrics.point_errors(predicted, pack.points)
-    errors = {name: np.where(missed, np.inf, points.mean(axis=1) / value) for name, value in normalisers.items()}
+    mean = metrics.mean_over(points, there)
+    errors = {name: np.where(missed, np.inf, mean / value) for name, value in normalisers.items()}
     same = predictor.markup.name == pack.markup.name
     return Result(
         model=model,
@@ -128,8 +143,11 @@ def evaluate(
         occlusion=_occlusion(pack, points / normalisers[primary][:, None], ~missed, bootstrap, seed),
         errors=errors[primary],
         predicted=predicted,
-        confidence=confidence,
+        confidence=output.confidence,
         pack=pack,
+        visible=output.visible,
+        visibility=visibility_figures(output.visible, pack.visible, there),
+        left_out=given - len(pack),
     )
 
 
@@ -137,7 +155,8 @@ def summarise(errors: dict[str, np.ndarray], bootstrap: int = 1000, seed: int = 
     """Return the figures of a set of faces in percent, each with its 95 % interval under `<key>_interval`.
 
     Args:
-        errors: by normaliser, the primary one, for FR and AUC, first: (n,) fractions, infinite where missed.
+        errors: by normaliser, the primary one, for FR and AUC, first: (n,) fractions, infinite where missed. Of the
+            others NaN where the normaliser of a face is not known.
         bootstrap: resampled sets behind each interval.
         seed: of the resampling.
 
@@ -170,14 +189,27 @@ def _check(predictor: Predictor, pack: Pack, model: str) -> None:
         )
 
 
-def _normalisers(pack: Pack) -> dict[str, np.ndarray]:
-    """Return the pack's normalisers; InputError with the face's name where one is zero."""
-    normalisers = metrics.normalisers(pack.points, pack.markup)
+def _measured(pack: Pack) -> tuple[Pack, dict[str, np.ndarray]]:
+    """Return the faces whose primary normaliser is known, and all normalisers of theirs.
+
+    Raises:
+        InputError: one is zero, or no face is left.
+    """
+    normalisers = metrics.normalisers(pack.points, pack.markup, pack.boxes)
     for name, value in normalisers.items():
-        if not (value > 0).all():
-            face = pack.names[int(np.argmin(value))]
+        if (value <= 0).any():
+            face = pack.names[int(np.nanargmin(value))]
             raise InputError(f"{face}: its true points make the normaliser {name} zero; fix the label")
-    return normalisers
+    primary = metrics.primary_normaliser_name(pack.markup)
+    known = np.flatnonzero(~np.isnan(normalisers[primary]))
+    if not len(known):
+        raise InputError(
+            f"{pack.path.name}: on each of the {len(pack)} faces a point is missing that errors are normalised by "
+            f"({primary}), so nothing can be measured; label those points"
+        )
+    if len(known) < len(pack):
+        pack, normalisers = pack.select(indices=known), {name: value[known] for name, value in normalisers.items()}
+    return pack, normalisers
 
 
 def _subsets(pack: Pack, errors: dict[str, np.ndarray], bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -196,7 +228,7 @@ def _occlusion(
     if pack.visible is None:
         return None
     visible, name = pack.visible[found], metrics.primary_normaliser_name(pack.markup)
-    masks = {"visible": visible, "occluded": ~visible}
+    masks = {"visible": visible, "occluded": ~visible & ~np.isnan(pack.points[found]).any(axis=2)}
     return {kind: _over_points(errors[found], mask, name, bootstrap, seed) for kind, mask in masks.items()}
 
 
@@ -216,7 +248,7 @@ def _percent(
 def _over_points(errors: np.ndarray, mask: np.ndarray, normaliser: str, bootstrap: int, seed: int) -> dict[str, Any]:
     """Return the NME over the masked points of each face (n, N), averaged over the faces that have any."""
     has = mask.any(axis=1)
-    per_face = np.where(mask, errors, 0.0)[has].sum(axis=1) / mask[has].sum(axis=1)
+    per_face = metrics.mean_over(errors[has], mask[has])
     return {"count": int(has.sum()), "points": int(mask.sum())} | _percent(
         f"nme_{normaliser}", per_face, np.mean, bootstrap, seed
     )
@@ -236,12 +268,10 @@ def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | N
 
     def find(row: int, image: np.ndarray) -> np.ndarray | None:
         detected, _ = detector.detect(image)
-        if not len(detected):
+        candidates = transform.apply(detected[holding(detected, pack.boxes[row])])
+        if not len(candidates):
             return None
-        candidates = transform.apply(detected)
-        overlap = iou(candidates, square(pack.boxes[row]))
-        best = int(np.argmax(overlap))
-        return candidates[best] if overlap[best] > FOUND else None
+        return candidates[int(np.argmax(iou(candidates, square(pack.boxes[row]))))]
 
     return find
 
@@ -253,26 +283,28 @@ def _predict(
     model: str,
     batch: int,
     progress: Callable[[int], object] | None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return points (n, N, 2) in stored-crop pixels, NaN where no box was found, and confidence (n, N) or None."""
+) -> NetworkOutput:
+    """Return what a model gives in stored-crop pixels, NaN where no box was found."""
     predicted = np.full(pack.points.shape, np.nan)
-    confidences = np.full(pack.points.shape[:2], np.nan)
-    start = 0
+    confidences, seen = np.full((2, *pack.points.shape[:2]), np.nan)
+    same, start = predictor.markup.name == pack.markup.name, 0
     for images in pack.images(batch):
         boxes = {row: box for row, image in enumerate(images, start) if (box := find(row, image)) is not None}
         if boxes:
             rows = list(boxes)
             cut = [crop_faces(images[row - start], box, predictor.size, predictor.scale) for row, box in boxes.items()]
             crops = Crops(np.concatenate([c.images for c in cut]), np.concatenate([c.matrices for c in cut]))
-            points, confidence = predictor(crops.images)
-            _check_points(points, predictor, pack.names[rows], model)
-            predicted[rows] = crops.to_photo(convert(points, predictor.markup, pack.markup))
-            if confidence is not None and predictor.markup.name == pack.markup.name:
-                confidences[rows] = confidence
+            output = NetworkOutput(*predictor(crops.images))
+            _check_points(output.points, predictor, pack.names[rows], model)
+            predicted[rows] = crops.to_photo(convert(output.points, predictor.markup, pack.markup))
+            for all_faces, some in ((confidences, output.confidence), (seen, output.visible)):
+                if some is not None and same:
+                    all_faces[rows] = some
         start += len(images)
         if progress:
             progress(len(images))
-    return predicted, None if np.isnan(confidences).all() else confidences
+    known = (None if np.isnan(values).all() else values for values in (confidences, seen))
+    return NetworkOutput(predicted, *known)
 
 
 def _check_points(points: np.ndarray, predictor: Predictor, names: np.ndarray, model: str) -> None:

@@ -16,8 +16,9 @@ BOX_NAMES = {"truth": "ground truth", "detector": "detector"}
 NORMALISER_NAMES = {
     "inter_ocular": "inter-ocular distance (outer eye corners)",
     "inter_pupil": "inter-pupil distance",
-    "box_diagonal": "diagonal of the landmark box",
+    "box_diagonal": "diagonal of the box that faces are cut by",
 }
+AP_NAME = "AP of occluded points"
 SHORT_NAMES = {"inter_ocular": "inter-ocular", "inter_pupil": "inter-pupil", "box_diagonal": "box diagonal"}
 
 
@@ -72,12 +73,18 @@ def rows(result: Json) -> list[list[str]]:
         result: what `Result.to_json` returned.
 
     Returns:
-        A heading with the subsets and their number of faces, then the rows; missed faces are the last.
+        A heading with the subsets and their number of faces, then the rows; after the figures missed faces and, where
+        it is known, how well occluded points are told, over all faces.
     """
     subsets = result["subsets"].values()
     table = [["%", *(f"{name} ({figures['count']})" for name, figures in result["subsets"].items())]]
     table += [[heading, *(with_interval(one, key) for one in subsets)] for key, heading in columns(result).items()]
-    return [*table, ["faces missed", *(str(one["missed"]) for one in subsets)]]
+    table.append(["faces missed", *(str(one["missed"]) for one in subsets)])
+    if visibility := result.get("visibility"):
+        rest = [""] * (len(subsets) - 1)
+        table.append([AP_NAME, number(visibility["ap_occluded"]), *rest])
+        table.append(["share of occluded points", number(visibility["share_occluded"]), *rest])
+    return table
 
 
 def caption(result: Json) -> str:
@@ -97,7 +104,21 @@ def caption(result: Json) -> str:
     ]
     if result["converted_from"]:
         parts.append(f"points converted from {result['converted_from']}")
+    if result.get("left_out"):
+        parts.append(left_out(result))
     return "; ".join(parts) + "."
+
+
+def left_out(result: Json) -> str:
+    """Say how many faces are not measured.
+
+    Args:
+        result: what `Result.to_json` returned.
+
+    Returns:
+        Words for a caption.
+    """
+    return f"{result['left_out']} face(s) left out, as points are missing that errors are normalised by"
 
 
 def markdown_table(results: Sequence[Json], subsets: Sequence[str] | None = None) -> str:

@@ -66,12 +66,13 @@ def _predictor(file: Path, checkpoint: str | Path) -> NetworkModel | TorchModel:
 
 def _found(model: NetworkModel | TorchModel, crops: Crops) -> dict[str, Any]:
     """Return what one pass of a network finds, face by face."""
-    points, confidence = model.predict(crops.images)
+    points, confidence, visible = model.predict(crops.images)
     return {
         "by": type(model).__name__,
         "points_in_crop": _plain(points),
         "points_in_photo": _plain(crops.to_photo(points)),
         "confidence": None if confidence is None else _plain(confidence),
+        "visible": None if visible is None else _plain(visible),
     }
 
 

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from facekd.errors import ModelError
 from facekd.exporters import mil
 from facekd.exporters.int8 import quiet
-from facekd.exporters.onnx import ExportModule, Parity, card_of, sample_crops
+from facekd.exporters.onnx import ExportModule, Parity, card_of, parity, sample_crops
 from facekd.files import atomic_folder
 from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard
+from facekd.runtime.output import NetworkOutput
 
 _KEY = "facekd"  # of the card, among the metadata that a model's author defines
 _WEIGHTS = Path("Data") / "com.apple.CoreML" / "weights" / "weight.bin"
@@ -84,13 +85,13 @@ def export(
         model.user_defined_metadata[_KEY] = json.dumps(card.to_dict())
         shutil.rmtree(temporary)
         model.save(str(temporary))
-        parity = _parity(TorchModel(net, metadata), temporary)
-        if not max(parity.points, 10 * parity.confidence) < _TOLERANCE[precision]:
+        apart = _parity(TorchModel(net, metadata), temporary)
+        if not max(apart.points, 10 * apart.confidence) < _TOLERANCE[precision]:
             raise ModelError(
-                f"{out} would not compute what {checkpoint} does: points differ by {parity.points:.3g} px, confidence "
-                f"by {parity.confidence:.3g}; nothing was written, try another precision or backbone"
+                f"{out} would not compute what {checkpoint} does: points differ by {apart.points:.3g} px, confidence "
+                f"by {apart.confidence:.3g}; nothing was written, try another precision or backbone"
             )
-    return parity
+    return apart
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -168,16 +169,11 @@ def _until_last_convolution() -> Callable[[Any], bool]:
 def _parity(torch_model: TorchModel, package: Path) -> Parity:
     """Compare a package's program with its network on the sample picture's faces."""
     crops = sample_crops(torch_model)
-    points, confidence = torch_model.predict(crops)
     images = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     with _silent(), torch.inference_mode():
         found = [mil.evaluate(package, {"image": image[None]}) for image in images]
-    apart = max(float(np.abs(one["points"][0] - other).max()) for one, other in zip(found, points, strict=True))
-    surely = 0.0
-    if confidence is not None:
-        both = zip(found, confidence, strict=True)
-        surely = max(float(np.abs(one["confidence"][0] - other).max()) for one, other in both)
-    return Parity(len(crops), apart, surely)
+    together = {name: np.concatenate([np.asarray(one[name]) for one in found]) for name in found[0]}
+    return parity(torch_model.predict(crops), NetworkOutput(**together))
 
 
 def _coremltools() -> Any:

@@ -22,7 +22,7 @@ from facekd.runtime.model import OnnxModel, Predictor
 
 _CALIBRATION = 256  # faces
 _BATCH = 16
-_LAST = "/net/head/out/"  # the exporter's name of a spatial head's last convolution
+_LAST = "/net/head/out/", "/net/head/visibility/"  # the exporter's names of a spatial head's last convolutions
 
 
 def calibration_frames(pack: Pack, model: Predictor, count: int = _CALIBRATION) -> np.ndarray:

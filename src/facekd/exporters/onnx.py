@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facekd.errors import ModelError
 from facekd.files import atomic
-from facekd.geometry import BoxTransform, crop_faces, to_pixels
+from facekd.geometry import BoxTransform, crop_faces
 from facekd.images import read_image
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.exported import load_network
@@ -23,6 +23,7 @@ from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.detector import YuNet
 from facekd.runtime.model import NetworkModel, OnnxModel, Predictor
+from facekd.runtime.output import NetworkOutput
 from facekd.version import __version__
 
 SAMPLE = Path(__file__).parents[1] / "weights" / "sample.jpg"
@@ -41,7 +42,7 @@ class Parity:
     Attributes:
         frames: how many crops were compared.
         points: largest difference of a coordinate, in crop pixels.
-        confidence: largest difference of a confidence; 0 where there is none.
+        confidence: largest difference of a confidence, or of a visibility; 0 where there is none.
     """
 
     frames: int
@@ -71,7 +72,8 @@ class ExportModule(nn.Module):
             image: (B, S, S, 3) uint8 RGB crops.
 
         Returns:
-            By name: points (B, N, 2) in crop pixels and, if the network has log-sigma, confidence (B, N) in [0, 1].
+            By name: points (B, N, 2) in crop pixels and, if the network has them, confidence and visible (B, N) in
+            [0, 1].
         """
         return self.from_pixels(image.permute(0, 3, 1, 2).float())
 
@@ -84,10 +86,7 @@ class ExportModule(nn.Module):
         Returns:
             As `named`.
         """
-        prediction = self.net(pixels / 255)
-        found = {"points": to_pixels(self.metadata.landmarks(prediction), self.net.architecture.size)}
-        confidence = self.metadata.confidence(prediction)
-        return found if confidence is None else found | {"confidence": confidence}
+        return self.metadata.outputs(self.net(pixels / 255), self.net.architecture.size)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Find landmarks.
@@ -133,16 +132,16 @@ def export(
         card = card_of(net, metadata, name or out.stem, figures or {}, temporary)
         card.save(temporary)
         try:
-            parity = compare(TorchModel(net, metadata), OnnxModel(temporary), frames)
+            apart = compare(TorchModel(net, metadata), OnnxModel(temporary), frames)
         finally:
             temporary.with_suffix(".json").unlink()
-        if not max(parity.points, 100 * parity.confidence) < _TOLERANCE:
+        if not max(apart.points, 100 * apart.confidence) < _TOLERANCE:
             raise ModelError(
-                f"{out} would not compute what {checkpoint} does: points differ by {parity.points:.3g} px, confidence "
-                f"by {parity.confidence:.3g}; nothing was written, try another backbone"
+                f"{out} would not compute what {checkpoint} does: points differ by {apart.points:.3g} px, confidence "
+                f"by {apart.confidence:.3g}; nothing was written, try another backbone"
             )
     card.save(out)
-    return parity
+    return apart
 
 
 def compare(torch_model: TorchModel, exported: NetworkModel, frames: np.ndarray | None = None) -> Parity:
@@ -158,11 +157,24 @@ def compare(torch_model: TorchModel, exported: NetworkModel, frames: np.ndarray 
     """
     if frames is None:
         frames = _pictures(torch_model.size)
-    (points, confidence), (its_points, its_confidence) = torch_model.predict(frames), exported.predict(frames)
-    difference = 0.0
-    if confidence is not None and its_confidence is not None:
-        difference = float(np.abs(confidence - its_confidence).max())
-    return Parity(len(frames), float(np.abs(points - its_points).max()), difference)
+    return parity(torch_model.predict(frames), exported.predict(frames))
+
+
+def parity(wanted: NetworkOutput, found: NetworkOutput) -> Parity:
+    """Return how far two outputs for the same crops are apart.
+
+    Args:
+        wanted: of the network.
+        found: of its exported form.
+
+    Returns:
+        The largest differences.
+    """
+    points, *levels = (
+        0.0 if one is None or other is None else float(np.abs(one - other).max())
+        for one, other in zip(wanted, found, strict=True)
+    )
+    return Parity(len(wanted.points), points, max(levels))
 
 
 def sample_crops(model: Predictor) -> np.ndarray:

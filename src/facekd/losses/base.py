@@ -1,9 +1,9 @@
 """What all losses between landmarks share: how they are called, what they return.
 
-A loss is called as `loss(pred, target, tough=None, tolerant=None)`, with tensors of shape (B, N, 2) in normalised
-coordinates (centred, divided by the input size: [-0.5, 0.5] is the input's frame), and returns `LossTerms`. Losses that
-need no teacher ignore them, so that the training loop treats all alike. Reductions are the mean over the B * N * 2
-coordinates.
+A loss is called as `loss(pred, target, tough=None, tolerant=None, weight=None)`, with tensors of shape (B, N, 2) in
+normalised coordinates (centred, divided by the input size: [-0.5, 0.5] is the input's frame), and returns `LossTerms`.
+Losses that need no teacher ignore them, so that the training loop treats all alike. Reductions are the mean over the
+B * N * 2 coordinates, less those of missing points, whose target is NaN: they have no part in a loss and no gradient.
 """
 
 from __future__ import annotations
@@ -47,15 +47,21 @@ class DistanceLoss(nn.Module):
         return error
 
     def forward(
-        self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
+        self,
+        pred: Tensor,
+        target: Tensor,
+        tough: Tensor | None = None,
+        tolerant: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> LossTerms:
         """Return the loss of predicted landmarks.
 
         Args:
             pred: (B, N, 2), normalised.
-            target: (B, N, 2), the ground truth, normalised.
+            target: (B, N, 2), the ground truth, normalised; NaN where a point is missing.
             tough: ignored.
             tolerant: ignored.
+            weight: (B, N) how much each point counts, 0 or more; None: all alike.
 
         Returns:
             The loss, all of it in `main`.
@@ -63,7 +69,7 @@ class DistanceLoss(nn.Module):
         Raises:
             InputError: shapes differ.
         """
-        main = self.distance(absolute_error(pred, target)).mean()
+        main = mean_of_labelled(self.distance(absolute_error(pred, target)), target, weight)
         nothing = main.new_zeros(())
         return LossTerms(main, main, nothing, nothing)
 
@@ -73,10 +79,10 @@ def absolute_error(points: Tensor, target: Tensor) -> Tensor:
 
     Args:
         points: (B, N, 2).
-        target: (B, N, 2); no gradient flows into it.
+        target: (B, N, 2); no gradient flows into it. NaN where a point is missing.
 
     Returns:
-        (B, N, 2).
+        (B, N, 2); 0, without a gradient, where a point is missing.
 
     Raises:
         InputError: shapes differ.
@@ -87,4 +93,24 @@ def absolute_error(points: Tensor, target: Tensor) -> Tensor:
             f"{tuple(target.shape)}: give all of them as one (B, N, 2)"
         )
     dtype = torch.promote_types(points.dtype, torch.float32)
-    return (points.to(dtype) - target.detach().to(dtype)).abs()
+    difference = points.to(dtype) - target.detach().to(dtype)
+    return torch.where(target.isnan(), 0, difference).abs()
+
+
+def mean_of_labelled(values: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean of what each labelled point has; missing points, whose target is NaN, do not count.
+
+    Args:
+        values: (B, N, 2) per coordinate or (B, N) per point, finite wherever a point is missing, too.
+        target: (B, N, 2).
+        weight: (B, N) how much each point counts, 0 or more; None: all alike.
+
+    Returns:
+        A scalar; 0 where no point counts.
+    """
+    counts = (~target.isnan().any(-1)).to(values.dtype)
+    if weight is not None:
+        counts = counts * weight
+    if values.dim() > counts.dim():
+        counts = counts[..., None].expand_as(values)
+    return (values * counts).sum() / counts.sum().clamp_min(1e-6)

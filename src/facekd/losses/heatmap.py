@@ -9,18 +9,24 @@ _SIGMA = 1.0  # cells; standard deviation of the Gaussian around a labelled land
 _SOFTENING = 0.5  # cells; standard deviation added to a teacher's covariance, as its heatmap may be a single cell
 
 
-def heatmap_cross_entropy(log_heatmaps: Tensor, target: Tensor, covariance: Tensor | None = None) -> Tensor:
+def heatmap_cross_entropy(
+    log_heatmaps: Tensor, target: Tensor, covariance: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy between heatmaps and a Gaussian at each target.
 
     Args:
         log_heatmaps: (B, N, h, w) log-probabilities; each heatmap sums to 1.
-        target: (B, N, 2), normalised: [-0.5, 0.5] spans the grid. A landmark outside it is left out.
+        target: (B, N, 2), normalised: [-0.5, 0.5] spans the grid. A landmark outside it is left out, and so is one that
+            is missing (NaN).
         covariance: (B, N, 3) xx, xy, yy in normalised units, as `heatmap_covariance` returns it; None: isotropic with a
             standard deviation of one cell.
+        weight: (B, N) how much each landmark counts, 0 or more; None: all alike.
 
     Returns:
         A scalar: the mean over the landmarks inside the frame; 0 where there are none.
     """
+    inside = (target.abs() <= 0.5).all(-1)  # NaN is not
+    target = torch.where(target.isnan(), 0, target)
     height, width = log_heatmaps.shape[-2:]
     x = (target[..., 0, None] + 0.5) * width - 0.5 - torch.arange(width, device=target.device)
     y = (target[..., 1, None] + 0.5) * height - 0.5 - torch.arange(height, device=target.device)
@@ -34,9 +40,9 @@ def heatmap_cross_entropy(log_heatmaps: Tensor, target: Tensor, covariance: Tens
         distance = (yy * x.square() - 2 * xy * x * y + xx * y.square()) / (xx * yy - xy.square())
     wanted = torch.exp(-0.5 * distance)
     mass = wanted.sum((-2, -1), keepdim=True)
-    inside = (target.abs() <= 0.5).all(-1)
+    counts = inside.to(log_heatmaps.dtype) if weight is None else inside * weight
     entropy = -(wanted / mass.clamp_min(1e-6) * log_heatmaps).sum((-2, -1))
-    return (entropy * inside).sum() / inside.sum().clamp_min(1)
+    return (entropy * counts).sum() / counts.sum().clamp_min(1e-6)
 
 
 def heatmap_covariance(log_heatmaps: Tensor) -> Tensor:

@@ -21,13 +21,14 @@ The boundary `e = T` belongs to the negative assistant; the value is 0 there fro
 In the preset `released` the *value* of ALoss drops from 0 to negative * (1 - beta) T at `e = beta T`: its gradient
 does not see that step, but a line search or a plot of the loss does.
 
-All is in normalised coordinates, and the parts are means over the B * N * 2 coordinates.
+All is in normalised coordinates, and the parts are means over the B * N * 2 coordinates, less those of missing points.
 Source: Fard & Mahoor, arXiv 2111.07047 (figures: preset `paper`) and its released code (preset `released`).
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -41,7 +42,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from facekd.losses.base import LossTerms, absolute_error
+from facekd.losses.base import LossTerms, absolute_error, mean_of_labelled
 from facekd.settings import Number, Settings, checked
 
 _RELEASED = {
@@ -175,15 +176,21 @@ class KDLoss(nn.Module):
         self.settings = checked(KDSettings, {"preset": preset, **overrides}, "KD-Loss")
 
     def forward(
-        self, pred: Tensor, target: Tensor, tough: Tensor | None = None, tolerant: Tensor | None = None
+        self,
+        pred: Tensor,
+        target: Tensor,
+        tough: Tensor | None = None,
+        tolerant: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> LossTerms:
         """Return the loss and its parts; a teacher that is not given has no part.
 
         Args:
             pred: (B, N, 2) the student's landmarks, normalised.
-            target: (B, N, 2) the ground truth, normalised.
+            target: (B, N, 2) the ground truth, normalised; NaN where a point is missing: it counts nothing.
             tough: (B, N, 2) the tough teacher's landmarks, or None; no gradient flows into them.
             tolerant: (B, N, 2) the tolerant teacher's, or None.
+            weight: (B, N) how much each point counts, 0 or more; None: all alike.
 
         Returns:
             total, main (with its coefficient), tough, tolerant: scalars, means over the coordinates.
@@ -200,15 +207,17 @@ class KDLoss(nn.Module):
             breakpoint = s.main_break
         else:
             breakpoint = math.inf if tolerant_error is None else tolerant_error
-        main = s.main_coefficient * main_loss(error, s.main_slope, breakpoint).mean()
-        tough_part = self._assist(error, tough_error, s.tough_positive, s.tough_negative)
-        tolerant_part = self._assist(error, tolerant_error, s.tolerant_positive, s.tolerant_negative)
+        mean = partial(mean_of_labelled, target=target, weight=weight)
+        main = s.main_coefficient * mean(main_loss(error, s.main_slope, breakpoint))
+        tough_part = s.assistance * mean(self._assist(error, tough_error, s.tough_positive, s.tough_negative))
+        tolerant_part = s.assistance * mean(
+            self._assist(error, tolerant_error, s.tolerant_positive, s.tolerant_negative)
+        )
         return LossTerms(main + tough_part + tolerant_part, main, tough_part, tolerant_part)
 
     def _assist(self, error: Tensor, teacher_error: Tensor | None, positive: float, negative: float) -> Tensor:
-        """Return one teacher's part of the loss, a scalar."""
+        """Return one teacher's part of the loss per coordinate."""
         if teacher_error is None:
-            return error.new_zeros(())
+            return torch.zeros_like(error)
         ramp = self.settings.low_influence == "ramp"
-        values = assistive_loss(error, teacher_error, positive, negative, self.settings.beta, ramp)
-        return self.settings.assistance * values.mean()
+        return assistive_loss(error, teacher_error, positive, negative, self.settings.beta, ramp)

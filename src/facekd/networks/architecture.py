@@ -18,6 +18,7 @@ class Architecture:
         sigma: whether the head also predicts log-sigma per landmark.
         standardise: whether pixels are normalised by the backbone's mean and standard deviation; False: pixel / 255.
         stride: input pixels per heatmap cell of the spatial head.
+        visibility: whether the head also predicts which landmarks are visible.
     """
 
     backbone: str
@@ -28,3 +29,4 @@ class Architecture:
     sigma: bool = False
     standardise: bool = True
     stride: int = 8
+    visibility: bool = False

@@ -16,7 +16,7 @@ from torch import Tensor
 from facekd.documents import MAX_POINTS, Fields, is_finite, is_group, parse_json
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
-from facekd.geometry import BoxTransform
+from facekd.geometry import BoxTransform, to_pixels
 from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
 from facekd.networks.heads import HEADS
@@ -82,6 +82,25 @@ class ModelMetadata:
         if prediction.log_sigma is None:
             return None
         return confidence(prediction.log_sigma, self.confidence_radius, *self.calibration)
+
+    def outputs(self, prediction: Prediction, size: int) -> dict[str, Tensor]:
+        """Return what the network gives its users.
+
+        Args:
+            prediction: the network's output for B faces.
+            size: side of the frame in pixels.
+
+        Returns:
+            By name, as the fields of a `NetworkOutput`: points (B, N, 2) in pixels of the frame, confidence (B, N) and
+            visible (B, N) in [0, 1], without those that the network does not have.
+        """
+        visible = None if prediction.visibility is None else prediction.visibility.sigmoid()
+        found = {
+            "points": to_pixels(self.landmarks(prediction), size),
+            "confidence": self.confidence(prediction),
+            "visible": visible,
+        }
+        return {name: values for name, values in found.items() if values is not None}
 
 
 def save(net: LandmarkNet, metadata: ModelMetadata, path: str | Path) -> None:
@@ -171,6 +190,7 @@ def _architecture(fields: Fields) -> Architecture:
         sigma=group.boolean("sigma"),
         standardise=group.boolean("standardise", True),
         stride=group.integer("stride", 1, 64, 8),
+        visibility=group.boolean("visibility"),
     )
 
 

@@ -61,6 +61,21 @@ def load_network(model: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     return load_exported(path) if path.suffix == ".onnx" else load(path)
 
 
+def read_metadata(path: Path) -> ModelCard | ModelMetadata:
+    """Read what a file says of its network besides weights.
+
+    Args:
+        path: a .safetensors or an .onnx file.
+
+    Returns:
+        The card or the metadata: both say mark-up, scale and box transform.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return ModelCard.load(path) if path.suffix == ".onnx" else load(path)[1]
+
+
 def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     """Read an .onnx file that `exporters.onnx.export` wrote.
 
@@ -98,7 +113,7 @@ def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     frames = np.random.default_rng(0).integers(0, 256, (_FRAMES, card.size, card.size, 3), np.uint8)
     with torch.inference_mode():
         prediction: Prediction = net(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
-        points, confidence = model.predict(frames)
+        points, confidence, _ = model.predict(frames)
         wanted = torch.from_numpy(normalise(points, card.size))
         apart = card.size * float((metadata.landmarks(prediction) - wanted).abs().max())
     if not apart < _TOLERANCE:

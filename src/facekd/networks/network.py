@@ -24,11 +24,13 @@ class Prediction(NamedTuple):
         landmarks: (B, N, 2), normalised.
         log_sigma: (B, N), log of each landmark's standard deviation per axis, normalised; None if the head has none.
         heatmaps: (B, N, h, w), log-probabilities over the cells of a grid; None but for the spatial head.
+        visibility: (B, N), logit of the probability that each landmark is visible; None if the head has none.
     """
 
     landmarks: Tensor
     log_sigma: Tensor | None = None
     heatmaps: Tensor | None = None
+    visibility: Tensor | None = None
 
 
 class LandmarkNet(nn.Module):
@@ -67,7 +69,7 @@ class LandmarkNet(nn.Module):
             images: (B, 3, S, S) RGB in [0, 1].
 
         Returns:
-            Landmarks (B, N, 2), log-sigma (B, N) or None, log-heatmaps (B, N, h, w) or None.
+            Landmarks (B, N, 2); log-sigma (B, N), log-heatmaps (B, N, h, w) and visibility (B, N), or None for each.
         """
         features = self.backbone((images - self.get_buffer("mean")) / self.get_buffer("std"))
         return Prediction(*self.head(features))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facekd.geometry import to_pixels
 from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, Prediction
+from facekd.runtime.output import NetworkOutput
 from facekd.runtime.roll import predict_with_rotation
 
 
@@ -44,31 +44,30 @@ class TorchModel:
         """
         return cls(*load(path), device=device)
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(self, images: np.ndarray) -> NetworkOutput:
         """Find landmarks; faces with a large roll are rotated upright and predicted a second time.
 
         Args:
             images: (B, S, S, 3) uint8 RGB crops.
 
         Returns:
-            Landmarks (B, N, 2) float32 in crop pixels, and confidence (B, N) float32 in [0, 1] or None.
+            Landmarks (B, N, 2) float32 in crop pixels; confidence and visibility (B, N) float32 in [0, 1], or None.
         """
         return predict_with_rotation(self.predict, images, self.markup, self.scale)
 
     @torch.inference_mode()
-    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(self, images: np.ndarray) -> NetworkOutput:
         """Find landmarks in one pass, whatever the roll.
 
         Args:
             images: (B, S, S, 3) uint8 RGB crops.
 
         Returns:
-            Landmarks (B, N, 2) float32 in crop pixels, and confidence (B, N) float32 in [0, 1] or None.
+            Landmarks (B, N, 2) float32 in crop pixels; confidence and visibility (B, N) float32 in [0, 1], or None.
         """
         prediction = self.predict_raw(images)
-        points = to_pixels(self.metadata.landmarks(prediction), self.size).float().cpu().numpy()
-        confidence = self.metadata.confidence(prediction)
-        return points, None if confidence is None else confidence.float().cpu().numpy()
+        found = self.metadata.outputs(prediction, self.size)
+        return NetworkOutput(**{name: values.float().cpu().numpy() for name, values in found.items()})
 
     @torch.no_grad()
     def predict_raw(self, images: np.ndarray) -> Prediction:
@@ -78,7 +77,7 @@ class TorchModel:
             images: (B, S, S, 3) uint8 RGB crops.
 
         Returns:
-            Normalised landmarks, log-sigma and heatmaps, on the device.
+            Normalised landmarks, log-sigma, heatmaps and visibility, on the device.
         """
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(255)
         prediction: Prediction = self.net(batch.contiguous(memory_format=torch.channels_last))

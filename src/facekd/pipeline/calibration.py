@@ -24,13 +24,14 @@ def calibrate(log_sigma: Tensor, distance: Tensor, radius: float) -> tuple[float
 
     Args:
         log_sigma: any shape, as the network predicts it.
-        distance: same shape, from the predicted landmark to the label.
+        distance: same shape, from the predicted landmark to the label; NaN where that is missing: it does not count.
         radius: the confidence radius, in the unit of `distance`.
 
     Returns:
         Slope, above 0, and offset; (1, 0) changes nothing.
     """
-    log_sigma, within = log_sigma.double().flatten(), (distance.flatten() <= radius).double()
+    there = ~distance.isnan()
+    log_sigma, within = log_sigma[there].double(), (distance[there] <= radius).double()
     numbers = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # log of the slope, and the offset
     optimiser = torch.optim.LBFGS([numbers], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from facekd.data.pack import Pack
 from facekd.evaluation.metrics import nme, primary_normaliser
-from facekd.geometry import centre_and_side, crop_faces, tight_box
+from facekd.geometry import centre_and_side, crop_faces
 from facekd.runtime.face_confidence import FAILURE, FaceCalibration
 from facekd.runtime.model import Predictor
+from facekd.runtime.output import NetworkOutput
 
 KINDS = (*["upright"] * 3, *["turned"] * 3, *["part"] * 2, *["beside"] * 2)  # of the crops of each face
 _FACES = 120  # at most
@@ -26,7 +27,8 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
 
     Args:
         model: gives confidence per point.
-        faces: labelled, not used in training; of many an even selection is used.
+        faces: labelled, not used in training; of many an even selection is used. One that lacks a point that its error
+            is normalised by is left out.
         seed: of the crops.
 
     Returns:
@@ -34,15 +36,17 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     """
     rng = np.random.default_rng(seed)
     confidence, right = [], []
-    for row in np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int):
+    distance = primary_normaliser(faces.points.astype(np.float64), faces.markup, faces.boxes)
+    known = np.flatnonzero(~np.isnan(distance))
+    for row in known[np.linspace(0, len(known) - 1, min(len(known), _FACES)).astype(int)]:
         points = faces.points[row][None].astype(np.float64)
-        boxes, rolls = crops_about(tight_box(points[0]), rng)
+        boxes, rolls = crops_about(faces.boxes[row].astype(np.float64), rng)
         crops = crop_faces(faces.image(int(row)), boxes, model.size, model.scale, -rolls)
-        found, levels = model(crops.images)
-        if levels is None:
+        found = NetworkOutput(*model(crops.images))
+        if found.confidence is None:
             return None
-        error = nme(crops.to_photo(found), points, primary_normaliser(points, faces.markup))
-        confidence.append(levels)
+        error = nme(crops.to_photo(found.points), points, distance[row])
+        confidence.append(found.confidence)
         right.append(error <= FAILURE)
     is_right = np.concatenate(right) if right else np.zeros(0, bool)
     if min(is_right.sum(), (~is_right).sum()) < _SOME:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.errors import InputError
 from facekd.evaluation.shapes import modes
-from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
+from facekd.geometry import apply, centre_and_side, crop_matrix, invert, normalise, tight_box, to_pixels
 from facekd.markup import convert, convertible
+from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.context import Context
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import SoftLandmarks, TrainStage
@@ -20,6 +22,9 @@ from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter
 from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
 from facekd.training.loop import TrainingData
+
+_SPREADS = 2.5  # standard deviations of a detector's boxes, over both sides, that a frame should leave room for
+_ROOM = 1.5  # margin of a pack / scale of a frame, with which rotated and shifted views hold few black corners
 
 
 def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, varied: bool = True) -> Augmenter:
@@ -34,8 +39,9 @@ def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, v
     Returns:
         The augmenter.
     """
-    settings = stage.augment if varied else None
-    return Augmenter(settings, frame or stage.frame, context.pack.markup, stage.view_seed, context.fabric.device)
+    settings, frame = stage.augment if varied else None, frame or stage.frame
+    spread = detector_boxes(context).spread if settings and settings.detector_spread else None
+    return Augmenter(settings, frame, context.pack.markup, stage.view_seed, context.fabric.device, spread)
 
 
 def training_data(context: Context, stage: TrainStage) -> TrainingData:
@@ -49,10 +55,17 @@ def training_data(context: Context, stage: TrainStage) -> TrainingData:
         Faces for training and validation with the stage's targets, and what makes views of them.
 
     Raises:
-        InputError: the pack has no training faces, or the faces without labels have a mark-up that says too little.
+        InputError: the pack has no training faces, none with some point, or does not say which points are occluded
+            where the stage is to learn that; or the faces without labels have a mark-up that says too little.
     """
+    if stage.learns_visibility and context.pack.visible is None:
+        raise InputError(
+            f"{context.pack.path} does not say which points are occluded; set {stage.name}.visibility_weight=0 and "
+            f"{stage.name}.occluded_weight=1"
+        )
     train = training_faces(context, stage, stage.frame)
     val = val_faces(context, stage)
+    _check_frame(context, stage)
     if isinstance(stage.targets, SoftLandmarks):
         train, val = _soften(context, stage, train, val)
     if stage.rare_shape_fraction:
@@ -88,7 +101,9 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
         )
     more = _decoded(context, pack, "train", frame, "unlabelled")
     points = convert(more.points, other, own)
-    both = _joined(labelled, Faces(more.frames, points, tight_box(points)))
+    seen = None if labelled.visible is None else np.ones(points.shape[:2], bool)  # is not looked at
+    boxes = more.boxes if own.name == other.name else tight_box(points)
+    both = _joined(labelled, Faces(more.frames, points, boxes, visible=seen))
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 
 
@@ -104,10 +119,17 @@ def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Fac
         The faces.
 
     Raises:
-        InputError: the pack has no training faces.
+        InputError: the pack has no training faces, or none with some point.
     """
-    if not (context.pack.splits == "train").any():
+    train = context.pack.splits == "train"
+    if not train.any():
         raise InputError(f"{context.pack.path} has no faces to train on (split train)")
+    nowhere = np.isnan(context.pack.points[train]).any(axis=2).all(axis=0)
+    if nowhere.any():
+        raise InputError(
+            f"{context.pack.path}: point {int(nowhere.argmax())} is missing from all training faces; label it on some, "
+            "or take it out of the mark-up"
+        )
     faces = _decoded(context, context.pack, "train", frame)
     return _joined(faces, _decoded(context, context.pack, "val", frame)) if "val" in splits else faces
 
@@ -133,9 +155,41 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
         frame: of the crop.
 
     Returns:
-        (n, N, 2), normalised.
+        (n, N, 2), normalised; NaN where a point is missing.
     """
     return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
+
+
+def _check_frame(context: Context, stage: TrainStage) -> None:
+    """Warn where the face detector's boxes vary so much that many points will lie outside a stage's frame."""
+    spread = detector_boxes(context).spread
+    needed = 1 + _SPREADS * max(spread[1:]) if spread else 0.0
+    if needed > stage.frame.scale + 0.1:
+        logging.getLogger(__name__).warning(
+            f"a face detector's boxes say where the points of '{context.pack.markup.name}' are to "
+            f"{100 * max(spread[1:] if spread else ()):.0f} % of their box; a wider frame would hold them: "
+            f"--set input.scale={needed:.1f}"
+        )
+
+
+def check_margin(pack: Pack, frame: Input) -> None:
+    """Refuse a frame that reaches beyond what a pack holds of most of its faces, and would be black there.
+
+    Args:
+        pack: the faces.
+        frame: what a network is to see of them.
+
+    Raises:
+        InputError: it does; with the margin that fits.
+    """
+    centre, side = centre_and_side(pack.boxes)
+    edge = np.minimum(centre + 0.5, pack.sizes[:, None] - 0.5 - centre).min(axis=1)
+    reach = float(np.median(2 * edge / np.maximum(side, 1e-6)))
+    if frame.scale > 1.01 * reach:
+        raise InputError(
+            f"input.scale {frame.scale:g} is more than {pack.path.name} holds, which is {reach:.2g} times the box of a "
+            f"face; prepare it with --margin {_ROOM * frame.scale:.2g}, or lower input.scale"
+        )
 
 
 def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name: str | None = None) -> Faces:
@@ -145,11 +199,14 @@ def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name
     meta = context.pack.meta
     px = min(meta["size"], 8 * round(frame.size * meta["margin"] / frame.scale / 8))
     if not (pack.splits == split).any():
-        return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0])
+        seen = None if pack.visible is None else pack.visible[:0]
+        return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0], visible=seen)
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
+    check_margin(view, frame)
     context.once(path, lambda: view.frames(path, px))
     frames, points = view.frames(path, px)
-    return Faces(frames, points, tight_box(points))
+    scale = (px / view.sizes.astype(np.float32))[:, None]
+    return Faces(frames, points, (view.boxes + 0.5) * scale - 0.5, visible=view.visible)
 
 
 def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tuple[Faces, Faces]:
@@ -180,8 +237,9 @@ def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tu
 
 def _joined(a: Faces, b: Faces) -> Faces:
     """Return the faces of both, labelled alike."""
-    sources = [*_sources(a.frames), *_sources(b.frames)]
-    return Faces(ConcatenatedFrames(*sources), np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]))
+    frames = ConcatenatedFrames(*_sources(a.frames), *_sources(b.frames))
+    seen = None if a.visible is None or b.visible is None else np.concatenate([a.visible, b.visible])
+    return Faces(frames, np.concatenate([a.points, b.points]), np.concatenate([a.boxes, b.boxes]), visible=seen)
 
 
 def _sources(frames: np.ndarray | ConcatenatedFrames) -> tuple[np.ndarray, ...]:

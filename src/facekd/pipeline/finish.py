@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 
-from facekd.documents import Fields, read_json
-from facekd.evaluation.metrics import primary_normaliser
-from facekd.files import write_text
-from facekd.geometry import BoxTransform, apply, crop_faces, normalise
+from facekd.errors import InputError
+from facekd.evaluation.metrics import primary_normaliser, primary_normaliser_name
+from facekd.geometry import apply, crop_faces, crop_matrix, frame_box, invert, normalise, to_pixels
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.predictor import TorchModel
-from facekd.pipeline.boxes import fit_box_transform
+from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.face_calibration import fit_face_calibration
@@ -24,13 +22,13 @@ from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
-from facekd.run_folder import BOX_TRANSFORM
+from facekd.shape import ShapeModel
+from facekd.training.faces import Faces
 from facekd.training.loop import face_errors
 
 _SHAPE_VIEWS = 8  # of each training face: what a shape prior knows of shapes
 _RADIUS = 0.05  # of the primary normaliser: within it a point counts as right
 _BATCH = 32
-_ADVICE = "delete it, and it is fitted again"
 
 
 def metadata(context: Context, stage: Stage) -> ModelMetadata:
@@ -49,7 +47,7 @@ def metadata(context: Context, stage: Stage) -> ModelMetadata:
     return ModelMetadata(
         markup=context.pack.markup,
         scale=stage.frame.scale,
-        box_transform=_box_transform(context),
+        box_transform=detector_boxes(context).transform,
         confidence_radius=_confidence_radius(context, _trained(stage), stage.frame),
         data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
         recipe={"stage": stage.name, **context.recipe},
@@ -76,7 +74,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
     if stage.shape_prior:
         trained, size = _trained(stage), net.architecture.size
         known = _view_shapes(context, trained)
-        error = partial(face_errors, markup=context.pack.markup, size=size)
+        error = partial(face_errors, markup=context.pack.markup, size=size, scale=meta.scale)
         landmarks, log_sigma = predictions.landmarks, predictions.log_sigma
         prior = fit_shape_prior(known, landmarks, log_sigma, truth, context.mirror, error)
         meta = replace(meta, shape_prior=prior)
@@ -110,27 +108,28 @@ def _on_validation_faces(context: Context, net: LandmarkNet, meta: ModelMetadata
 def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
     """Return the shapes (m, N, 2) of views of the training faces, normalised."""
     train, views = labelled_faces(context, stage.frame, ("train",)), augmenter(context, stage)
-    points, rows = torch.from_numpy(train.points), np.arange(len(train))
+    points, rows = torch.from_numpy(_completed(train, stage.frame)), np.arange(len(train))
     return torch.cat([views.warp_points(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
 
 
+def _completed(faces: Faces, frame: Input) -> np.ndarray:
+    """Return the points (n, N, 2) of faces, missing ones where a shape model expects them."""
+    if not np.isnan(faces.points).any():
+        return faces.points
+    known = shapes(faces, frame)
+    back = invert(crop_matrix(faces.boxes, frame.size, frame.scale))
+    filled = apply(back, to_pixels(ShapeModel.fit(known).filled(known), frame.size))
+    return np.where(np.isnan(faces.points), filled, faces.points).astype(np.float32)
+
+
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
-    """Return 5 % of the mean of the mark-up's primary normaliser over the training faces, normalised."""
+    """Return 5 % of the mean of the mark-up's primary normaliser over the training faces that have it, normalised."""
     known = shapes(labelled_faces(context, frame, stage.train_on), frame)
-    return float(_RADIUS * primary_normaliser(known, context.pack.markup).mean())
-
-
-def _box_transform(context: Context) -> BoxTransform | None:
-    """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""
-    path = context.folder / BOX_TRANSFORM
-
-    def fit() -> None:
-        if not path.is_file():
-            record = fit_box_transform(context.pack.select("train"))
-            write_text(path, json.dumps(record, indent=1))
-
-    context.once(path, fit)
-    where = f"box transform {path}"
-    record = Fields(read_json(path, "box transform", advice=_ADVICE), where, advice=_ADVICE)
-    transform = record.group("transform", None)
-    return BoxTransform.from_dict(transform.values, where) if transform else None
+    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).ravel()
+    distance = primary_normaliser(known, context.pack.markup, np.broadcast_to(box, (len(known), 4)))
+    if np.isnan(distance).all():
+        raise InputError(
+            f"{context.pack.path}: on each training face a point is missing that errors are normalised by "
+            f"({primary_normaliser_name(context.pack.markup)}); label those points on some faces"
+        )
+    return float(_RADIUS * np.nanmean(distance))

@@ -35,13 +35,17 @@ def fit_shape_prior(
         shapes: (m, N, 2) landmarks of training views, normalised.
         landmarks: (n, N, 2) what the network predicts on the validation faces, normalised.
         log_sigma: (n, N) its log-sigma there; None if it has none.
-        truth: (n, N, 2) the labels of the validation faces, normalised.
+        truth: (n, N, 2) the labels of the validation faces, normalised; NaN where a point is missing.
         mirror: (N,) index of each landmark's mirror partner, whose errors are alike; None: there are none.
-        error: returns the error (n,) of landmarks (n, N, 2) against labels (n, N, 2).
+        error: returns the error (n,) of landmarks (n, N, 2) against labels (n, N, 2); NaN where it is not known: such
+            faces are left out.
 
     Returns:
         The prior, or None: no share of the error covariance lowers the error clearly, or there are too few faces.
     """
+    known = ~error(landmarks, truth).isnan()
+    landmarks, truth = landmarks[known], truth[known]
+    log_sigma = None if log_sigma is None else log_sigma[known]
     if len(landmarks) < _MIN_FACES or len(shapes) <= 2 * landmarks.shape[1]:
         return None
     sigmas = torch.zeros(landmarks.shape[:2]) if log_sigma is None else log_sigma.float()
@@ -70,7 +74,7 @@ def error_statistics(landmarks: Tensor, truth: Tensor, ratio: Tensor, mirror: Te
 
     Args:
         landmarks: (n, N, 2), as predicted.
-        truth: (n, N, 2), the labels.
+        truth: (n, N, 2), the labels; NaN where a point is missing: each entry is over the faces that have both points.
         ratio: (n, N) sigma over what is typical of the landmark; errors are divided by it.
         mirror: (N,) index of each landmark's mirror partner; None: faces count only as they are.
 
@@ -81,9 +85,11 @@ def error_statistics(landmarks: Tensor, truth: Tensor, ratio: Tensor, mirror: Te
     if mirror is not None:
         errors = torch.cat([errors, errors[:, mirror] * errors.new_tensor([-1, 1])])
         ratio = torch.cat([ratio, ratio[:, mirror]])
-    bias = _BIAS * errors.mean(0)
+    bias = _BIAS * errors.nanmean(0).nan_to_num()
     typical = ((errors - bias) / ratio[..., None]).flatten(1)
-    covariance = typical.T @ typical / len(typical)
+    there = (~typical.isnan()).double()
+    typical = typical.nan_to_num()
+    covariance = typical.T @ typical / (there.T @ there).clamp_min(1)
     return (covariance + covariance.diag().diag()) / 2, bias.flatten()
 
 

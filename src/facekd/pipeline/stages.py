@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any
 
 import torch
@@ -108,7 +109,8 @@ def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, Landm
     first = next(member for member in stage.members if not member.sees_val)
     val, plain = val_faces(context, first), augmenter(context, first, varied=False)
     if len(val):
-        summary["val_nme"] = validate(context.fabric, held_out, val, plain, context.pack.markup, _BATCH)
+        error = validate(context.fabric, held_out, val, plain, context.pack.markup, _BATCH)
+        summary |= {} if math.isnan(error) else {"val_nme": error}
     return net, held_out, summary
 
 

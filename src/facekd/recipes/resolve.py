@@ -88,6 +88,8 @@ class TrainStage:
         seed: of initialisation, order and dropout.
         view_seed: of the views.
         precision: "auto", "32" or "bf16".
+        visibility_weight: of the term of visibility; above 0 the network has such an output.
+        occluded_weight: how much the losses of an occluded point count.
     """
 
     name: str
@@ -111,6 +113,13 @@ class TrainStage:
     seed: int
     view_seed: int
     precision: str
+    visibility_weight: float = 0.0
+    occluded_weight: float = 1.0
+
+    @property
+    def learns_visibility(self) -> bool:
+        """Return whether it takes labels of visibility."""
+        return bool(self.visibility_weight) or self.occluded_weight != 1
 
     @property
     def needs(self) -> tuple[Stage, ...]:
@@ -162,6 +171,7 @@ class TrainStage:
         asked = {"warp": self.warp_predictions} if teachers else {}
         if any(not teacher.term.needs_labels for teacher in self.teachers):  # the others see no mirrored view
             asked["mirror"] = self.mirror_teachers
+        visibility = {"visibility": [self.visibility_weight, self.occluded_weight]} if self.learns_visibility else {}
         soft = self.targets.shape.model_dump() if isinstance(self.targets, SoftLandmarks) else None
         return {name: group.model_dump(mode="json", exclude_defaults=True) for name, group in groups.items()} | {
             "name_of_loss": self.loss.name,
@@ -177,6 +187,7 @@ class TrainStage:
             "shape_prior": self.shape_prior,
             "seeds": [self.seed, self.view_seed],
             "precision": self.precision,
+            **visibility,
         }
 
 
@@ -315,6 +326,8 @@ def _trained(recipe: Recipe, name: str, settings: TrainSettings, before: dict[st
         seed=recipe.seed + settings.seed,
         view_seed=recipe.seed + settings.view_seed,
         precision=recipe.precision,
+        visibility_weight=settings.visibility_weight,
+        occluded_weight=settings.occluded_weight,
     )
 
 

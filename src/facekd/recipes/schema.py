@@ -108,6 +108,15 @@ class TrainSettings(Network, Optimisation):
     shape_prior: bool = Field(
         False, description="its landmarks become the posterior mean under a shape prior, where validation gains by it"
     )
+    visibility_weight: Number = Field(
+        0,
+        ge=0,
+        description="weight of the binary cross-entropy of each point's visibility, for packs that say which points "
+        "are occluded; 0: no visibility per point",
+    )
+    occluded_weight: Number = Field(
+        1, ge=0, le=1, description="how much an occluded point counts in the losses of landmarks and heatmaps"
+    )
 
     renamed: ClassVar[Mapping[str, str]] = {
         "weights": "init",
@@ -293,13 +302,14 @@ class Recipe(Settings):
                 f"{', '.join(stage.of)} to the same earlier stage"
             )
         kinds = {
-            (one.backbone, one.head, one.stride, one.standardise, one.size or self.input.size, bool(one.nll_weight))
+            (*network, one.size or self.input.size, bool(one.nll_weight), bool(one.visibility_weight))
             for one in trained
+            for network in [(one.backbone, one.head, one.stride, one.standardise)]
         }
         if len(kinds) > 1:
             raise ValueError(
                 f"{name}: {', '.join(stage.of)} must be one network: backbone, head, stride, standardise and size "
-                "alike, and nll_weight 0 for all or none"
+                "alike, and nll_weight and visibility_weight 0 for all or none"
             )
         if all("val" in one.train_on for one in trained):
             raise ValueError(

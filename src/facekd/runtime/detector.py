@@ -128,9 +128,9 @@ class YuNet:
         seen = self._detect_at(image, coarse, min(_HINT, self.threshold))
         is_face = seen[:, 4] >= self.threshold
         faces, hints = seen[is_face], seen[~is_face]
-        side = centre_and_side(faces[:, :4])[1] * coarse
         if coarse == fine:
             return faces
+        side = centre_and_side(faces[:, :4])[1] * coarse
         apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
         small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
         # Boxes of rolled faces side by side overlap; so strong hints need not be apart, but are no parts of a face.
@@ -185,6 +185,21 @@ class YuNet:
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
         found[:, :4] = (found[:, :4] + 0.5) * np.tile(step, 2) - 0.5
         return found
+
+
+def holding(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
+    """Find the detections that may be of a face whose landmarks are known: those that hold the landmarks' centre.
+
+    Args:
+        detected: (k, 4) boxes of a face detector.
+        tight: (4,) tight box of the landmarks, however small a part of the face they are.
+
+    Returns:
+        (j,) indices of detections, in their order.
+    """
+    (x, y), boxes = centre_and_side(tight)[0], np.reshape(detected, (-1, 4))
+    inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
+    return np.flatnonzero(inside)
 
 
 def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,8 @@ class Face:
         markup: what the points are.
         face_confidence: probability in [0, 1] that the landmarks are right: that there is a face, and their NME is at
             most 10 %; None if the network was not calibrated for that.
+        visible: (N,) float32, the probability that each point is visible rather than occluded; None if the network did
+            not learn it.
     """
 
     box: np.ndarray
@@ -37,6 +39,7 @@ class Face:
     confidence: np.ndarray | None
     markup: MarkUp
     face_confidence: float | None = None
+    visible: np.ndarray | None = None
 
     @property
     def ok(self) -> bool:
@@ -85,8 +88,8 @@ class Face:
             markup: the one to convert to, or its name, such as "five5".
 
         Returns:
-            The face with those points, and the confidence of each. What the new points cannot tell, such as the pose,
-            stays what the old ones told.
+            The face with those points, and confidence and visibility of each. What the new points cannot tell, such as
+            the pose, stays what the old ones told.
 
         Raises:
             InputError: there is no such mark-up or conversion.
@@ -94,10 +97,12 @@ class Face:
         if isinstance(markup, str):
             markup = get(markup)
         points = convert(self.points, self.markup, markup)
-        confidence = self.confidence
-        if confidence is not None:  # the confidence of a mean is the mean of the confidences
-            confidence = convert(np.stack([confidence, confidence], axis=-1), self.markup, markup)[..., 0]
-        converted = replace(self, points=points, confidence=confidence, markup=markup)
+        # The confidence of a mean is the mean of the confidences.
+        confidence, visible = (
+            None if values is None else convert(np.stack([values, values], axis=-1), self.markup, markup)[..., 0]
+            for values in (self.confidence, self.visible)
+        )
+        converted = replace(self, points=points, confidence=confidence, visible=visible, markup=markup)
         for name in ("pose", "eye_openness", "mouth_openness"):
             if getattr(converted, name) is None:
                 converted.__dict__[name] = getattr(self, name)  # where cached_property looks first
@@ -116,6 +121,7 @@ class Face:
             "face_confidence": None if self.face_confidence is None else round(self.face_confidence, 4),
             "points": self.points.astype(float).round(2).tolist(),
             "confidence": None if self.confidence is None else self.confidence.astype(float).round(4).tolist(),
+            "visible": None if self.visible is None else self.visible.astype(float).round(4).tolist(),
             "pose": pose and {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
         }
 
@@ -124,16 +130,18 @@ class Face:
         """Read what `to_dict` wrote.
 
         Args:
-            values: box, score, points and confidence; face_confidence, if it is known; and pose, which counts if the
-                points cannot tell it.
+            values: box, score, points and confidence; face_confidence and visible, if they are known; and pose, which
+                counts if the points cannot tell it.
             markup: what the points are.
 
         Returns:
             The face.
         """
         box, points = (np.array(values[key], np.float32) for key in ("box", "points"))
-        confidence = None if values["confidence"] is None else np.array(values["confidence"], np.float32)
-        face = cls(box, values["score"], points, confidence, markup, values.get("face_confidence"))
+        confidence, visible = (
+            None if values.get(key) is None else np.array(values[key], np.float32) for key in ("confidence", "visible")
+        )
+        face = cls(box, values["score"], points, confidence, markup, values.get("face_confidence"), visible)
         if face.pose is None and values.get("pose"):
             face.__dict__["pose"] = Pose(**values["pose"])  # where cached_property looks first
         return face

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from facekd.errors import InputError, nearest
-from facekd.geometry import BoxTransform, Crops, crop_faces, iou, square, upright_box
+from facekd.errors import InputError, ModelError, nearest
+from facekd.geometry import BoxTransform, Crops, crop_faces, crop_matrix, iou, square, upright_box
 from facekd.runtime.detector import Detector
 from facekd.runtime.face import Face
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.model import Predictor
+from facekd.runtime.output import NetworkOutput
 from facekd.runtime.roll import roll_angle, rotate_boxes
 from facekd.runtime.selection import FAR_ROLL, better, face_confidence, with_turned, without_parts
 
@@ -68,18 +69,38 @@ class FaceFinder:
     Args:
         model: the landmark network.
         detector: what finds the faces.
-        box_transform: how the detector's box becomes the tight landmark box.
+        box_transform: how the detector's box becomes the one that the network was trained on; None: not known, so that
+            the network takes boxes of that kind alone.
         any_roll: search turned photos, too, where no face is found or one whose landmarks cannot be trusted.
         min_confidence: lowest `Face.face_confidence` of faces that are returned.
     """
 
     def __init__(
-        self, model: Predictor, detector: Detector, box_transform: BoxTransform, any_roll: bool, min_confidence: float
+        self,
+        model: Predictor,
+        detector: Detector,
+        box_transform: BoxTransform | None,
+        any_roll: bool,
+        min_confidence: float,
     ) -> None:
-        self.model, self.detector, self.box_transform = model, detector, box_transform
+        self.model, self.detector, self._box_transform = model, detector, box_transform
         self.min_confidence = min_confidence
         self._calibration: FaceCalibration | None = getattr(model, "face_calibration", None)
         self.any_roll = any_roll and self._calibration is not None  # else nothing tells which roll is right
+
+    @property
+    def box_transform(self) -> BoxTransform:
+        """How the detector's box becomes the network's.
+
+        Raises:
+            ModelError: it is not known.
+        """
+        if self._box_transform is None:
+            raise ModelError(
+                f"this network of '{self.model.markup.name}' has no transform for a face detector's boxes, so it takes "
+                'boxes of its own kind alone: give boxes and box_type="landmarks", or a box_transform'
+            )
+        return self._box_transform
 
     def detect(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run only the face detector.
@@ -166,7 +187,7 @@ class FaceFinder:
 
     def _predicted(self, cuts: Sequence[Cut]) -> list[list[Face]]:
         """Run the network once for all that was cut out, and share the points out."""
-        points, confidence = self.model(np.concatenate([cut.crops.images for cut in cuts]))
+        points, confidence, visible = NetworkOutput(*self.model(np.concatenate([cut.crops.images for cut in cuts])))
         levels = None if confidence is None or self._calibration is None else self._calibration.apply(confidence)
         faces, start = [], 0
         for cut in cuts:
@@ -182,6 +203,7 @@ class FaceFinder:
                         confidence=None if confidence is None else confidence[row],
                         markup=self.model.markup,
                         face_confidence=None if levels is None else float(levels[row]),
+                        visible=None if visible is None else visible[row],
                     )
                     for row, box, score, face_points in zip(rows, cut.boxes, cut.scores, in_photo, strict=True)
                 ]
@@ -236,15 +258,19 @@ class FaceFinder:
 
         Boxes that are of `trusted` faces (k, 4) are left aside.
         """
-        crops = crop_faces(photo, np.repeat(region[None], len(turns), axis=0), side, 1.0, -90.0 * np.array(turns))
+        (upright,) = crop_faces(photo, region, side).images
+        images = [np.rot90(upright, quarters) for quarters in turns]
+        matrices = crop_matrix(np.repeat(region[None], len(turns), axis=0), side, 1.0, -90.0 * np.array(turns))
         # One call of the detector for all turns: beside each other they are one image.
-        boxes, scores = detect(np.concatenate(list(crops.images), axis=1))
+        boxes, scores = detect(np.concatenate(images, axis=1))
+        if not len(boxes):
+            return []
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
         tile = np.clip((boxes[:, [0, 2]].mean(axis=1) + 0.5) // side, 0, len(turns) - 1).astype(int)
         boxes = boxes - np.outer(tile * side, [1, 0, 1, 0])
         cuts = []
         for index, quarters in enumerate(turns):
-            crop, rows = Crops(crops.images[index : index + 1], crops.matrices[index : index + 1]), tile == index
+            crop, rows = Crops(images[index][None], matrices[index : index + 1]), tile == index
             tight = _boxes_to_photo(crop, self.box_transform.apply(boxes[rows]))
             in_photo = _boxes_to_photo(crop, boxes[rows]).astype(np.float32)
             new = iou(in_photo[:, None], trusted).max(axis=1, initial=0) < _APART
@@ -264,7 +290,8 @@ class FaceFinder:
                     for quarters in _QUARTERS
                 ]
                 best = max((again for (again,) in self._predicted(tries)), key=face_confidence)
-                faces[index] = better(face, [best, self._cut_again(found.photo, best)])
+                again = [self._cut_again(found.photo, best)] if self.model.markup.crop == "points" else []
+                faces[index] = better(face, [best, *again])
         return faces
 
     def _cut_again(self, photo: np.ndarray, face: Face) -> Face:

@@ -18,13 +18,14 @@ from facekd.run_folder import network_file
 from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
+from facekd.runtime.output import NetworkOutput
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
 
 DEFAULT = "facekd-68"
 ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
 _TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
-_OUTPUTS = ("points", "confidence")  # what a network may give, by name
+_OUTPUTS = NetworkOutput._fields  # what a network may give, by name
 _FARTHEST = 1e6  # pixels from a crop's corner; no landmark is so far
 _CPU = ("cpu", "cpuexecutionprovider")
 _BUNDLED = Path(__file__).parents[1] / "weights"
@@ -53,14 +54,15 @@ class Predictor(Protocol):
     def box_transform(self) -> BoxTransform | None:
         """How a face detector's box becomes the tight landmark box; None if that was never fitted."""
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, *tuple[np.ndarray | None, ...]]:
         """Find the landmarks in crops.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.
 
         Returns:
-            Points (B, N, 2) float32 in crop pixels, and confidence (B, N) float32 in [0, 1] or None.
+            A `NetworkOutput`, or a tuple of its first fields: points (B, N, 2) float32 in crop pixels; confidence
+            (B, N) float32 in [0, 1] or None; the probability that each is visible (B, N) float32 or None.
         """
 
 
@@ -232,15 +234,15 @@ class NetworkModel(ABC):
         """How the points' confidence tells right landmarks from wrong ones; None if that was never fitted."""
         return self.card.face_calibration
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(self, images: np.ndarray) -> NetworkOutput:
         """Find the landmarks in crops.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.
 
         Returns:
-            Points (B, N, 2) float32 in pixels of the crop; and confidence (B, N) float32 in [0, 1], or None if the
-            network gives none. Of rotated faces what the more confident of two passes found.
+            Points (B, N, 2) float32 in pixels of the crop; confidence and visibility (B, N) float32 in [0, 1], or None
+            if the network gives none. Of rotated faces what the more confident of two passes found.
 
         Raises:
             ModelError: the crops have another shape or type.
@@ -254,25 +256,25 @@ class NetworkModel(ABC):
             return self.predict(images)
         return predict_with_rotation(self.predict, images, self.markup, self.scale)
 
-    def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(self, images: np.ndarray) -> NetworkOutput:
         """Find the landmarks in crops by one pass of the network, however the faces are rotated.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.
 
         Returns:
-            Points (B, N, 2) and confidence (B, N) or None, as a call does.
+            Points (B, N, 2), confidence and visibility (B, N) or None, as a call does.
         """
-        empty = {"points": (0, self.markup.count, 2), "confidence": (0, self.markup.count)}
-        parts = [{name: np.zeros(empty[name], np.float32) for name in self.outputs}]
+        count = self.markup.count
+        parts = [{name: np.zeros((0, count, *[2] * (name == "points")), np.float32) for name in self.outputs}]
         for found in self._batches(images):
             parts.append(dict(zip(self.outputs, found, strict=True)))
             for name, values in parts[-1].items():
-                self._check_output(name, values, empty[name][1:])
+                self._check_output(name, values, parts[0][name].shape[1:])
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
         if any(len(values) != len(images) for values in whole.values()):
             raise ModelError(f"model {self.path} does not give one result for each crop; export it again")
-        return whole["points"], whole.get("confidence")
+        return NetworkOutput(**whole)
 
     def _check_output(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
         """Refuse what no landmark network of facekd gives; ONNX Runtime holds a file to no shapes of its own."""

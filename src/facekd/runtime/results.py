@@ -239,7 +239,7 @@ class RecordWriter:
 
 
 def csv_header(markup: MarkUp, *keys: str) -> str:
-    """Write the first line of a CSV file: keys, score, box, face_confidence, pose, points, confidence, error.
+    """Write the first line of a CSV file: keys, score, box, face_confidence, pose, points, confidence, visible, error.
 
     Args:
         markup: what the points are.
@@ -267,10 +267,12 @@ def csv_rows(record: dict[str, Any], markup: MarkUp, *keys: str) -> str:
         first = [face.get(key, record.get(key, "")) for key in keys]
         turn = [(face["pose"] or {}).get(angle, "") for angle in ("yaw", "pitch", "roll")]
         points = [value for point in face["points"] for value in point]
-        confidence = face["confidence"] or [""] * len(face["points"])
+        blank = [""] * len(face["points"])
+        confidence, visible = face["confidence"] or blank, face.get("visible") or blank
         sure = face.get("face_confidence")
         sure = "" if sure is None else sure
-        lines.append(_csv_line([*first, face["score"], *face["box"], sure, *turn, *points, *confidence, ""]))
+        values = [face["score"], *face["box"], sure, *turn, *points, *confidence, *visible]
+        lines.append(_csv_line([*first, *values, ""]))
     if not lines:  # "looked at, and no face" is not "left out"
         first = [record.get(key, "") for key in keys]
         lines.append(_csv_line([*first, *[""] * len(_columns(markup)), record.get("error", "")]))
@@ -281,7 +283,7 @@ def _columns(markup: MarkUp) -> list[str]:
     """Return the names of a face's columns."""
     columns = ["score", "box_x0", "box_y0", "box_x1", "box_y1", "face_confidence", "yaw", "pitch", "roll"]
     columns += [f"{axis}{index}" for index in range(markup.count) for axis in "xy"]
-    return columns + [f"confidence{index}" for index in range(markup.count)]
+    return columns + [f"{name}{index}" for name in ("confidence", "visible") for index in range(markup.count)]
 
 
 def _csv_line(values: Iterable[Any]) -> str:

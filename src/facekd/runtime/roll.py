@@ -12,16 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facekd.geometry import crop_faces, fit_similarity, upright_box
+from facekd.geometry import crop_faces, upright_box
 from facekd.markup import FIVE, MarkUp, convert, convertible
+from facekd.runtime.output import NetworkOutput
 
-# A network's forward pass: crops (B, S, S, 3) -> points (B, N, 2) in their pixels, and confidence (B, N) or None.
-PredictFn = Callable[[np.ndarray], tuple[np.ndarray, "np.ndarray | None"]]
+# A network's forward pass: crops (B, S, S, 3) -> the fields of a `NetworkOutput`, or the first of them.
+PredictFn = Callable[[np.ndarray], "tuple[np.ndarray, *tuple[np.ndarray | None, ...]]"]
 
 _PASSES = 3  # at most: the roll that the first one finds of a face rotated by 60 degrees can be 20 degrees off
 MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
-# Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
-_UPRIGHT = np.array([[-48.0, -44], [48, -44], [0, 8], [-37, 40], [37, 40]])
+# Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre; x + iy.
+_UPRIGHT = np.array([-48 - 44j, 48 - 44j, 8j, -37 + 40j, 37 + 40j])
 
 
 def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
@@ -37,15 +38,14 @@ def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
     """
     if not convertible(markup, FIVE):
         return np.zeros(points.shape[:-2])
-    matrices = fit_similarity(_UPRIGHT, convert(np.asarray(points, np.float64), markup, FIVE))
-    cos, sin = matrices[..., 0, 0], matrices[..., 1, 0]
-    size = np.hypot(cos, sin) * np.hypot(*_UPRIGHT[0])  # from the centre to an eye, in pixels
-    return np.where(size < 1, 0.0, np.degrees(np.arctan2(sin, cos)))
+    five = convert(np.asarray(points, np.float64), markup, FIVE)
+    # What `facekd.geometry.fit_similarity` finds, as a complex number: its length is the scale, its angle the roll.
+    fit = (five[..., 0] + 1j * five[..., 1]) @ _UPRIGHT.conj() / (abs(_UPRIGHT) ** 2).sum()
+    size = abs(fit * _UPRIGHT[0])  # from the centre to an eye, in pixels
+    return np.where(size < 1, 0.0, np.degrees(np.angle(fit)))
 
 
-def predict_with_rotation(
-    predict: PredictFn, images: np.ndarray, markup: MarkUp, scale: float
-) -> tuple[np.ndarray, np.ndarray | None]:
+def predict_with_rotation(predict: PredictFn, images: np.ndarray, markup: MarkUp, scale: float) -> NetworkOutput:
     """Run a network on crops, and a second time on those of rotated faces after turning them upright.
 
     Args:
@@ -55,9 +55,9 @@ def predict_with_rotation(
         scale: side of the crop, in units of the tight landmark box's larger side.
 
     Returns:
-        Points (B, N, 2) and confidence (B, N) or None, as `predict` gives them; of two passes the more confident one's.
+        What `predict` gives; of two passes the more confident one's.
     """
-    points, confidence = predict(images)
+    points, confidence, visible = NetworkOutput(*predict(images))
     turned = np.zeros(len(points))  # degrees by which each face's crop was turned
     for _ in range(_PASSES - 1):
         roll = roll_angle(points, markup)
@@ -70,14 +70,16 @@ def predict_with_rotation(
             crop_faces(image, box, images.shape[1], scale, -angle)
             for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
         ]
-        again, confidence_again = predict(np.concatenate([crop.images for crop in crops]))
-        back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again, strict=True)])
+        again = NetworkOutput(*predict(np.concatenate([crop.images for crop in crops])))
+        back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again.points, strict=True)])
         better = np.full(len(rows), True)
-        if confidence is not None and confidence_again is not None:
-            better = confidence_again.mean(axis=1) > confidence[rows].mean(axis=1)
-            confidence[rows[better]] = confidence_again[better]
+        if confidence is not None and again.confidence is not None:
+            better = again.confidence.mean(axis=1) > confidence[rows].mean(axis=1)
+            confidence[rows[better]] = again.confidence[better]
+        if visible is not None and again.visible is not None:
+            visible[rows[better]] = again.visible[better]
         points[rows[better]] = back[better]
-    return points, confidence
+    return NetworkOutput(points, confidence, visible)
 
 
 def rotate_boxes(boxes: np.ndarray, quarters: int) -> np.ndarray:

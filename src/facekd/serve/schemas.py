@@ -53,6 +53,9 @@ class FaceJson(BaseModel):
         description="x, y of each landmark in pixels; the centre of the top-left pixel is (0, 0)"
     )
     confidence: list[float] | None = Field(description="of each landmark, in [0, 1]; null if the network gives none")
+    visible: list[float] | None = Field(
+        description="probability that each landmark is visible, not occluded; null if the network did not learn it"
+    )
     pose: FacePose | None = Field(description="null for a mark-up that cannot tell it")
 
 

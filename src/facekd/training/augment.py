@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facekd.errors import InputError
-from facekd.geometry import centre_and_side, normalise
+from facekd.geometry import centre_and_side, normalise, to_pixels
 from facekd.markup import MarkUp
 from facekd.recipes.groups import Augment, Input
 from facekd.training.eyes import close_eyes, eyes_of
@@ -29,6 +29,9 @@ from facekd.training.sampling import uniform
 _NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted
 # Of eyes that are closed: how far at least; where the lids meet, from the lower (0) to the upper one; share of one eye.
 _LEAST_CLOSED, _MEETING, _WINKS = 0.5, (0.05, 0.35), 0.1
+# A detector's boxes count where they vary clearly more than the settings say: how much more, and how many standard
+# deviations uniform scales and shifts reach to then.
+_CLEARLY, _WIDE = 1.5, 2.0
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
@@ -37,11 +40,14 @@ class Views(NamedTuple):
 
     Attributes:
         images: (B, 3, S, S) RGB in [0, 1].
-        landmarks: (B, N, 2), normalised: in [-0.5, 0.5] inside the frame, beyond where a view pushes them out of it.
+        landmarks: (B, N, 2), normalised: in [-0.5, 0.5] inside the frame, beyond where a view pushes them out of it;
+            NaN where a point is missing.
+        visible: (B, N) bool, False where a point is occluded, also by cut-out, or missing; None: not known.
     """
 
     images: Tensor
     landmarks: Tensor
+    visible: Tensor | None = None
 
 
 class Augmenter:
@@ -53,15 +59,23 @@ class Augmenter:
         markup: gives the mirror pairs; without any no view is mirrored.
         seed: of the views; with face and view it decides everything random.
         device: where the work is done.
+        spread: standard deviations of the box that a face detector says, about the true one: log of its side, x and y
+            in sides. Where that is clearly more than the settings say, views vary as much. None: as the settings say.
 
     Raises:
         InputError: eyes are to be closed, and the mark-up has no lids.
     """
 
     def __init__(
-        self, settings: Augment | None, frame: Input, markup: MarkUp, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        settings: Augment | None,
+        frame: Input,
+        markup: MarkUp,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        spread: tuple[float, float, float] | None = None,
     ) -> None:
-        self.settings, self.frame, self.seed = settings, frame, seed
+        self.settings, self.frame, self.seed, self.spread = settings, frame, seed, spread
         self.device = torch.device(device)
         self.mirror, self._mirrors = torch.tensor(markup.mirror, device=self.device), markup.mirrors
         self._eyes = eyes_of(markup) if settings and settings.close_eyes else []
@@ -78,19 +92,26 @@ class Augmenter:
         self._noise = fields if settings and settings.noise else None
 
     def __call__(
-        self, frames: Tensor, points: np.ndarray, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0
+        self,
+        frames: Tensor,
+        points: np.ndarray,
+        boxes: np.ndarray,
+        faces: np.ndarray,
+        view: int | np.ndarray = 0,
+        visible: np.ndarray | None = None,
     ) -> Views:
         """Make one view of each face.
 
         Args:
             frames: (B, P, P, 3) uint8 RGB.
-            points: (B, N, 2), pixels of the frames.
+            points: (B, N, 2), pixels of the frames; NaN where one is missing.
             boxes: (B, 4) face boxes, pixels of the frames.
             faces: (B,) numbers that identify the faces, the same in every batch.
             view: which view, one number or (B,).
+            visible: (B, N) bool, which points are; None: not known.
 
         Returns:
-            Images and normalised landmarks, on the device.
+            Images, normalised landmarks and which of them are visible, on the device.
         """
         draw = self._draws(faces, view)
         if self._eyes:
@@ -100,9 +121,11 @@ class Augmenter:
         landmarks = self._warp_points(torch.from_numpy(points), matrix, mirrored)
         images = self._colour(images, draw) if self.settings else images / 255
         images = images.permute(0, 3, 1, 2)  # channels-last in memory, as convolutions are fastest
+        seen = None if visible is None else self._swap_pairs(torch.tensor(visible, device=self.device), mirrored)
         if self.settings:
-            images = self._degrade(images, draw)
-        return Views(images, landmarks)
+            images, hidden = self._degrade(images, draw)
+            seen = None if seen is None else seen & ~self._within(hidden, landmarks)
+        return Views(images, landmarks, seen)
 
     def warp_points(self, points: Tensor, boxes: np.ndarray, faces: np.ndarray, view: int | np.ndarray = 0) -> Tensor:
         """Warp points as a call warps the frame, without its pixels.
@@ -119,12 +142,23 @@ class Augmenter:
         return self._warp_points(points, *self._matrices(boxes, self._draws(faces, view)))
 
     def _warp_points(self, points: Tensor, matrix: np.ndarray, mirrored: np.ndarray) -> Tensor:
-        """Map points (B, N, ..., 2); in mirrored views swap the mirror pairs: a left eye becomes a right one."""
-        forward, flip = self._tensor(matrix), torch.from_numpy(mirrored).to(self.device)
+        """Map points (B, N, ..., 2)."""
+        forward = self._tensor(matrix)
         flat = points.to(self.device, torch.float32).flatten(1, -2)
         landmarks = (flat @ forward[:, :, :2].mT + forward[:, None, :, 2]).view(points.shape)
-        landmarks[flip] = landmarks[flip][:, self.mirror]
-        return normalise(landmarks, self.frame.size)
+        return normalise(self._swap_pairs(landmarks, mirrored), self.frame.size)
+
+    def _swap_pairs(self, values: Tensor, mirrored: np.ndarray) -> Tensor:
+        """Swap, in place, the mirror pairs of points (B, N, ...) in mirrored views: a left eye becomes a right one."""
+        flip = torch.from_numpy(mirrored).to(self.device)
+        values[flip] = values[flip][:, self.mirror]
+        return values
+
+    def _within(self, boxes: np.ndarray, landmarks: Tensor) -> Tensor:
+        """Return (B, N) which landmarks lie in their view's box (B, 4) of pixels x0, y0, x1, y1, its ends left out."""
+        low, high = self._tensor(boxes)[:, None].split(2, dim=-1)
+        points = to_pixels(landmarks, self.frame.size)
+        return ((points >= low - 0.5) & (points < high - 0.5)).all(-1)
 
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
         """Yield (B,) uniform numbers in [0, 1), 32 times; every view takes them in the same order."""
@@ -157,8 +191,12 @@ class Augmenter:
         angle, shift, mirrored = np.zeros(len(boxes)), np.zeros((len(boxes), 2)), np.zeros(len(boxes), bool)
         if s := self.settings:
             angle = np.radians(s.rotation) * _both_ways(next(draw))
-            zoom = zoom * np.exp(s.scale * _both_ways(next(draw)))
-            shift = size * s.shift * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
+            log_side, x, y = self.spread or (0.0, 0.0, 0.0)
+            zoom = zoom * np.exp(_widened(s.scale, log_side) * _both_ways(next(draw)))
+            furthest = np.array(
+                [_widened(s.shift, value / self.frame.scale) for value in (x, y)]
+            )  # in sides of the crop
+            shift = size * furthest * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
             mirrored = next(draw) < (0.5 if s.mirror and self._mirrors else 0)
         sign = np.where(mirrored, -1.0, 1.0)
         cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
@@ -208,8 +246,8 @@ class Augmenter:
         flat = torch.baddbmm(self._tensor(offset)[:, None, None], images.flatten(1, 2), self._tensor(matrix / 255).mT)
         return flat.view_as(images)
 
-    def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> Tensor:
-        """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S)."""
+    def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> tuple[Tensor, np.ndarray]:
+        """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S); return the cut boxes (B, 4), too."""
         s, size = self.settings, self.frame.size
         assert s is not None
         chosen = np.flatnonzero(next(draw) < s.blur)
@@ -230,7 +268,7 @@ class Augmenter:
         low, high = np.clip(centre - half, 0, size).astype(int), np.clip(centre + half, 0, size).astype(int)
         for i in np.flatnonzero(hit):
             images[i, :, low[i, 1] : high[i, 1], low[i, 0] : high[i, 0]] = float(shade[i])
-        return images.clamp_(0, 1)
+        return images.clamp_(0, 1), np.concatenate([low, high], axis=1) * hit[:, None]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, torch.float32)
@@ -239,6 +277,11 @@ class Augmenter:
 def _both_ways(u: np.ndarray) -> np.ndarray:
     """Map uniform numbers from [0, 1) to [-1, 1)."""
     return 2 * u - 1
+
+
+def _widened(reach: float, deviation: float) -> float:
+    """Return how far uniform values reach, so that they hold what varies by a standard deviation."""
+    return reach if deviation < _CLEARLY * reach / 3**0.5 else _WIDE * deviation
 
 
 @cache

@@ -17,10 +17,11 @@ class Faces:
 
     Attributes:
         frames: (n, P, P, 3) uint8 RGB, in memory or memory-mapped.
-        points: (n, N, 2) float32, frame pixels: the network's targets.
+        points: (n, N, 2) float32, frame pixels: the network's targets; NaN where one is missing.
         boxes: (n, 4), frame pixels: x0, y0, x1, y1 of the tight landmark box that the crop is cut by.
         labelled: (n,) bool; the points of the other faces locate the face and are no targets. None: all are labelled.
         sampling_weights: (n,) the mean number of times each is drawn per epoch; None: each once.
+        visible: (n, N) bool, False where a point is occluded or missing; None: not known.
     """
 
     frames: np.ndarray | ConcatenatedFrames
@@ -28,6 +29,7 @@ class Faces:
     boxes: np.ndarray
     labelled: np.ndarray | None = None
     sampling_weights: np.ndarray | None = None
+    visible: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -62,13 +64,16 @@ def sampling_weights(points: np.ndarray, rare_shape_fraction: float) -> np.ndarr
     faces are duplicated by a histogram instead.
 
     Args:
-        points: (n, N, 2) landmarks, each face in any frame: position, scale and rotation do not count.
+        points: (n, N, 2) landmarks, each face in any frame: position, scale and rotation do not count. NaN where one is
+            missing; a face with too few to tell its shape is drawn as one of the usual distance.
         rare_shape_fraction: in [0, 1]; 0: all faces alike.
 
     Returns:
         (n,) weights of mean 1.
     """
     far = np.square(distances(points))
+    told = np.isfinite(far)
+    far = np.where(told, far, far[told].mean() if told.any() else 0.0)
     if far.mean() < 1e-12:  # all are of one shape
         return np.ones(len(points))
     return 1 - rare_shape_fraction + rare_shape_fraction * far / far.mean()
@@ -84,6 +89,7 @@ class Batch(NamedTuple):
         faces: (B,) their numbers in `Faces`.
         view: (B,) which view of each.
         labelled: (B,) bool, or None: all are.
+        visible: (B, N) bool, as in `Faces`, or None.
     """
 
     frames: Tensor
@@ -92,3 +98,4 @@ class Batch(NamedTuple):
     faces: np.ndarray
     view: np.ndarray
     labelled: np.ndarray | None
+    visible: np.ndarray | None = None

@@ -66,7 +66,7 @@ def predict_moments(net: LandmarkNet, mirror: Tensor | None = None) -> TeacherFn
     """
 
     def predict(images: Tensor) -> Tensor:
-        landmarks, _, heatmaps = net(_at(images, net))
+        landmarks, _, heatmaps, _ = net(_at(images, net))
         covariance = landmarks.new_zeros(*landmarks.shape[:2], 3) if heatmaps is None else heatmap_covariance(heatmaps)
         return torch.cat([landmarks, covariance], dim=-1)
 

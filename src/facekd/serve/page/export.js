@@ -13,13 +13,14 @@ function field(value) {
 export function toCsv(records, count) {
   const indices = [...Array(count).keys()];
   const columns = ["photo", "score", "box_x0", "box_y0", "box_x1", "box_y1", "face_confidence", "yaw", "pitch", "roll",
-    ...indices.flatMap((i) => [`x${i}`, `y${i}`]), ...indices.map((i) => `confidence${i}`), "error"];
+    ...indices.flatMap((i) => [`x${i}`, `y${i}`]), ...indices.map((i) => `confidence${i}`),
+    ...indices.map((i) => `visible${i}`), "error"];
   const rows = [columns];
   for (const { photo, faces } of records) {
     if (!faces.length) rows.push([photo, ...Array(columns.length - 1).fill("")]);
-    for (const { score, box, face_confidence, pose, points, confidence } of faces) {
+    for (const { score, box, face_confidence, pose, points, confidence, visible } of faces) {
       rows.push([photo, score, ...box, face_confidence, pose?.yaw, pose?.pitch, pose?.roll, ...points.flat(),
-        ...(confidence ?? Array(count).fill("")), ""]);
+        ...(confidence ?? Array(count).fill("")), ...(visible ?? Array(count).fill("")), ""]);
     }
   }
   return rows.map((row) => `${row.map(field).join(",")}\n`).join("");

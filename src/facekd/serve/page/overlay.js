@@ -77,8 +77,9 @@ export function choosePoints(stage, svg, answer, markup, readout) {
     mark = [make("circle", { class: "chosen", cx: x, cy: y, r: 8 * unit }, svg), make("text", text, svg)];
     mark[1].textContent = index;
     const level = face.confidence ? `, confidence ${face.confidence[index].toFixed(2)}` : "";
+    const seen = face.visible ? `, visible ${face.visible[index].toFixed(2)}` : "";
     const part = partOf(markup, index);
-    readout.textContent = `Face ${number + 1}, point ${index}${part && ` (${part})`}${level}: ${x.toFixed(1)}, ${y.toFixed(1)}`;
+    readout.textContent = `Face ${number + 1}, point ${index}${part && ` (${part})`}${level}${seen}: ${x.toFixed(1)}, ${y.toFixed(1)}`;
   }
 
   svg.addEventListener("pointermove", (event) => {

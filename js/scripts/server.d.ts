@@ -1,0 +1,5 @@
+export function serve(options: {
+  folders: Record<string, string>;
+  port?: number;
+  isolated?: boolean;
+}): Promise<{ url: string; close: () => void }>;

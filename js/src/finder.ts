@@ -1,0 +1,187 @@
+/** From an image and boxes to faces: cutting out, the network, and the search for rolled faces. */
+
+import type { Detector } from './detector.js';
+import { Face } from './face.js';
+import {
+  apply,
+  area,
+  type Box,
+  type BoxTransform,
+  cropMatrix,
+  invert,
+  iou,
+  mapBox,
+  type Matrix,
+  rotateBox,
+  square,
+  transformBox,
+  uprightBox,
+} from './geometry.js';
+import { calibrated, type LandmarkNetwork } from './model.js';
+import { beside, type Pixels, turn, warp } from './pixels.js';
+import { rollAngle } from './roll.js';
+import { better, FAR_ROLL, faceConfidence, withoutParts, withTurned } from './selection.js';
+import type { Detection } from './yunet.js';
+
+// Sides in pixels to which what is turned and searched for rolled faces is resized: a photo at most, and what is about a
+// doubtful face, a square of so many times its box's side.
+const [PHOTO_SIDE, REGION_SIDE, AROUND] = [640, 96, 2];
+const QUARTERS = [1, 2, 3] as const;
+const MAYBE_UPRIGHT = 0.15; // face confidence that rolled faces hardly ever have, if taken for upright ones
+const APART = 0.3; // IoU with a trusted face below which a box in a turned photo may be of another face
+
+/** What boxes that are given hold. */
+export type BoxType = 'detector' | 'landmarks';
+
+/** A face that is to be cut out. */
+interface Place extends Detection {
+  /** Its tight landmark box. */
+  readonly tight: Box;
+  /** Degrees by which it is rotated, clockwise as seen. */
+  readonly roll: number;
+}
+
+/** Finds faces and their landmarks in pixels. */
+export class FaceFinder {
+  /** Whether faces of any roll are searched for. */
+  readonly anyRoll: boolean;
+
+  constructor(
+    readonly model: LandmarkNetwork,
+    readonly detector: Detector,
+    readonly boxTransform: BoxTransform,
+    anyRoll: boolean,
+    readonly minConfidence: number,
+  ) {
+    this.anyRoll = anyRoll && model.card.faceCalibration !== null; // else nothing tells which roll is right
+  }
+
+  /**
+   * Find the faces of an image.
+   *
+   * @param maxFaces most faces to return, the largest.
+   * @returns The faces whose landmarks can be trusted, best score first, or with `maxFaces` largest first.
+   */
+  async find(image: Pixels, maxFaces = Infinity): Promise<Face[]> {
+    let detections = await this.detector.detect(image);
+    if (maxFaces < Infinity) detections = [...detections].sort((first, second) => area(second.box) - area(first.box));
+    const places = detections.map((found) => ({ ...found, tight: this.tight(found.box), roll: 0 }));
+    let faces = await this.predict(image, places.slice(0, maxFaces));
+    if (places.length > maxFaces && !faces.every((face) => face.ok)) {
+      faces.push(...(await this.predict(image, places.slice(maxFaces))));
+    }
+    if (this.anyRoll && (!faces.length || faces.some(doubtful))) {
+      faces = withTurned(faces, await this.rolled(image, faces));
+    }
+    faces = withoutParts(faces).filter((face) => faceConfidence(face) >= this.minConfidence);
+    if (maxFaces === Infinity) return faces.sort((first, second) => second.score - first.score);
+    return faces.sort((first, second) => area(second.box) - area(first.box)).slice(0, maxFaces);
+  }
+
+  /**
+   * Find the landmarks of given faces, one for each box.
+   *
+   * @param boxType what the boxes are.
+   * @param rolls degrees by which the faces are rotated; null: not known, so that faces that cannot be trusted upright are
+   *   tried in the other quarters of the circle.
+   */
+  async findIn(image: Pixels, boxes: readonly Box[], boxType: BoxType, rolls: readonly number[] | null): Promise<Face[]> {
+    const places = boxes.map((box, index) => {
+      return { box, score: 1, tight: this.tight(box, boxType), roll: rolls ? rolls[index] : 0 };
+    });
+    const faces = await this.predict(image, places);
+    if (rolls || !this.anyRoll) return faces;
+    for (const [index, face] of faces.entries()) {
+      if (doubtful(face)) faces[index] = await this.inOtherRolls(image, face, boxType);
+    }
+    return faces;
+  }
+
+  /** Return the tight landmark box of a face that is rolled by quarters of a circle. */
+  private tight(box: Box, boxType: BoxType = 'detector', quarters = 0): Box {
+    if (boxType === 'landmarks') return box;
+    return rotateBox(transformBox(rotateBox(box, -quarters), this.boxTransform), quarters);
+  }
+
+  /** Cut faces out, turned upright, and run the network. */
+  private async predict(image: Pixels, places: readonly Place[]): Promise<Face[]> {
+    const { size, scale, markup, faceCalibration } = this.model.card;
+    const matrices = places.map(({ tight, roll }) => cropMatrix(tight, size, scale, -roll));
+    const found = await this.model.predict(matrices.map((matrix) => warp(image, matrix, size)));
+    return found.map(({ points, confidence, visible }, index) => {
+      const { box, score } = places[index];
+      const level = confidence && faceCalibration ? calibrated(faceCalibration, confidence) : null;
+      const inPhoto = apply(invert(matrices[index]), points);
+      return new Face({ box, score, points: inPhoto, confidence, markup, faceConfidence: level, visible });
+    });
+  }
+
+  /**
+   * Return what is found in a photo once it is turned by one, two and three quarters of a circle.
+   *
+   * What is about the faces that are not surely upright is turned first. The whole photo is if no face is upright, or may be.
+   */
+  private async rolled(image: Pixels, faces: readonly Face[]): Promise<Face[]> {
+    const trusted = faces.filter((face) => !doubtful(face)).map(({ box }) => box);
+    const found: { quarters: number; face: Face }[] = [];
+    for (const { box } of faces.filter(doubtful)) {
+      found.push(...(await this.turned(image, square(box, AROUND), REGION_SIDE, trusted, QUARTERS, true)));
+    }
+    const sure = [...new Set(found.filter(({ face }) => face.ok).map(({ quarters }) => quarters))].sort();
+    if (!trusted.length && (sure.length || !faces.some((face) => faceConfidence(face) >= MAYBE_UPRIGHT))) {
+      const whole = square([-0.5, -0.5, image.width - 0.5, image.height - 0.5]);
+      const side = Math.min(PHOTO_SIDE, Math.max(image.width, image.height));
+      for (const quarters of sure.length ? sure : QUARTERS) {
+        found.push(...(await this.turned(image, whole, side, trusted, [quarters], false)));
+      }
+    }
+    return found.map(({ face }) => face);
+  }
+
+  /** Search a square region of a photo, turned and resized. Boxes that are of `trusted` faces are left aside. */
+  private async turned(
+    image: Pixels,
+    region: Box,
+    side: number,
+    trusted: readonly Box[],
+    turns: readonly number[],
+    once: boolean,
+  ): Promise<{ quarters: number; face: Face }[]> {
+    const upright = warp(image, cropMatrix(region, side), side);
+    const { detector } = this;
+    // One call of the detector for all turns: beside each other they are one image.
+    const all = beside(turns.map((quarters) => turn(upright, quarters)));
+    const detections = await (once && detector.detectOnce ? detector.detectOnce(all) : detector.detect(all));
+    const found: { quarters: number; place: Place }[] = [];
+    for (const { box: [x0, y0, x1, y1], score } of detections) {
+      const tile = Math.min(Math.max(Math.floor(((x0 + x1) / 2 + 0.5) / side), 0), turns.length - 1);
+      const quarters = turns[tile];
+      const back: Matrix = invert(cropMatrix(region, side, 1, -90 * quarters));
+      const inTile: Box = [x0 - tile * side, y0, x1 - tile * side, y1];
+      const box = mapBox(back, inTile);
+      const tight = mapBox(back, transformBox(inTile, this.boxTransform));
+      if (trusted.some((other) => iou(box, other) >= APART)) continue;
+      found.push({ quarters, place: { box, score, tight, roll: 90 * quarters } });
+    }
+    const faces = await this.predict(image, found.map(({ place }) => place));
+    return faces.map((face, index) => ({ quarters: found[index].quarters, face }));
+  }
+
+  /** Try a face of a given box that cannot be trusted in the other quarters of the circle. */
+  private async inOtherRolls(image: Pixels, face: Face, boxType: BoxType): Promise<Face> {
+    const { box } = face;
+    const places = QUARTERS.map((quarters) => {
+      return { box, score: 1, tight: this.tight(box, boxType, quarters), roll: 90 * quarters };
+    });
+    const tries = await this.predict(image, places);
+    const best = tries.reduce((first, second) => (faceConfidence(second) > faceConfidence(first) ? second : first));
+    const roll = rollAngle(best.points, best.markup); // cut out once more by the landmarks that were found
+    const again = await this.predict(image, [{ box, score: 1, tight: uprightBox(best.points, roll), roll }]);
+    return better(face, [best, ...again]);
+  }
+}
+
+/** Whether a face that was taken for an upright one may be a rolled one. */
+function doubtful(face: Face): boolean {
+  return !face.ok || Math.abs(rollAngle(face.points, face.markup)) > FAR_ROLL;
+}
