@@ -100,12 +100,20 @@ def test_a_mark_up_of_ones_own(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name: a\ncount: 2\nmirror: [1, 1]", "once each"),
-        ("name: a\ncount: 2\ncontours: [{name: c, points: [5]}]", "names .5."),
+        (
+            "name: a\ncount: 2\ncontours: [{name: c, points: [5]}]",
+            "contours.points must be a list of .* 0 to 1, got .5.",
+        ),
+        ("name: a\ncount: .inf", "count must be a whole number from 1 to 10000, got inf"),
+        (f"name: a\ncount: {'9' * 400}", "count must be .* got a huge number"),
+        ("name: a\ncount: 2\ninter_ocular: [[0], [7]]", "inter_ocular must be"),
+        ("!!timestamp x", "is not YAML"),
         ("name: a\ncount: 2\nmirrow: []", "did you mean 'mirror'"),
         ("count: 2", "name"),
         ("name: a\ncount: 2\ncrop: faces", "did you mean 'face'"),
         ("[1, 2]", "keys and values"),
-        ("{", "cannot be read"),
+        ("{", "is not YAML"),
+        (f"a: {'[' * 5000}", "is not YAML"),
     ],
 )
 def test_a_wrong_mark_up_is_refused_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -131,7 +139,7 @@ def test_a_mark_up_of_ones_own_does_not_take_anothers_name(tmp_path: Path) -> No
     with pytest.raises(InputError, match="'ibug68' is another mark-up's name"):
         markup.get(path)
     path.write_text("{name: mine, count: -3}")
-    with pytest.raises(InputError, match="'mine' has count -3"):
+    with pytest.raises(InputError, match="count must be a whole number from 1 to 10000, got -3"):
         markup.get(path)
     path.write_text("{name: mine, count: 5}")
     assert not markup.get(path).mirrors and IBUG68.mirrors

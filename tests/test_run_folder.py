@@ -9,7 +9,7 @@ import yaml
 
 from facekd.errors import ModelError
 from facekd.recipes.load import load
-from facekd.run_folder import is_run, result_model, result_stage
+from facekd.run_folder import is_run, read_results, read_summary, result_model, result_stage
 
 
 def write_run(folder: Path, result: str, *finished: str) -> Path:
@@ -74,3 +74,20 @@ def test_a_file_or_nothing_is_no_run(tmp_path: Path) -> None:
     assert not is_run(tmp_path / "model.onnx") and not is_run(tmp_path / "nothing")
     with pytest.raises(ModelError, match="is no run of this version of facekd"):
         result_model(tmp_path / "nothing")
+
+
+SUMMARY_TEXTS = ["{", "[]", "{}", '{"seconds": "long", "epochs": 1}', '{"seconds": 1, "epochs": 1e400}', "\\"]
+
+
+@pytest.mark.parametrize("text", SUMMARY_TEXTS)
+def test_a_damaged_summary_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(ModelError, match="delete the stage's folder"):
+        read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"results": 5}', '{"results": [5]}', '{"results": [{"model": "a"}]}'])
+def test_damaged_figures_are_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(ModelError, match="delete it, and the same command measures again"):
+        read_results(tmp_path)

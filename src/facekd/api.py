@@ -5,7 +5,6 @@ Torch and what else training needs are imported when a function needs them, not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
-from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, result_stage
+from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import DEFAULT, Predictor, resolve_model
@@ -235,7 +234,7 @@ def export(
 
     chosen = formats.of(out, precision, batch, int8_data is not None)
     _check_detector(checkpoint, without_detector, bundle is not None)
-    faces = None if int8_data is None else _pack(int8_data)
+    faces = None if int8_data is None else _pack(int8_data).readable()
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
     figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
@@ -326,9 +325,10 @@ def _figures(run: Path) -> dict[str, object]:
         return {}
     stage = result_stage(run)
     figures: dict[str, object] = {}
-    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
+    for result in read_results(run):
         if result["model"] == stage:
             name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
             key = f"nme_{result['normaliser']}"
-            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in result["subsets"].items()}
+            known = {subset: f for subset, f in result["subsets"].items() if f.get(key) is not None}
+            figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in known.items()}
     return figures

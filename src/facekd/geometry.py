@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
+from facekd.documents import Fields
+
 Points = TypeVar("Points", bound=Any)  # an array, or a tensor: both compute alike, and torch is not imported here
 
 # Below this scale bilinear sampling skips pixels, so that an area average has to come first.
@@ -376,16 +378,23 @@ class BoxTransform:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, float]) -> BoxTransform:
+    def from_dict(cls, values: Any, where: str = "box transform") -> BoxTransform:
         """Read what `to_dict` wrote.
 
         Args:
             values: scale, shift_x and shift_y.
+            where: names the file in messages.
 
         Returns:
             The transform.
+
+        Raises:
+            InputError: a value is missing, or no number of a possible size.
         """
-        return cls(**values)
+        fields = Fields(values, where, path="box_transform")
+        return cls(
+            fields.number("scale", 1e-6, 1e3), fields.number("shift_x", -1e3, 1e3), fields.number("shift_y", -1e3, 1e3)
+        )
 
 
 def _relative(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:

@@ -288,7 +288,7 @@ def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
 
     OpenCV's decoder gives the same pixels as Pillow's in about half the time, but makes up what a file lacks.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not _is_whole(content):
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not is_whole_jpeg(content):
         return None
     try:
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -318,8 +318,15 @@ def _deep(image: Image.Image, content: bytes) -> np.ndarray | None:
     return _from_array(swap_colors(array))
 
 
-def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG file goes on to its end, without markers among the pixels that do not belong there."""
+def is_whole_jpeg(content: bytes) -> bool:
+    """Tell whether a JPEG file goes on to its end, without markers among the pixels that do not belong there.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        Whether a decoder that makes up what is missing may be trusted with it.
+    """
     place = 2
     while (
         content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] != b"\xda"

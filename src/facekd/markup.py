@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from facekd.documents import MAX_POINTS, Fields, is_group, is_index, parse_yaml, read_text
 from facekd.errors import InputError, nearest
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -110,11 +111,12 @@ class MarkUp:
         return self.mirror != tuple(range(self.count))
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MarkUp:
+    def from_dict(cls, values: Any, where: str = "mark-up") -> MarkUp:
         """Read what `to_dict` wrote, or a user's YAML, where mirror may list only the pairs [[0, 16], [1, 15], ...].
 
         Args:
             values: the attributes by name; name and count are needed.
+            where: names the file in messages.
 
         Returns:
             The mark-up.
@@ -122,28 +124,20 @@ class MarkUp:
         Raises:
             InputError: a key is missing, unknown or of the wrong kind.
         """
+        fields = Fields(values, where, advice="give name, count, mirror, contours")
         allowed = tuple(cls.__dataclass_fields__)
-        for key in values:
+        for key in fields.values:
             if key not in allowed:
-                raise InputError(f"mark-up: unknown key '{key}'; {nearest(key, allowed)}")
-        try:
-            name, count = str(values["name"]), int(values["count"])
-            if count < 1:
-                raise InputError(f"mark-up '{name}' has count {count}; give the number of its points")
-            mirror = values.get("mirror", ())
-            if any(isinstance(item, list | tuple) for item in mirror):
-                mirror = _permutation(count, mirror)
-            contours = tuple(
-                Contour(str(c["name"]), tuple(map(int, c["points"])), bool(c.get("closed", False)))
-                for c in values.get("contours", ())
-            )
-            pairs = {key: _pair(values.get(key)) for key in ("inter_ocular", "inter_pupil")}
-            names = tuple(map(str, values.get("names") or ()))
-            crop = str(values.get("crop") or ("face" if count == 1 else "points"))
-            mirror = tuple(map(int, mirror)) or tuple(range(count))
-            return cls(name, count, mirror, contours, **pairs, names=names, crop=crop)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"mark-up: {type(error).__name__} {error}; give name, count, mirror, contours") from error
+                raise InputError(f"{where}: unknown key '{key}'; {nearest(key, allowed)}")
+        name, count = fields.text("name"), fields.integer("count", 1, MAX_POINTS)
+        contours = []
+        for each in fields.list("contours", is_group, "groups of name and points", 1000, ()):
+            contour = fields.inner(each, "contours")
+            contours.append(Contour(contour.text("name"), contour.indices("points", count), contour.boolean("closed")))
+        names = fields.list("names", lambda value: isinstance(value, str | int), "texts", count, ())
+        pairs = {key: _pair(fields, key, count) for key in ("inter_ocular", "inter_pupil")}
+        mirror, crop = _mirror(fields, count), fields.text("crop", "face" if count == 1 else "points")
+        return cls(name, count, mirror, tuple(contours), **pairs, names=tuple(map(str, names)), crop=crop)
 
 
 def _permutation(count: int, pairs: Iterable[Iterable[int]]) -> tuple[int, ...]:
@@ -154,11 +148,31 @@ def _permutation(count: int, pairs: Iterable[Iterable[int]]) -> tuple[int, ...]:
     return tuple(mirror)
 
 
-def _pair(value: Any) -> Pair | None:
+def _mirror(fields: Fields, count: int) -> tuple[int, ...]:
+    """Read what each point is in a mirrored photo: all of them, pairs, or nothing, where nobody knows."""
+    given = fields.values.get("mirror")
+    if not isinstance(given, list | tuple) or not any(isinstance(item, list | tuple) for item in given):
+        return fields.indices("mirror", count, ()) or tuple(range(count))
+
+    def is_pair(value: Any) -> bool:
+        return isinstance(value, list | tuple) and len(value) == 2 and all(is_index(item, count) for item in value)
+
+    return _permutation(count, fields.list("mirror", is_pair, f"pairs of 0 to {count - 1}", count))
+
+
+def _pair(fields: Fields, key: str, count: int) -> Pair | None:
     """Read two groups of points; a single number stands for a group of one."""
-    if value is None:
+
+    def are_points(value: Any) -> bool:
+        points = value if isinstance(value, list | tuple) else [value]
+        return len(points) > 0 and all(is_index(item, count) for item in points)
+
+    groups = fields.list(key, are_points, "groups of points", 2, None)
+    if groups is None:
         return None
-    first, second = ((group,) if isinstance(group, int) else tuple(map(int, group)) for group in value)
+    if len(groups) != 2:
+        fields.refuse(key, "two groups of points")
+    first, second = (tuple(group) if isinstance(group, list | tuple) else (group,) for group in groups)
     return first, second
 
 
@@ -283,15 +297,7 @@ def get(name: str | Path) -> MarkUp:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"no mark-up '{name}'; {nearest(str(name), MARKUPS)}, or a .yaml file of your own")
-    import yaml  # only those with their own mark-up pay for it
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"mark-up {path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"mark-up {path} must hold keys and values (name, count, mirror, contours, ...)")
-    own = MarkUp.from_dict(values)
+    own = MarkUp.from_dict(parse_yaml(read_text(path, "mark-up"), f"mark-up {path}"), f"mark-up {path}")
     if own.name in MARKUPS and own != MARKUPS[own.name]:
         raise InputError(f"mark-up {path}: '{own.name}' is another mark-up's name; give it one of its own")
     return own

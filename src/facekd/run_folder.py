@@ -13,9 +13,9 @@ RUN/cache/                            decoded frames, teachers' predictions; may
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from facekd.documents import Fields, is_group, parse_yaml, read_json, read_text
 from facekd.errors import ModelError
 
 RECIPE = "recipe.yaml"
@@ -58,9 +58,9 @@ def result_stage(run: Path) -> str:
         ModelError: the folder has no recipe of this version.
     """
     try:
-        recipe = yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))
-        return str(recipe["result"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        text = read_text(run / RECIPE, "recipe", ModelError)
+        return str(Fields(parse_yaml(text, f"recipe {run / RECIPE}", ModelError), str(run), ModelError).text("result"))
+    except ModelError:
         raise ModelError(f"{run} is no run of this version of facekd: it has no {RECIPE} with a result") from None
 
 
@@ -82,6 +82,53 @@ def result_model(run: Path) -> Path:
         there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
         raise ModelError(f"the run {run} has no {path.relative_to(run)} yet; {there}")
     return path
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read what training a stage took.
+
+    Args:
+        folder: of the stage.
+
+    Returns:
+        What summary.json holds: epochs, seconds and others.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    path, advice = folder / SUMMARY, "delete the stage's folder, and it is trained again"
+    fields = Fields(read_json(path, "summary", ModelError, advice), f"summary {path}", ModelError, advice=advice)
+    fields.number("seconds", 0)
+    fields.integer("epochs", 0, 10**9)
+    fields.number("val_nme", default=None)
+    return dict(fields.values)
+
+
+def read_results(run: Path) -> list[dict[str, Any]]:
+    """Read what a run measured of its networks.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        The results in evaluation.json, each with names, and figures by subset.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    path, advice = run / EVALUATION, "delete it, and the same command measures again"
+    fields = Fields(read_json(path, "figures", ModelError, advice), f"figures {path}", ModelError, advice=advice)
+    found: list[dict[str, Any]] = list(fields.list("results", is_group, "groups of figures", 100_000))
+    for values in found:
+        result = fields.inner(values, "results")
+        for key in ("model", "dataset", "split", "normaliser", "boxes"):
+            result.text(key)
+        subsets = result.group("subsets")
+        for name in subsets.values:
+            figures = subsets.group(name)
+            figures.integer("count", 0, 10**9)
+            figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
+    return found
 
 
 def network_file(path: Path) -> Path:

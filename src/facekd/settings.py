@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from facekd.documents import parse_yaml
 from facekd.errors import RecipeError, nearest
 
 Checked = TypeVar("Checked", bound="Settings")
@@ -56,6 +57,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def _load(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def checked(kind: type[Checked], values: Mapping[str, Any], where: str) -> Checked:
     """Return plain values as settings.
 
@@ -92,10 +97,7 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     Raises:
         RecipeError: it is not YAML, or no keys and values.
     """
-    try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    values = parse_yaml(text, where, RecipeError, _load)
     if not isinstance(values, dict):
         raise RecipeError(f"{where} must hold keys and values, such as name and stages")
     return values
@@ -118,10 +120,7 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
-        try:
-            found[path] = yaml.load(text, _Loader)
-        except yaml.YAMLError:
-            raise RecipeError(f"--set {change}: the value is not YAML") from None
+        found[path] = parse_yaml(text, f"--set {change}: the value", RecipeError, _load)
     return found
 
 

@@ -127,7 +127,7 @@ def test_encoded_faces_are_stored_as_they_are(tmp_path: Path) -> None:
     with writer(tmp_path / "e.parquet") as pack:
         pack.add(encoded)
     opened = Pack.open(tmp_path / "e.parquet")
-    np.testing.assert_array_equal(opened.image(0), decode(encoded.image))
+    np.testing.assert_array_equal(opened.image(0), decode(encoded.image, encoded.size))
     assert opened.sizes[0] == 79
 
 
@@ -174,7 +174,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facekd.data.pack.VERSION", 0)
+    monkeypatch.setattr("facekd.data.pack_file.VERSION", 0)
     with pytest.raises(InputError, match="version 1, above 0"):
         Pack.open(path)
 

@@ -72,7 +72,7 @@ def test_what_is_under_a_point_stays_under_it() -> None:
     blob = np.exp(-((x - points[0, 0]) ** 2 + (y - points[0, 1]) ** 2) / (2 * 12.0**2))
     image = np.repeat((255 * blob).astype(np.uint8)[..., None], 3, axis=2)
     cropped = Cropper(IBUG68, 2.0, 100, 100)(annotation(points=points, load=lambda: image))
-    weight = decode(cropped.face.image)[..., 0].astype(float)
+    weight = decode(cropped.face.image, cropped.face.size)[..., 0].astype(float)
     weight[weight < 8] = 0  # JPEG's ringing
     v, u = np.indices(weight.shape)
     centroid = (u * weight).sum() / weight.sum(), (v * weight).sum() / weight.sum()
@@ -82,13 +82,13 @@ def test_what_is_under_a_point_stays_under_it() -> None:
 def test_a_small_face_is_not_enlarged() -> None:
     cropped = Cropper(IBUG68, 2.0, 320, 90)(annotation(points=shape(side=40)))
     assert cropped.face.size == 80
-    assert decode(cropped.face.image).shape == (80, 80, 3)
+    assert decode(cropped.face.image, cropped.face.size).shape == (80, 80, 3)
 
 
 def test_beyond_the_photo_it_is_black() -> None:
     white = np.full((layouts.HEIGHT, layouts.WIDTH, 3), 255, np.uint8)
     cropped = Cropper(IBUG68, 2.0, 80, 95)(annotation(points=shape(side=40, centre=(20, 45)), load=lambda: white))
-    image = decode(cropped.face.image)
+    image = decode(cropped.face.image, cropped.face.size)
     assert image[:, :16].max() < 20  # 20 px of the crop lie left of the photo
     assert image[:, 24:].min() > 235
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,46 @@ def test_a_file_from_before_the_names_changed_is_read(tmp_path: Path) -> None:
     assert metadata.shape_prior is not None
     for name, value in vars(prior).items():
         torch.testing.assert_close(getattr(metadata.shape_prior, name), value, rtol=0, atol=0)
+
+
+def rewritten(path: Path, tensors: Callable[[dict], object], record: Callable[[dict], object]) -> Path:
+    """Write a student's file, with its tensors and metadata changed in place."""
+    from tiny_student import write_student
+
+    file = write_student(path) / "student" / "model.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        about, state = json.loads(opened.metadata()["facekd"]), {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    tensors(state)
+    record(about)
+    save_file(state, file, metadata={"facekd": json.dumps(about)})
+    return file
+
+
+def same(values: dict) -> object:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("tensors", "record", "message"),
+    [
+        (lambda state: state.popitem(), same, "its tensors do not fit: no "),
+        (lambda state: state.update(more=torch.zeros(1)), same, "unknown more"),
+        (lambda state: state.update(mean=torch.zeros(2)), same, "mean .2,. torch.float32, not .1, 3, 1, 1."),
+        (lambda state: state.update(mean=torch.zeros(1, 3, 1, 1, dtype=torch.int32)), same, "int32, not"),
+        (lambda state: state["mean"].fill_(torch.nan), same, "mean has values that are not finite"),
+        (same, lambda about: about.update(scale=float("nan")), "NaN is no JSON number"),
+        (same, lambda about: about.update(scale=1e99), "scale must be a number"),
+        (same, lambda about: about.pop("architecture"), "architecture must be keys and values"),
+        (same, lambda about: about["architecture"].update(head="other"), "architecture.head must be one of"),
+        (same, lambda about: about["architecture"].update(size=10**40), "architecture.size must be"),
+        (same, lambda about: about["architecture"].update(points=7), "it gives 7 points, its mark-up has 5"),
+        (same, lambda about: about["architecture"].update(backbone="resnet10"), "backbone"),
+        (same, lambda about: about.update(calibration=[1]), "calibration must be slope and offset"),
+        (same, lambda about: about.update(new=1), "of another version of facekd.*'new'"),
+    ],
+)
+def test_a_file_with_wrong_tensors_or_metadata_is_one_sentence(
+    tmp_path: Path, tensors: Callable[[dict], object], record: Callable[[dict], object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        load(rewritten(tmp_path / "run", tensors, record))

@@ -246,3 +246,11 @@ def test_a_preset_changed_in_a_runs_own_recipe_brings_its_numbers(tmp_path: Path
     loss = load(path, ["student.loss.preset=paper"]).trained("student").loss
     assert isinstance(loss, KDSettings)
     assert (loss.preset, loss.beta, loss.main_coefficient, loss.tough_positive) == ("paper", 0.2, 2.5, 1.0)
+
+
+@pytest.mark.parametrize("content", [b"name: \xff\xfe", "name: a".encode("utf-16"), b"\x00\x80\x81"])
+def test_a_recipe_that_is_no_utf_8_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"recipe .*r.yaml is no UTF-8 text"):
+        load(path)

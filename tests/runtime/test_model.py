@@ -57,7 +57,7 @@ def test_bad_card_is_one_sentence(tmp_path: Path, text: str) -> None:
 def test_card_refuses_impossible_input(tmp_path: Path) -> None:
     values = ModelCard("a", FIVE, 32, 1.2).to_dict()
     values["input"]["scale"] = float("nan")
-    with pytest.raises(ModelError, match="above 0"):
+    with pytest.raises(ModelError, match=r"scale must be a number from 0\.001 to 1000, got nan"):
         ModelCard.from_dict(values)
 
 
@@ -108,7 +108,7 @@ def test_file_that_is_no_model(make_model: MakeModel, content: bytes) -> None:
     card = ModelCard.load(path).to_dict()
     card["sha256"] = sha256(path)
     ModelCard.from_dict(card).save(path)
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"cannot be loaded|no ONNX file"):
         OnnxModel(path)
 
 

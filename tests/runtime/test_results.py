@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facekd.documents import Fields
 from facekd.errors import InputError
 from facekd.markup import FIVE
 from facekd.runtime.face import Face
-from facekd.runtime.results import ResumeLog, csv_header, csv_rows
+from facekd.runtime.results import ResumeLog, check_record, csv_header, csv_rows
 
 SETTINGS = {"model": "a", "min_score": 0.6}
 
@@ -64,6 +65,59 @@ def test_a_kill_within_the_first_line(tmp_path: Path, photos: list[Path]) -> Non
     log.add(photos[0], {"photo": str(photos[0])})
     log.close()
     assert photos[0] in ResumeLog(tmp_path / "facekd.jsonl", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b"\xff\xfe", b"[]", b'{"photo": 5}', b'{"photo": "x", "stamp": [1]}', b"[" * 9999],
+)
+def test_a_damaged_line_is_named_and_its_photo_done_again(
+    tmp_path: Path, photos: list[Path], caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    path = tmp_path / "facekd.jsonl"
+    log = ResumeLog(path, SETTINGS)
+    for photo in photos:
+        log.add(photo, {"photo": str(photo), "faces": [photo.name]})
+    log.close()
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], damage, lines[3], b""]))
+    log = ResumeLog(path, SETTINGS)
+    assert [photo in log for photo in photos] == [True, False, True] and log.damaged == 1
+    assert log[photos[2]]["faces"] == ["c.jpg"]
+    assert [record.message.startswith(f"{path}, line 3") for record in caplog.records] == [True]
+    log.add(photos[1], {"photo": str(photos[1]), "faces": ["again"]})
+    log.close()
+    log = ResumeLog(path, SETTINGS)
+    assert log.damaged == 0 and log[photos[1]]["faces"] == ["again"]
+
+
+FACE: dict = {"box": [0, 0, 9, 9], "score": 0.5, "points": [[1, 2]] * 5, "confidence": None, "pose": None}
+RECORD: dict = {"photo": "a", "name": "a", "markup": "five5", "width": 9, "height": 9, "faces": [FACE]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../a"},
+        {"name": "/etc/a"},
+        {"name": "C:\\a"},
+        {"name": ""},
+        {"faces": 5},
+        {"faces": [5]},
+        {"faces": [FACE | {"points": [[1, 2]] * 4}]},
+        {"faces": [FACE | {"points": [[1, float("nan")]] * 5}]},
+        {"faces": [FACE | {"box": [1, 2, 3]}]},
+        {"faces": [FACE | {"score": "high"}]},
+        {"faces": [FACE | {"confidence": [1]}]},
+        {"faces": [FACE | {"pose": {"yaw": 1}}]},
+        {"width": -1},
+        {"markup": None},
+    ],
+)
+def test_a_record_is_checked_before_it_is_used(change: dict) -> None:
+    check_record(Fields(RECORD, "log"), 5)
+    with pytest.raises(InputError, match="log: "):
+        check_record(Fields(RECORD | change, "log"), 5)
 
 
 @pytest.mark.parametrize("content", [b'{"settings": {"model": "b"}}\n', b"a file of the user's\n"])

@@ -71,3 +71,10 @@ def test_a_wrong_study_is_refused_in_a_sentence(values: dict[str, Any], message:
     with pytest.raises(RecipeError) as caught:
         config.entries(config.load(write_study(tmp_path, **values)))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_study_that_is_no_utf_8_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(RecipeError, match=r"study .*s.yaml is no UTF-8 text"):
+        config.load(path)

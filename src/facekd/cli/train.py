@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -33,13 +32,13 @@ def distill(
     """Train a recipe's networks, stage by stage; evaluate all and write a report."""
     from facekd import api
     from facekd.evaluation.tables import markdown_table
-    from facekd.run_folder import EVALUATION, REPORT, result_model
+    from facekd.run_folder import EVALUATION, REPORT, read_results, result_model
 
     folder = api.train(recipe, data=data, out=out, set=change, unlabelled=unlabelled, accelerator=accelerator)
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
         return
     if (folder / EVALUATION).is_file():
-        typer.echo(markdown_table(json.loads((folder / EVALUATION).read_text(encoding="utf-8"))["results"]))
+        typer.echo(markdown_table(read_results(folder)))
         typer.echo(f"\nReport: {folder / REPORT / 'index.html'}")
     else:
         typer.echo(f"{data} has no faces in its test split: nothing was measured")

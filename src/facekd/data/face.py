@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from PIL import Image
+
+from facekd.errors import InputError
+from facekd.images import is_whole_jpeg, read_image
 
 SPLITS = ("train", "val", "test")
 QUALITIES = ("exact", "derived", "predicted")
@@ -66,13 +72,39 @@ class LabelledFace:
         return replace(self, image=jpeg.tobytes())
 
 
-def decode(image: bytes) -> np.ndarray:
-    """Decode an image.
+def decode(image: bytes, size: int) -> np.ndarray:
+    """Decode the image of a stored face.
 
     Args:
         image: bytes of a JPEG or PNG file.
+        size: side of the square that it must be, in pixels.
 
     Returns:
-        (h, w, 3) uint8 RGB.
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        InputError: it is damaged, or of another size.
     """
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    array = read_image(image, apply_exif=False, max_pixels=size * size)
+    if array.shape != (size, size, 3):
+        raise InputError(f"it has {array.shape[1]} x {array.shape[0]} pixels, not {size} x {size} as its row says")
+    return array
+
+
+def check(image: bytes, size: int) -> None:
+    """Check an image without decoding all of it: much faster than `decode`.
+
+    Args:
+        image: bytes of a JPEG or PNG file.
+        size: side of the square that it must be, in pixels.
+
+    Raises:
+        InputError: it is damaged, or of another size.
+    """
+    with suppress(OSError, ValueError, SyntaxError, cv2.error):  # of those, `decode` says what is wrong
+        with Image.open(io.BytesIO(image), formats=("JPEG",)) as opened:
+            fits = opened.size == (size, size) and opened.mode in ("RGB", "L")
+        data = np.frombuffer(image, np.uint8)
+        if fits and is_whole_jpeg(image) and cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_8) is not None:
+            return
+    decode(image, size)

@@ -39,7 +39,7 @@ def inspect(
     Returns:
         What `statistics` and `findings` say.
     """
-    folder = Path(folder)
+    folder, pack = Path(folder), pack.readable()
     numbers, found = statistics(pack), findings(pack)
     for name, indices in _groups(pack).items():
         sheet.save(folder / f"{name}.jpg", sheet.label_sheet(pack, _spread(indices, faces)))

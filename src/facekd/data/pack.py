@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,31 +21,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facekd.data.face import LabelledFace, decode
-from facekd.data.writer import ROW_GROUP, VERSION, PackWriter
+from facekd.data import pack_file
+from facekd.data.face import LabelledFace, check, decode
+from facekd.data.writer import ROW_GROUP, PackWriter
 from facekd.errors import InputError
 from facekd.files import atomic, write_text
 from facekd.markup import MarkUp
 
 __all__ = ["LabelledFace", "Pack", "PackWriter"]
 
+_LOG = logging.getLogger("facekd")
 
-class _Jpegs:
-    """The image column of a pack, by row number; keeps the last row group, so reading in order reads each once."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path, memory_map=True)
-        groups = range(self._file.num_row_groups)
-        self._starts = np.cumsum([0, *(self._file.metadata.row_group(g).num_rows for g in groups)])
+class _Images:
+    """The image column of a pack, by row number; keeps the last row group, so reading in order reads each once.
+
+    Args:
+        path: of the pack.
+        file: the same, opened.
+    """
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self._path, self._file = path, file
+        groups = range(file.num_row_groups)
+        self._starts = np.cumsum([0, *(file.metadata.row_group(g).num_rows for g in groups)])
         self._held: tuple[int, pa.ChunkedArray] | None = None
         self._lock = threading.Lock()  # a ParquetFile is not safe to read from two threads at once
+        self.looked_at: set[int] = set()  # rows
+        self.damaged: set[int] = set()  # of these
 
     def __getitem__(self, row: int) -> bytes:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         with self._lock:
             if self._held is None or self._held[0] != group:
-                self._held = group, self._file.read_row_group(group, columns=["image"]).column(0)
-            return self._held[1][row - int(self._starts[group])].as_py()
+                try:
+                    self._held = group, self._file.read_row_group(group, columns=["image"]).column(0)
+                except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
+                    raise InputError(f"its part of the file is damaged ({_first_line(error)})") from error
+            image = self._held[1][row - int(self._starts[group])].as_py()
+        if not image:
+            raise InputError("it is empty")
+        found: bytes = image
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +103,7 @@ class Pack:
     photo_boxes: np.ndarray
     to_photo: np.ndarray
     orientations: np.ndarray
-    _jpegs: _Jpegs = field(repr=False)
+    _images: _Images = field(repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Pack:
@@ -98,20 +116,13 @@ class Pack:
             All of its faces.
 
         Raises:
-            InputError: the file is missing, is not a pack, or is of a newer version.
+            InputError: the file is missing, is not a pack, is of a newer version, or holds what no pack does.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"there is no pack at {path}; make one with `facekd prepare DATASET SRC {path}`")
-        try:
-            jpegs = _Jpegs(path)
-            table = jpegs._file.read(columns=[name for name in jpegs._file.schema_arrow.names if name != "image"])
-            meta = json.loads(jpegs._file.metadata.metadata[b"facekd"])
-        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a pack, or it is damaged; make it with `facekd prepare`") from error
-        if meta["version"] > VERSION:
-            raise InputError(f"{path} has pack version {meta['version']}, above {VERSION}; upgrade facekd")
-        markup, n = MarkUp.from_dict(meta["markup"]), table.num_rows
+        file, meta, markup, table = pack_file.read(path)
+        n = table.num_rows
 
         def floats(name: str, *shape: int) -> np.ndarray:
             flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -143,7 +154,7 @@ class Pack:
             orientations=table["orientation"].to_numpy().astype(np.int8)
             if "orientation" in table.column_names
             else np.ones(n, np.int8),
-            _jpegs=jpegs,
+            _images=_Images(path, file),
         )
 
     def __len__(self) -> int:
@@ -180,6 +191,32 @@ class Pack:
         taken: dict[str, Any] = {name: v[keep] for name, v in values.items() if isinstance(v, np.ndarray)}
         return replace(self, **taken)
 
+    def readable(self) -> Pack:
+        """Return the faces whose images can be read; each of the others is named in a warning of the log.
+
+        Each image is decoded at an eighth of its size, and only the first time.
+
+        Returns:
+            A view of this pack, or the pack itself.
+
+        Raises:
+            InputError: no face is left.
+        """
+        images = self._images
+        new = [index for index in range(len(self)) if int(self.rows[index]) not in images.looked_at]
+        with ThreadPoolExecutor() as pool:
+            for index, error in zip(new, pool.map(self._error, new), strict=True):
+                images.looked_at.add(int(self.rows[index]))
+                if error is not None:
+                    images.damaged.add(int(self.rows[index]))
+                    _LOG.warning("left out: %s", self._damage(index, error))
+        keep = np.array([int(row) not in images.damaged for row in self.rows], bool)
+        if keep.all():
+            return self
+        if not keep.any():
+            raise InputError(f"no face of {self.path} has an image that can be read; make it with `facekd prepare`")
+        return self.select(indices=np.flatnonzero(keep))
+
     def image(self, index: int) -> np.ndarray:
         """Decode one crop.
 
@@ -188,8 +225,14 @@ class Pack:
 
         Returns:
             (size, size, 3) uint8 RGB.
+
+        Raises:
+            InputError: it is damaged.
         """
-        return decode(self._jpegs[int(self.rows[index])])
+        try:
+            return decode(self._images[int(self.rows[index])], int(self.sizes[index]))
+        except InputError as error:
+            raise InputError(self._damage(index, error)) from error
 
     def images(self, batch: int = ROW_GROUP) -> Iterator[list[np.ndarray]]:
         """Decode all crops in order on all cores, holding one batch at a time.
@@ -199,8 +242,22 @@ class Pack:
 
         Yields:
             Lists of (size, size, 3) uint8 RGB arrays; the last may be shorter.
+
+        Raises:
+            InputError: one is damaged; `readable` leaves those out.
         """
-        return self._decoded(batch, decode)
+        return self._decoded(batch, lambda image: image)
+
+    def _error(self, index: int) -> InputError | None:
+        """Return why an image cannot be used, or None."""
+        try:
+            check(self._images[int(self.rows[index])], int(self.sizes[index]))
+        except InputError as error:
+            return error
+        return None
+
+    def _damage(self, index: int, error: InputError) -> str:
+        return f"the image of face {self.names[index]} in {self.path} cannot be used: {error}"
 
     def frames(self, path: str | Path, px: int) -> tuple[np.memmap, np.ndarray]:
         """Decode every crop once, resized to px, into a memory map that the operating system pages in as it is read.
@@ -223,18 +280,21 @@ class Pack:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), px, px, 3)}
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
-                for frames in self._decoded(ROW_GROUP, lambda jpeg: _resize(decode(jpeg), px)):
+                for frames in self._decoded(ROW_GROUP, lambda image: _resize(image, px)):
                     file.write(np.stack(frames).data)
             write_text(stamp, made_of)
         scale = (px / self.sizes.astype(np.float32))[:, None, None]
         return np.load(path, mmap_mode="r"), (self.points + 0.5) * scale - 0.5
 
-    def _decoded(self, batch: int, work: Callable[[bytes], np.ndarray]) -> Iterator[list[np.ndarray]]:
-        """Yield `work` of every JPEG in batches; OpenCV lets go of the interpreter while it decodes, so threads do."""
+    def _decoded(self, batch: int, work: Callable[[np.ndarray], np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Yield `work` of every crop in batches; OpenCV lets go of the interpreter while it decodes, so threads do."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self), batch):
-                jpegs = [self._jpegs[int(row)] for row in self.rows[start : start + batch]]
-                yield list(pool.map(work, jpegs))
+                yield list(pool.map(lambda index: work(self.image(index)), range(start, min(start + batch, len(self)))))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _resize(image: np.ndarray, px: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writing a pack: the columns of its table, and the writer that fills them face by face."""
+"""Writing a pack face by face."""
 
 from __future__ import annotations
 
@@ -14,36 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from facekd.data import pack_file
 from facekd.data.face import QUALITIES, SPLITS, LabelledFace
 from facekd.errors import InputError
 from facekd.files import atomic
 from facekd.geometry import tight_box
 from facekd.markup import MarkUp
 
-VERSION = 1  # of the table's layout; a reader refuses a newer one
 ROW_GROUP = 128  # rows; the unit of streaming, a few MB of crops
-
-
-def _schema(count: int) -> pa.Schema:
-    def floats(n: int) -> pa.DataType:
-        return pa.list_(pa.float32(), n)
-
-    return pa.schema(
-        [
-            ("image", pa.binary()),
-            ("size", pa.int32()),
-            ("points", floats(2 * count)),
-            ("box", floats(4)),
-            ("photo_box", floats(4)),
-            ("to_photo", floats(6)),
-            ("name", pa.string()),
-            ("split", pa.string()),
-            ("subsets", pa.list_(pa.string())),
-            ("quality", pa.string()),
-            ("visible", pa.list_(pa.bool_())),
-            ("orientation", pa.int8()),
-        ]
-    )
 
 
 class PackWriter:
@@ -63,9 +41,11 @@ class PackWriter:
         self, path: str | Path, markup: MarkUp, *, dataset: str, margin: float, size: int, jpeg_quality: int, terms: str
     ) -> None:
         self.path, self.markup, self.jpeg_quality = Path(path), markup, jpeg_quality
+        self._schema = pack_file.schema(markup.count)
         self.count = 0
         self._about = {
-            "version": VERSION,
+            "version": pack_file.VERSION,
+            "schema": pack_file.checksum(self._schema),
             "dataset": dataset,
             "markup": markup.to_dict(),
             "margin": margin,
@@ -83,7 +63,7 @@ class PackWriter:
         self._parquet = self._stack.enter_context(
             pq.ParquetWriter(
                 temporary,
-                _schema(self.markup.count),
+                self._schema,
                 compression={"image": "none"},  # JPEG does not shrink further; the labels are small
                 use_dictionary=["split", "quality"],
                 write_statistics=["split", "quality"],
@@ -98,7 +78,7 @@ class PackWriter:
             self._flush()
             counts = {"faces": self.count} | {key: dict(sorted(c.items())) for key, c in self._counts.items()}
             about = self._about | {"counts": counts, "sha256": self._digest.hexdigest()}
-            self._parquet.add_key_value_metadata({"facekd": json.dumps(about)})
+            self._parquet.add_key_value_metadata({pack_file.METADATA: json.dumps(about)})
         self._stack.__exit__(kind, error, trace)
 
     def add(self, face: LabelledFace) -> None:
@@ -147,5 +127,5 @@ class PackWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._parquet.write_table(pa.Table.from_pylist(self._rows, _schema(self.markup.count)), ROW_GROUP)
+            self._parquet.write_table(pa.Table.from_pylist(self._rows, self._schema), ROW_GROUP)
             self._rows.clear()

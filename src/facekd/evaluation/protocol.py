@@ -123,6 +123,7 @@ def evaluate(
         ModelError: the model has no box transform for the detector, or gives points of another shape or NaN.
     """
     _check(predictor, pack, model)
+    pack = pack.readable()
     primary, given = metrics.primary_normaliser_name(pack.markup), len(pack)
     pack, normalisers = _measured(pack)
     find = _finder(predictor, pack, boxes, detector, model)

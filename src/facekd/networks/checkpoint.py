@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from facekd.errors import ModelError
+from facekd.documents import MAX_POINTS, Fields, is_finite, is_group, parse_json
+from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, to_pixels
 from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
+from facekd.networks.heads import HEADS
 from facekd.networks.network import LandmarkNet, Prediction, confidence
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.face_confidence import FaceCalibration
@@ -128,7 +132,7 @@ def is_checkpoint(path: str | Path) -> bool:
     try:
         with safe_open(str(path), framework="pt") as file:
             return "facekd" in (file.metadata() or {})
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError):
         return False
 
 
@@ -144,33 +148,115 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     Raises:
         ModelError: the file is missing, damaged, not a network of ours or written by a later version.
     """
+    where = f"network {path}"
     try:
         with safe_open(str(path), framework="pt") as file:
-            record = json.loads((file.metadata() or {})["facekd"])
+            text = (file.metadata() or {}).get("facekd")
         state = load_file(path)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last: unknown dtypes
         raise ModelError(f"{path} is not a facekd network, or it is damaged: {error}") from None
-    record = {_FORMER_KEYS.get(key, key): value for key, value in record.items()}
+    if text is None:
+        raise ModelError(f"{path} is not a facekd network: its metadata lack 'facekd'; give one that training wrote")
+    record = parse_json(text, where, ModelError, "train it again")
+    fields = Fields(record, where, ModelError, advice="give a network as training wrote it")
+    fields = fields.inner({_FORMER_KEYS.get(key, key): value for key, value in fields.values.items()}, "")
     prior = {
         key[len(prefix) :]: state.pop(key)
         for prefix in (_PRIOR, _FORMER_PRIOR)
         for key in list(state)
         if key.startswith(prefix)
     }
+    architecture = _architecture(fields)
     try:
-        architecture = Architecture(**record.pop("architecture"))
-        box_transform, (slope, offset) = record.pop("box_transform"), record.pop("calibration", (1.0, 0.0))
-        face_calibration = record.pop("face_calibration", None)
-        metadata = ModelMetadata(
-            calibration=(slope, offset),
-            face_calibration=FaceCalibration.from_dict(face_calibration) if face_calibration else None,
-            markup=MarkUp.from_dict(record.pop("markup")),
-            box_transform=BoxTransform.from_dict(box_transform) if box_transform else None,
-            shape_prior=ShapePrior(**prior) if prior else None,
-            **record,
-        )
-    except TypeError as error:  # a key that this version does not know
-        raise ModelError(f"{path} was written by another version of facekd, upgrade it: {error}") from None
-    net = LandmarkNet(architecture)
+        metadata = _metadata(fields, architecture, prior)
+    except InputError as error:  # of the groups that packs and mark-up files have, too
+        raise ModelError(str(error)) from error
+    return _network(architecture, state, where), metadata
+
+
+def _architecture(fields: Fields) -> Architecture:
+    """Return the architecture of a file; ModelError where it is none."""
+    group = fields.group("architecture")
+    _refuse_unknown(group, Architecture.__dataclass_fields__)
+    head = group.text("head")
+    if head not in HEADS:
+        group.refuse("head", f"one of {', '.join(HEADS)}")
+    return Architecture(
+        backbone=group.text("backbone"),
+        head=head,
+        points=group.integer("points", 1, MAX_POINTS),
+        size=group.integer("size", 1, 4096),
+        dropout=group.number("dropout", 0, 1, 0.0),
+        sigma=group.boolean("sigma"),
+        standardise=group.boolean("standardise", True),
+        stride=group.integer("stride", 1, 64, 8),
+        visibility=group.boolean("visibility"),
+    )
+
+
+def _metadata(fields: Fields, architecture: Architecture, prior: dict[str, Tensor]) -> ModelMetadata:
+    """Return the metadata of a file; FacekdError where they do not fit the network or each other."""
+    _refuse_unknown(fields, {*ModelMetadata.__dataclass_fields__, "architecture"} - {"shape_prior"})
+    where, count = fields.where, architecture.points
+    markup = MarkUp.from_dict(fields.values.get("markup"), f"{where}: markup")
+    if markup.count != count:
+        raise ModelError(f"{where}: it gives {count} points, its mark-up has {markup.count}; {fields.advice}")
+    calibration = fields.list("calibration", is_finite, "finite numbers", 2, (1.0, 0.0))
+    if len(calibration) != 2:
+        fields.refuse("calibration", "slope and offset")
+    box_transform, face_calibration = (fields.values.get(key) for key in ("box_transform", "face_calibration"))
+    return ModelMetadata(
+        markup=markup,
+        scale=fields.number("scale", 1e-3, 1e3),
+        box_transform=BoxTransform.from_dict(box_transform, where) if box_transform is not None else None,
+        confidence_radius=fields.number("confidence_radius", 0, 1e3, 0.02),
+        calibration=(float(calibration[0]), float(calibration[1])),
+        data=list(fields.list("data", is_group, "groups", 1000, ())),
+        recipe=dict(fields.group("recipe", fields.inner({}, "")).values),
+        shape_prior=_shape_prior(prior, count, where) if prior else None,
+        face_calibration=FaceCalibration.from_dict(face_calibration, where) if face_calibration is not None else None,
+    )
+
+
+def _refuse_unknown(fields: Fields, known: Iterable[str]) -> None:
+    """Raise ModelError at a key that this version does not know."""
+    unknown = sorted(set(fields.values) - set(known))
+    if unknown:
+        raise ModelError(f"{fields.where} is of another version of facekd, upgrade it: unknown key '{unknown[0]}'")
+
+
+def _shape_prior(tensors: dict[str, Tensor], count: int, where: str) -> ShapePrior:
+    """Return the shape prior of a file."""
+    square, line = (2 * count, 2 * count), (2 * count,)
+    shapes = {"mean": line, "bias": line, "noise": square, "typical": (count,), "whiten": square, "gain": square}
+    _check_tensors(tensors, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, where, _PRIOR)
+    return ShapePrior(**{name: tensor.float() for name, tensor in tensors.items()})
+
+
+def _network(architecture: Architecture, state: dict[str, Tensor], where: str) -> LandmarkNet:
+    """Return the network with its weights."""
+    try:
+        net = LandmarkNet(architecture)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
+    except Exception as error:  # timm and torch raise all kinds for sizes that cannot be
+        raise ModelError(f"{where}: no network can be built as it says ({type(error).__name__} {error})") from error
+    _check_tensors(state, net.state_dict(), where)
     net.load_state_dict(state)
-    return net.eval(), metadata
+    return net.eval()
+
+
+def _check_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], where: str, prefix: str = "") -> None:
+    """Raise ModelError unless tensors have the names, shapes and kinds that are wanted, and finite values."""
+    wrong = [f"no {prefix}{key}" for key in wanted if key not in given]
+    wrong += [f"unknown {prefix}{key}" for key in given if key not in wanted]
+    for key in given.keys() & wanted.keys():
+        mine, other = wanted[key], given[key]
+        if mine.shape != other.shape or mine.is_floating_point() != other.is_floating_point():
+            expected = f"{tuple(mine.shape)} {mine.dtype}"
+            wrong.append(f"{prefix}{key} {tuple(other.shape)} {other.dtype}, not {expected}")
+        elif other.is_floating_point() and not torch.isfinite(other.float()).all():
+            wrong.append(f"{prefix}{key} has values that are not finite")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(f"{where} is damaged, its tensors do not fit: {'; '.join(wrong[:3])}{more}; train it again")

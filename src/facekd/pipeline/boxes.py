@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facekd.data.pack import Pack
+from facekd.documents import Fields, is_finite, parse_json, read_text
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, iou, square
 from facekd.pipeline.context import Context
@@ -62,10 +63,19 @@ class DetectorBoxes:
 
         Returns:
             The record.
+
+        Raises:
+            InputError: the text is damaged.
         """
-        record = json.loads(text)
-        transform = BoxTransform.from_dict(record["transform"]) if record["transform"] else None
-        return cls(record["faces"], record["found"], transform, tuple(record.get("spread_log_scale_x_y", ())) or None)
+        advice = f"delete {BOX_TRANSFORM} of the run, and it is fitted again"
+        fields = Fields(parse_json(text, BOX_TRANSFORM, advice=advice), BOX_TRANSFORM, advice=advice)
+        transform = fields.group("transform", None)
+        return cls(
+            fields.integer("faces", 0, 10**9),
+            fields.integer("found", 0, 10**9),
+            BoxTransform.from_dict(transform.values, BOX_TRANSFORM) if transform else None,
+            tuple(fields.list("spread_log_scale_x_y", is_finite, "finite numbers", 3, ()) or ()) or None,
+        )
 
 
 def fit_box_transform(train: Pack, detector: Detector | None = None) -> DetectorBoxes:
@@ -118,7 +128,7 @@ def detector_boxes(context: Context) -> DetectorBoxes:
                 logging.getLogger(__name__).warning(not_found(record))
 
     context.once(path, fit)
-    return DetectorBoxes.from_json(path.read_text(encoding="utf-8"))
+    return DetectorBoxes.from_json(read_text(path, "box transform"))
 
 
 def not_found(record: DetectorBoxes) -> str:

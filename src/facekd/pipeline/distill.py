@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from facekd.data.pack import Pack
+from facekd.documents import read_text
 from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
 from facekd.files import write_text
@@ -23,7 +24,8 @@ from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.load import load
 from facekd.recipes.resolve import Stage, resolve
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, SUMMARY
+from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, read_summary
+from facekd.settings import read_yaml
 from facekd.training import distributed, logger
 from facekd.version import __version__
 
@@ -59,6 +61,7 @@ def distill(
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
+    pack, unlabelled = pack.readable(), unlabelled.readable() if unlabelled else None
     context = Context(
         pack, folder, fabric, lambda stage: folder / stage.name, unlabelled=unlabelled, recipe=recipe.published()
     )
@@ -85,7 +88,7 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
         if not path.is_file():
             write_text(path, text)
             continue
-        if path.read_text(encoding="utf-8") == text:
+        if read_text(path, "file", InputError) == text:
             continue
         if name == PACK:
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
@@ -94,7 +97,8 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
             continue
         if go_on(folder, recipe):
             continue
-        before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
+        written = read_yaml(read_text(path, "recipe", RecipeError), f"recipe {path}")
+        before, now = _flat(written), _flat(yaml.safe_load(text))
         changed = [
             f"{key} was {before.get(key)}, is {now.get(key)}" for key in now | before if before.get(key) != now.get(key)
         ]
@@ -131,7 +135,7 @@ def _evaluate(context: Context, recipe: Recipe, stages: dict[str, Stage]) -> Non
     by_stage = [evaluate_stage(context, stage, recipe.evaluation) for stage in measured]
     results = [result for of_kind in zip(*by_stage, strict=True) for result in of_kind]  # all of one kind of boxes
     folders = {name: context.stage_dir(stage) for name, stage in stages.items()}
-    summaries = {name: json.loads((home / SUMMARY).read_text(encoding="utf-8")) for name, home in folders.items()}
+    summaries = {name: read_summary(home) for name, home in folders.items()}
     record = {
         "recipe": recipe.published(),
         "facekd": __version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from facekd.networks.checkpoint import load as load_network
 from facekd.recipes.load import load
 from facekd.recipes.resolve import Stage, TrainStage, resolve
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import CHECKPOINT, EVALUATION, LOG, MODEL, RECIPE, REPORT, SUMMARY
+from facekd.run_folder import CHECKPOINT, EVALUATION, LOG, MODEL, RECIPE, REPORT, read_summary
 from facekd.training.logger import read
 
 _MAY_GROW = ("epochs", "patience")  # settings of a stage that its training can go on with
@@ -84,7 +83,7 @@ def _reopen(folder: Path) -> None:
         return
     weights, last = load_network(model)[0].state_dict(), read(folder / LOG)[-1]
     state = {"step": last["step"], "net": weights, "average": weights}
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_summary(folder)
     if "best_epoch" in summary:  # what comes has to be better than that
         state["best"] = {"epoch": last["epoch"], "val_nme": summary["val_nme"], "state": weights}
     with atomic(folder / CHECKPOINT) as temporary:

@@ -22,7 +22,7 @@ from facekd.pipeline.start import initial_network
 from facekd.pipeline.teaching import teacher_predictions
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
 from facekd.recipes.schema import Evaluation
-from facekd.run_folder import CHECKPOINT, SUMMARY
+from facekd.run_folder import CHECKPOINT, SUMMARY, read_summary
 from facekd.runtime.detector import YuNet
 from facekd.training.loop import fit, validate
 
@@ -103,7 +103,7 @@ def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, Landm
     net = _mean(list(nets.values())).to(context.fabric.device)
     held_out = _mean([one for member, one in nets.items() if not member.sees_val]).to(context.fabric.device)
     folders = [context.stage_dir(member) for member in stage.members]
-    summaries = [json.loads((folder / SUMMARY).read_text(encoding="utf-8")) for folder in folders]
+    summaries = [read_summary(folder) for folder in folders]
     seconds = round(sum(summary["seconds"] for summary in summaries), 1)
     summary = {"epochs": max(summary["epochs"] for summary in summaries), "seconds": seconds}
     first = next(member for member in stage.members if not member.sees_val)

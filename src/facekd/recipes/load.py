@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from facekd.documents import read_text
 from facekd.errors import RecipeError, nearest
 from facekd.recipes.schema import Recipe
 from facekd.settings import changed, checked, pairs, read_yaml
@@ -76,7 +77,7 @@ def _path(key: str, values: dict[str, Any]) -> str:
 def _read(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, "recipe", RecipeError)
     elif path.name == str(name) and path.name.removesuffix(".yaml") in bundled():
         text = resources.files("facekd.recipes").joinpath(path.name.removesuffix(".yaml") + ".yaml").read_text("utf-8")
     else:

@@ -17,13 +17,14 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from facekd.documents import Fields, parse_json
 from facekd.errors import InputError, nearest
 from facekd.files import atomic, expand, write_text
 from facekd.images import find_photos, read_image
@@ -32,7 +33,7 @@ from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.results import RecordWriter, ResumeLog
+from facekd.runtime.results import RecordWriter, ResumeLog, check_record
 
 FORMATS = ("json", "jsonl", "csv", "pts")
 _ONE_FILE = ("jsonl", "csv")  # formats that hold all photos in one file
@@ -142,7 +143,10 @@ class PhotoBatch:
         if max_faces is not None:  # only then, so that folders of earlier versions go on
             self.settings = {**self.settings, "max_faces": max_faces}
         arguments, others = [str(expand(photo)) for photo in photos], dict[Path, None]()
-        self._jobs = list(_jobs(arguments, _names(self.out / _LOG) if self.out else {}, others))
+        known, damaged = _names(self.out / _LOG, self.markup.count) if self.out else ({}, False)
+        self._jobs = list(_jobs(arguments, known, others))
+        if damaged:  # whose photo a damaged line was cannot be told: all that are not known may have results
+            self._jobs = [replace(job, seen=bool(job.name)) for job in self._jobs]
         self._names = {"facekd", "landmarks", *(job.name for job in self._jobs)}
         if not self._jobs:
             given = " ".join(arguments)
@@ -177,7 +181,7 @@ class PhotoBatch:
         with ExitStack() as stack:
             log = writer = None
             if self.out:
-                log = stack.enter_context(closing(ResumeLog(self.out / _LOG, self.settings)))
+                log = stack.enter_context(closing(ResumeLog(self.out / _LOG, self.settings, self._check_record)))
                 if self.format in _ONE_FILE:
                     temporary = stack.enter_context(atomic(self.out / f"landmarks.{self.format}"))
                     file = open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n")  # noqa: SIM115
@@ -188,6 +192,11 @@ class PhotoBatch:
                 if self.out and "error" not in record:
                     self._write_files(job, record, self.out)
                 yield FileResult(job.path, record, record.get("error", ""))
+
+    def _check_record(self, fields: Fields) -> None:
+        check_record(fields, self.markup.count)
+        if fields.values["markup"] != self.markup.name:
+            fields.refuse("markup", self.markup.name)
 
     def _records(self, log: ResumeLog | None) -> Iterator[tuple[_Job, dict[str, Any]]]:
         """Yield what is known of each photo, in order; only what the log lacks is computed."""
@@ -281,17 +290,24 @@ def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
     }
 
 
-def _names(log: Path) -> dict[str, str]:
-    """Return the names of results by photo, as far as earlier runs gave them."""
+def _names(log: Path, count: int) -> tuple[dict[str, str], bool]:
+    """Return the names of results by photo, as far as earlier runs gave them, and whether a line is damaged.
+
+    count: points of a face.
+    """
     names: dict[str, str] = {}
+    damaged = False
     if log.exists():
-        for line in log.read_bytes().splitlines():
-            try:
-                record = json.loads(line)
-                names[record["photo"]] = record["name"]
-            except (ValueError, KeyError, TypeError):  # the settings, half a line, or what `ResumeLog` will refuse
-                continue
-    return names
+        with log.open("rb") as file:
+            file.readline()  # the settings
+            for line in file:
+                try:
+                    fields = Fields(parse_json(line, str(log)), str(log))
+                    check_record(fields, count)
+                    names[fields.text("photo")] = fields.text("name")
+                except InputError:  # half a line, or one that `ResumeLog` will tell of
+                    damaged |= line.endswith(b"\n")
+    return names, damaged
 
 
 def _jobs(arguments: list[str], known: dict[str, str], others: dict[Path, None]) -> Iterator[_Job]:

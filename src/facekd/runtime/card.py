@@ -6,16 +6,19 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facekd.documents import MAX_BYTES, Fields, is_group, parse_json, read_json
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime.face_confidence import FaceCalibration
 
+_ADVICE = "export the model again"
 # A .tflite file holds its card under this name in a ZIP archive behind the network, where TensorFlow Lite's metadata
 # have their associated files: programs that run networks do not read so far, and `unzip` takes it out.
 _INSIDE, _MEMBER = ".tflite", "facekd.json"
@@ -41,6 +44,8 @@ def _split(path: Path) -> tuple[bytes, bytes | None]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if _MEMBER not in archive.namelist():
             return content, None
+        if archive.getinfo(_MEMBER).file_size > MAX_BYTES:  # it may be packed a thousandfold
+            raise ValueError(f"it is longer than {MAX_BYTES // 1_000_000} MB")
         return content[: min(member.header_offset for member in archive.infolist())], archive.read(_MEMBER)
 
 
@@ -101,11 +106,12 @@ class ModelCard:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelCard:
+    def from_dict(cls, values: Any, where: str = "model card") -> ModelCard:
         """Read what `to_dict` wrote; cards of version 0.1.0 and before say `detector` and `within` for two of the keys.
 
         Args:
             values: the card's keys and values.
+            where: names the file in messages.
 
         Returns:
             The card.
@@ -113,30 +119,28 @@ class ModelCard:
         Raises:
             ModelError: a key is missing or of the wrong kind.
         """
+        fields = Fields(values, where, ModelError, advice=_ADVICE)
+        transform = fields.values.get("box_transform", fields.values.get("detector"))
+        calibration = fields.values.get("face_calibration")
+        shape = fields.group("input")
         try:
-            transform = values.get("box_transform", values.get("detector"))
-            radius = values.get("confidence_radius", values.get("within"))
-            calibration = values.get("face_calibration")
-            card = cls(
-                name=str(values["name"]),
-                markup=MarkUp.from_dict(values["markup"]),
-                size=int(values["input"]["size"]),
-                scale=float(values["input"]["scale"]),
-                box_transform=BoxTransform.from_dict(transform) if transform else None,
-                confidence=values.get("confidence"),
-                confidence_radius=None if radius is None else float(radius),
-                face_calibration=FaceCalibration.from_dict(calibration) if calibration else None,
-                data=tuple(values.get("data", ())),
-                figures=dict(values.get("figures", {})),
-                sha256=str(values.get("sha256", "")),
-                made_with=dict(values.get("made_with", {})),
-                version=str(values.get("version", "1")),
+            return cls(
+                name=fields.text("name"),
+                markup=MarkUp.from_dict(fields.values.get("markup"), f"{where}: markup"),
+                size=shape.integer("size", 1, 4096),
+                scale=shape.number("scale", 1e-3, 1e3),
+                box_transform=BoxTransform.from_dict(transform, where) if transform is not None else None,
+                confidence=fields.text("confidence", None),
+                confidence_radius=fields.number("confidence_radius", 0, 1e3, fields.number("within", 0, 1e3, None)),
+                face_calibration=FaceCalibration.from_dict(calibration, where) if calibration is not None else None,
+                data=tuple(fields.list("data", is_group, "groups", 1000, ())),
+                figures=dict(fields.group("figures", fields.inner({}, "")).values),
+                sha256=fields.text("sha256", ""),
+                made_with=dict(fields.group("made_with", fields.inner({}, "")).values),
+                version=fields.text("version", "1"),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
-            raise ModelError(f"not a model card: {type(error).__name__} {error}; export the model again") from error
-        if card.size < 1 or not card.scale > 0:
-            raise ModelError(f"model card '{card.name}': input size {card.size} and scale {card.scale} must be above 0")
-        return card
+        except InputError as error:  # of the groups that packs and mark-up files have, too
+            raise ModelError(f"{error}; {_ADVICE}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> ModelCard:
@@ -152,17 +156,20 @@ class ModelCard:
             ModelError: there is none, or it cannot be read.
         """
         path = Path(path)
-        path = path if path.suffix == _INSIDE else path.with_suffix(".json")
+        if path.suffix != _INSIDE:
+            path = path.with_suffix(".json")
+            if not path.exists():
+                raise ModelError(f"no model card {path}; `facekd export` writes it beside the .onnx")
+            return cls.from_dict(read_json(path, "model card", ModelError, _ADVICE), f"model card {path}")
         try:
-            text = _split(path)[1] if path.suffix == _INSIDE else path.read_bytes()
-            if text is None:
-                raise ModelError(f"{path} holds no model card, so it is not as `facekd export` wrote it; export it")
-            values = json.loads(text)
+            text = _split(path)[1]
         except FileNotFoundError as error:
-            raise ModelError(f"no model card {path}; `facekd export` writes it beside the .onnx") from error
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ModelError(f"model card {path} cannot be read ({error}); export the model again") from error
-        return cls.from_dict(values)
+            raise ModelError(f"no model file {path}") from error
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
+            raise ModelError(f"model card in {path} cannot be read ({error}); export the model again") from error
+        if text is None:
+            raise ModelError(f"{path} holds no model card, so it is not as `facekd export` wrote it; export it")
+        return cls.from_dict(parse_json(text, f"model card in {path}", ModelError, _ADVICE), f"model card in {path}")
 
     def save(self, path: str | Path) -> None:
         """Write the card.

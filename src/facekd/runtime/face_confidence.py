@@ -8,8 +8,11 @@ Platt, "Probabilistic outputs for support vector machines and comparisons to reg
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+
+from facekd.documents import Fields
 
 FAILURE = 0.1  # NME, a fraction, above which landmarks count as wrong; the usual failure rate is about the same
 _STEPS = 50  # of Newton's method; it needs ten
@@ -74,13 +77,18 @@ class FaceCalibration:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, float]) -> FaceCalibration:
+    def from_dict(cls, values: Any, where: str = "face calibration") -> FaceCalibration:
         """Read what `to_dict` wrote.
 
         Args:
             values: middle and slope.
+            where: names the file in messages.
 
         Returns:
             The calibration.
+
+        Raises:
+            InputError: a value is missing or no finite number.
         """
-        return cls(middle=float(values["middle"]), slope=float(values["slope"]))
+        fields = Fields(values, where, path="face_calibration")
+        return cls(middle=fields.number("middle"), slope=fields.number("slope"))

@@ -71,12 +71,18 @@ class Session:
 
         Returns:
             The outputs, in the order of their names.
+
+        Raises:
+            ModelError: the network fails on them.
         """
         try:
             runner = self._idle.pop()
         except IndexError:  # all are at work in other threads
             runner = self._opened()
-        found = runner(**inputs)
+        try:
+            found = runner(**inputs)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"model {self._path} cannot be run: {str(error).partition(chr(10))[0]}") from error
         self._idle.append(runner)
         return [found[name] for name in outputs]
 
@@ -84,8 +90,8 @@ class Session:
         interpreter = _interpreter()
         try:
             return interpreter(str(self._path), num_threads=self._threads).get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"model {self._path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"model {self._path} cannot be loaded: {str(error).partition(chr(10))[0]}") from error
 
 
 def _interpreter() -> Callable[..., Any]:

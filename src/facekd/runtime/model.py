@@ -15,7 +15,7 @@ from facekd.files import expand
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.run_folder import network_file
-from facekd.runtime import litert, ort
+from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.output import NetworkOutput
@@ -26,6 +26,7 @@ DEFAULT = "facekd-68"
 ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
 _TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
 _OUTPUTS = NetworkOutput._fields  # what a network may give, by name
+_FARTHEST = 1e6  # pixels from a crop's corner; no landmark is so far
 _CPU = ("cpu", "cpuexecutionprovider")
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
@@ -266,9 +267,24 @@ class NetworkModel(ABC):
         """
         count = self.markup.count
         parts = [{name: np.zeros((0, count, *[2] * (name == "points")), np.float32) for name in self.outputs}]
-        parts += [dict(zip(self.outputs, found, strict=True)) for found in self._batches(images)]
+        for found in self._batches(images):
+            parts.append(dict(zip(self.outputs, found, strict=True)))
+            for name, values in parts[-1].items():
+                self._check_output(name, values, parts[0][name].shape[1:])
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+        if any(len(values) != len(images) for values in whole.values()):
+            raise ModelError(f"model {self.path} does not give one result for each crop; export it again")
         return NetworkOutput(**whole)
+
+    def _check_output(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Refuse what no landmark network of facekd gives; ONNX Runtime holds a file to no shapes of its own."""
+        fits = values.dtype == np.float32 and values.shape[1:] == shape
+        if not fits or not np.abs(values).max(initial=0) < _FARTHEST:  # NaN is below nothing
+            given = "values that are not finite, or huge" if fits else f"{values.shape} {values.dtype}"
+            raise ModelError(
+                f"model {self.path} gives {name} as {given}; it must be (B, {', '.join(map(str, shape))}) float32: "
+                "export it again"
+            )
 
     @abstractmethod
     def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -283,6 +299,11 @@ class NetworkModel(ABC):
                 f"(inputs {inputs}, outputs {outputs}); export it with `facekd export`"
             )
         self.outputs = [name for name in _OUTPUTS if name in outputs]
+
+    def _try(self) -> None:
+        """Run a user's file once, so that what it does wrong is told when it is loaded, not in the middle of a run."""
+        if not isinstance(self._named, str):
+            self.predict(np.zeros((1, self.size, self.size, 3), np.uint8))
 
 
 class OnnxModel(NetworkModel):
@@ -309,12 +330,15 @@ class OnnxModel(NetworkModel):
     ) -> None:
         super().__init__(resolve(path, "onnx"), second_pass)
         self.batch, self._threads, self._providers = batch, threads, providers
+        if not isinstance(self._named, str):
+            onnx_file.check(self.path)
         self._session = ort.Session(self.path, threads, providers or "cpu")
         inputs = self._session.session.get_inputs()
         self._check(
             {node.name: (_TYPES.get(node.type, node.type), node.shape[1:]) for node in inputs},
             {node.name: node.shape[1:] for node in self._session.session.get_outputs()},
         )
+        self._try()
 
     def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
         return type(self), (self._named, self._threads, self._providers, self.batch, self.second_pass)
@@ -356,6 +380,7 @@ class LiteRTModel(NetworkModel):
             {name: shape[1:] for name, (_, shape) in self._session.outputs.items()},
         )
         self.batch = self._session.inputs["image"][1][0]
+        self._try()
 
     def __reduce__(self) -> tuple[type[LiteRTModel], tuple[Any, ...]]:
         return type(self), (self._named, self._threads, self.second_pass)

@@ -89,8 +89,14 @@ class Session:
 
         Returns:
             The outputs, in the order of their names.
+
+        Raises:
+            ModelError: the network fails on them.
         """
-        found: list[np.ndarray] = self.session.run(list(outputs), inputs)
+        try:
+            found: list[np.ndarray] = self.session.run(list(outputs), inputs)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise ModelError(f"model {self._path} cannot be run: {_first_line(error)}") from error
         return found
 
     def _opened(self) -> Any:
@@ -107,7 +113,7 @@ class Session:
                     str(self._path), options, providers=wanted, enable_fallback=False
                 )
             except Exception as error:  # ONNX Runtime's own exceptions share no base class
-                raise ModelError(f"model {self._path} cannot be loaded: {str(error).splitlines()[0]}") from error
+                raise ModelError(f"model {self._path} cannot be loaded: {_first_line(error)}") from error
         session.disable_fallback()
         for name, _ in wanted:
             if name not in session.get_providers():
@@ -116,6 +122,10 @@ class Session:
                     "missing; install them, or choose another provider"
                 )
         return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 _SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()

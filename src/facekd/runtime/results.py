@@ -5,43 +5,88 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, TextIO
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NoReturn, TextIO
 
+from facekd.documents import MAX_BYTES, Fields, is_finite, is_group, parse_json
 from facekd.errors import InputError, nearest
+from facekd.files import atomic
+from facekd.images import MAX_SIDE
 from facekd.markup import MarkUp
+
+_LOG = logging.getLogger("facekd")
 
 
 class ResumeLog:
     """One JSON line per photo that is done, so that a second run skips it and a killed one goes on.
 
+    A line that is damaged is named in a warning of the log, and taken out: its photo is not done.
+
     Args:
         path: the file; made if it is not there.
         settings: what the results depend on (model, mark-up, ...), plain values.
+        check: raises InputError where a record is not as it must be; its fields are given.
+
+    Attributes:
+        damaged: how many lines were.
 
     Raises:
         InputError: the file holds results of other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self._done: dict[str, tuple[list[int], int]] = {}  # photo -> stamp, place in the file
-        end = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-            record = _parsed(line)
-            if not end and line.endswith(b"\n") and record != {"settings": settings}:
-                made_with = (record or {}).get("settings", "something else")
-                raise InputError(f"{path} holds results of {made_with}, not of {settings}; choose another folder")
-            if record is None:  # half a line, left by a killed run
-                break
-            if end:
-                self._done[record["photo"]] = record["stamp"], end
-            end += len(line)
+    def __init__(
+        self, path: Path, settings: dict[str, Any], check: Callable[[Fields], object] = lambda fields: None
+    ) -> None:
+        self._path, self._done = path, dict[str, tuple[list[int], int]]()  # photo -> stamp, place in the file
         path.parent.mkdir(parents=True, exist_ok=True)
+        good, self.damaged = self._read(settings, check) if path.exists() else ([], 0)
+        if self.damaged:  # else the same lines would be told of for ever
+            with atomic(path) as temporary, temporary.open("wb") as file, path.open("rb") as old:
+                for place, length in good:
+                    old.seek(place)
+                    file.write(old.read(length))
+            self._read(settings, check)
         self._file = open(path, "a+b")  # noqa: SIM115  close() closes it
-        self._file.truncate(end)
-        if not end:
+        self._file.truncate(sum(length for _, length in good))
+        if not good:
             self._write({"settings": settings})
+
+    def _read(self, settings: dict[str, Any], check: Callable[[Fields], object]) -> tuple[list[tuple[int, int]], int]:
+        """Return place and length of the lines that are whole, and how many are damaged; note what is done."""
+        self._done.clear()
+        good: list[tuple[int, int]] = []
+        place, damaged = 0, 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES), b""), 1):
+                where = f"{self._path}, line {number}"
+                try:
+                    record = parse_json(line, where)
+                    if number > 1:
+                        fields = Fields(record, where, advice="its photo is looked at again")
+                        _check_stamp(fields)
+                        check(fields)
+                except InputError as error:
+                    if not line.endswith(b"\n"):  # half a line, left by a killed run
+                        break
+                    if number == 1:
+                        self._refuse("something else", settings)
+                    _LOG.warning("%s", error)
+                    damaged, place = damaged + 1, place + len(line)
+                    continue
+                if not line.endswith(b"\n"):
+                    break
+                if number == 1 and record != {"settings": settings}:
+                    self._refuse(record.get("settings") if isinstance(record, dict) else "something else", settings)
+                if number > 1:
+                    self._done[record["photo"]] = record["stamp"], place
+                good.append((place, len(line)))
+                place += len(line)
+        return good, damaged
+
+    def _refuse(self, made_with: object, settings: dict[str, Any]) -> NoReturn:
+        raise InputError(f"{self._path} holds results of {made_with}, not of {settings}; choose another folder")
 
     def __contains__(self, photo: Path) -> bool:
         """Whether a photo is done and has not changed since."""
@@ -79,12 +124,77 @@ def _stamp(photo: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and line.endswith(b"\n") else None
+def _check_stamp(fields: Fields) -> None:
+    fields.text("photo")
+    if len(fields.list("stamp", _is_size, "whole numbers", 2)) == 1:
+        fields.refuse("stamp", "length and time of the photo, or nothing")
+
+
+def check_record(fields: Fields, count: int) -> None:
+    """Check the record of a photo that a results folder holds.
+
+    Args:
+        fields: of the record.
+        count: N, points of a face.
+
+    Raises:
+        InputError: it is not as `PhotoBatch` writes it.
+    """
+    name = fields.text("name", most=4096)
+    if not is_inside(name):
+        fields.refuse("name", "a path within the folder of the results")
+    fields.text("markup")
+    for key in ("width", "height"):
+        fields.integer(key, 1, MAX_SIDE, None)
+    for values in fields.list("faces", is_group, "groups of values", 100_000):
+        check_face(fields.inner(values, "faces"), count)
+
+
+def check_face(fields: Fields, count: int) -> None:
+    """Check the plain values of a face, as `Face.to_dict` writes them.
+
+    Args:
+        fields: of the face.
+        count: N, its points.
+
+    Raises:
+        InputError: a value is missing, of another kind, or not finite.
+    """
+    box = fields.list("box", is_finite, "finite numbers", 4)
+    points = fields.list("points", _is_point, "points x, y", count)
+    sure = fields.list("confidence", is_finite, "finite numbers", count, None)
+    if len(box) != 4 or len(points) != count or len(sure if sure is not None else points) != count:
+        fields.refuse("points", f"{count}, as many as confidence, beside a box of four numbers")
+    fields.number("score")
+    fields.number("face_confidence", default=None)
+    for key in ("confidence", "pose"):
+        if key not in fields.values:
+            fields.refuse(key, "there, or null")
+    pose = fields.group("pose", None)
+    for angle in ("yaw", "pitch", "roll") if pose else ():
+        pose.number(angle)
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a name of results stays within their folder.
+
+    Args:
+        name: a relative path.
+
+    Returns:
+        Whether it does, on every system.
+    """
+    return bool(name) and not any(
+        path.is_absolute() or path.drive or ".." in path.parts for path in (PurePosixPath(name), PureWindowsPath(name))
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_finite, value))
 
 
 class RecordWriter:

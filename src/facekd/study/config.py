@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from facekd.documents import read_text
 from facekd.errors import FacekdError, RecipeError, nearest
 from facekd.recipes.load import load as load_recipe
 from facekd.recipes.resolve import Stage, resolve
@@ -93,7 +94,7 @@ def load(path: str | Path) -> Study:
     path = Path(path)
     if not path.is_file():
         raise RecipeError(f"no study {path}; give a YAML file with name, recipe and rows")
-    values = read_yaml(path.read_text(encoding="utf-8"), f"study {path}")
+    values = read_yaml(read_text(path, "study", RecipeError), f"study {path}")
     study = checked(Study, values, f"study {path}")
     beside = path.parent / study.recipe
     return study.model_copy(update={"recipe": str(beside)}) if beside.is_file() else study

@@ -33,7 +33,7 @@ from facekd.files import write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, closure
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import LOG, PACK, SUMMARY
+from facekd.run_folder import LOG, PACK, read_summary
 from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import StudyContext
@@ -73,7 +73,7 @@ def run(
         InputError: the folder was begun with another pack, or the pack has nothing to train or to test on.
         TrainingError: a process that trained died, for want of memory perhaps.
     """
-    folder = Path(folder)
+    folder, pack, unlabelled = Path(folder), pack.readable(), unlabelled.readable() if unlabelled else None
     wanted = entries(study, changes)
     for split in ("train", "test"):
         if not (pack.splits == split).any():
@@ -202,7 +202,8 @@ def _worker(
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        pack, unlabelled = Pack.open(packs[0]), Pack.open(packs[1]) if packs[1] else None
+        pack, unlabelled = (Pack.open(path).readable() if path else None for path in packs)
+        assert pack
         _work(wanted, StudyContext(folder, pack, unlabelled, accelerator), lambda: None)
 
 
@@ -240,7 +241,7 @@ def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
     figures = context.figures(entry.stage, entry.recipe.evaluation)
     return record | {
         "machine": f"{os.cpu_count()} cores",
-        "summary": json.loads((folder / SUMMARY).read_text(encoding="utf-8")),
+        "summary": read_summary(folder),
         "curve": logger.curve(folder / LOG),
         "results": json.loads(figures.read_text(encoding="utf-8")),
     }

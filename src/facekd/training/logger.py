@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facekd.documents import Fields, parse_json, read_text
+from facekd.errors import InputError
 from facekd.files import write_text
 from facekd.run_folder import LOG, TENSORBOARD
 
@@ -116,11 +118,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, "log").splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            fields = Fields(parse_json(line, str(path)), str(path))
+            fields.number("epoch", 0)
+            fields.number("val_nme", default=None)
+        except InputError:  # half a line, left by a killed run
             break
+        records.append(dict(fields.values))
     return records
 
 
