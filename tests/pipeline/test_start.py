@@ -20,7 +20,7 @@ from facekd.networks.exported import load_network
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence
-from facekd.pipeline.start import initial_network, look
+from facekd.pipeline.start import check_network, initial_network, look
 from facekd.recipes.resolve import resolve
 from facekd.runtime.landmarker import Landmarker
 from tiny_run import STAGE, context, recipe, write_pack
@@ -51,6 +51,21 @@ def test_another_backbone_or_head_than_the_file_s_is_refused(tmp_path: Path) -> 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no file .*none\.onnx"):
         started(tmp_path, init=str(tmp_path / "none.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "size", "reason"),
+    [
+        ({"backbone": "vit_tiny_patch16_224"}, 64, "64 px"),
+        ({"backbone": "resnet10t", "batch": 1}, 32, "1 image"),  # one value per channel at its end, to be normalised
+    ],
+)
+def test_networks_that_cannot_take_the_size_or_the_batch_are_refused_first(stage: dict, size: int, reason: str) -> None:
+    settings = STAGE | {"head": "coordinate", "init": "none"} | stage
+    before = torch.random.get_rng_state()
+    with pytest.raises(ModelError, match=rf"^a: backbone '{stage['backbone']}' with head .*{reason}"):
+        check_network(resolve(recipe({"a": settings}, input={"size": size}))["a"], 5)
+    assert (torch.random.get_rng_state() == before).all()
 
 
 def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from facekd.pipeline.context import Context
 from facekd.pipeline.faces import check_margin
 from facekd.pipeline.more_epochs import go_on
 from facekd.pipeline.stages import evaluate_stage, train_stage
+from facekd.pipeline.start import check_network
 from facekd.recipes.load import load
-from facekd.recipes.resolve import Stage, resolve
+from facekd.recipes.resolve import Stage, TrainStage, resolve
 from facekd.recipes.schema import Recipe
 from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, read_summary
 from facekd.settings import read_yaml
@@ -51,13 +52,15 @@ def distill(
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, holds less of them than networks are to see, or is not the one that
             the run began with.
-        ModelError: a backbone or its weights cannot be had.
+        ModelError: a backbone or its weights cannot be had, or it does not take the size; then no folder is made.
         TrainingError: a loss is no longer a number.
     """
     folder, stages = Path(folder), resolve(recipe)
     fabric = distributed.fabric(recipe.precision, accelerator)
     for stage in stages.values():
         check_margin(pack, stage.frame)
+        if isinstance(stage, TrainStage):
+            check_network(stage, pack.markup.count)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()

@@ -10,7 +10,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
-from facekd.errors import InputError, RecipeError
+from facekd.errors import FacekdError, InputError, ModelError, RecipeError
 from facekd.geometry import apply, crop_faces, crop_matrix, normalise, zoom
 from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
@@ -32,6 +32,48 @@ _ENOUGH = 10  # faces; with fewer, points that lie near each other by chance wou
 _KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
+def check_network(stage: TrainStage, points: int) -> None:
+    """Try a stage's network on a blank batch, so that what cannot work is refused before anything is begun.
+
+    Args:
+        stage: to train.
+        points: N of the mark-up.
+
+    Raises:
+        ModelError: the backbone cannot be had, or does not take images of that size, with that head or in that batch.
+    """
+    settings, faces = stage.network, min(2, stage.optimisation.batch)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            net = LandmarkNet(_architecture(stage, points)).train()
+            net(torch.zeros(faces, 3, stage.frame.size, stage.frame.size))
+    except FacekdError:
+        raise
+    except Exception as error:  # backbones of timm raise all kinds
+        what = f"backbone '{settings.backbone}' with head '{settings.head}'"
+        raise ModelError(
+            f"{stage.name}: {what} cannot learn from {faces} image(s) of {stage.frame.size} px "
+            f"({str(error).partition(chr(10))[0]}); change input.size, {stage.name}.backbone, {stage.name}.head or "
+            f"{stage.name}.batch"
+        ) from error
+
+
+def _architecture(stage: TrainStage, points: int) -> Architecture:
+    """Return what a stage's network is made of."""
+    settings = stage.network
+    return Architecture(
+        backbone=settings.backbone,
+        head=settings.head,
+        points=points,
+        size=stage.frame.size,
+        dropout=settings.dropout,
+        stride=settings.stride,
+        sigma=stage.nll_weight > 0,
+        standardise=settings.standardise,
+        visibility=stage.visibility_weight > 0,
+    )
+
+
 def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
     """Return a stage's network with the weights it starts from.
 
@@ -46,18 +88,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
         RecipeError: the stage it starts from has another network.
         ModelError: weights cannot be had, or do not fit.
     """
-    settings = stage.network
-    architecture = Architecture(
-        backbone=settings.backbone,
-        head=settings.head,
-        points=context.pack.markup.count,
-        size=stage.frame.size,
-        dropout=settings.dropout,
-        stride=settings.stride,
-        sigma=stage.nll_weight > 0,
-        standardise=settings.standardise,
-        visibility=stage.visibility_weight > 0,
-    )
+    settings, architecture = stage.network, _architecture(stage, context.pack.markup.count)
     net, start = LandmarkNet(architecture), stage.start
     match start:
         case TrainStage() | AverageStage():
