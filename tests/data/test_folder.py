@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +342,10 @@ def test_a_face_with_too_few_points_is_left_out_and_named(tmp_path: Path) -> Non
     problem, face = folder.read(tmp_path, FIVE)
     assert "only 2 of its 5 points are there" in str(problem)
     assert np.isnan(face.points[3:]).all() and np.isfinite(face.points[:3]).all()
+
+
+def test_one_point_is_enough_where_crops_are_the_faces(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "faces.csv").write_text("image,x0,y0,x1,y1,x2,y2,x3,y3,x4,y4\na.jpg,30,40,,,,,,,,\n")
+    assert isinstance(next(folder.read(tmp_path, FIVE)), Problem)
+    assert isinstance(next(folder.read(tmp_path, replace(FIVE, crop="face"))), Annotation)

@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from facekd.errors import TrainingError
 from facekd.training import distributed
-from facekd.training.distributed import labelled_weight, local_batch_size, sync_batch_norm
+from facekd.training.distributed import global_batch_size, labelled_weight, sync_batch_norm
 
 
-def test_a_batch_is_shared_evenly_or_refused() -> None:
-    assert local_batch_size(32, SimpleNamespace(world_size=4)) == 8
-    with pytest.raises(TrainingError, match="batch of 30 does not divide among 4 processes"):
-        local_batch_size(30, SimpleNamespace(world_size=4))
+def test_a_batch_is_what_processes_share_evenly() -> None:
+    four = SimpleNamespace(world_size=4)
+    assert global_batch_size(32, 1000, four) == 32
+    assert global_batch_size(70, 1000, four) == 68  # the recipe `paper` on four GPUs
+    assert global_batch_size(70, 30, four) == 28
+    with pytest.raises(TrainingError, match="4 processes cannot share a batch of 3"):
+        global_batch_size(70, 3, four)
 
 
-def test_a_process_counts_by_its_local_batch_size_the_labels() -> None:
+def test_a_process_counts_by_its_share_of_the_labels() -> None:
     """Three of its faces are labelled where the processes have two in the mean: it counts one and a half times."""
     processes = SimpleNamespace(all_reduce=lambda value, reduce_op: torch.tensor(2.0))
     weight = labelled_weight(torch.tensor([True, True, False, True]), processes)

@@ -103,7 +103,9 @@ def read(source: Path, markup: MarkUp, options: Options | None = None) -> Iterat
         split = listed.get(name) or item.split or (_split_of_folders(name) if photo.is_relative_to(source) else "")
         try:
             header = read_header(photo)
-            faces.append(_Face(_in_pixels(item, header, stored, options.missing), photo, name, header, split))
+            label = _in_pixels(item, header, stored, options.missing)
+            _check_count(label.points, markup)
+            faces.append(_Face(label, photo, name, header, split))
         except InputError as error:
             problems.append(Problem(item.where, f"{name}: {error}"))
     annotations = list(_annotations(faces, stored))
@@ -144,7 +146,7 @@ def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Seque
     """Return a label in pixels of its photo, without marks that mean missing points.
 
     Raises:
-        InputError: the label was made on a photo of another size, holds marks that were not set, or too few points.
+        InputError: the label was made on a photo of another size, or holds marks that were not set.
     """
     if header is not None:
         _check_size(label, header, stored)
@@ -167,10 +169,14 @@ def _in_pixels(label: Label, header: Header | None, stored: bool, missing: Seque
         which = f"point {corner[0]}" + (f" and {len(corner) - 1} more" if len(corner) > 1 else "")
         means = f"set them, or prepare with --missing={x},{y} if that means missing"
         raise InputError(f"{which} at {x},{y}, as marks that were not set; {means}")
-    there = int((~np.isnan(points).any(axis=1)).sum())
-    if 0 < there < FEWEST <= len(points):
-        raise InputError(f"only {there} of its {len(points)} points are there, too few to tell where the others are")
     return replace(label, points=points, box=None if box is None or not np.isfinite(box).all() else box)
+
+
+def _check_count(points: np.ndarray, markup: MarkUp) -> None:
+    """Raise InputError if so many points are missing that those left do not say how large the others' box is."""
+    there = int((~np.isnan(points).any(axis=1)).sum())
+    if markup.crop == "points" and 0 < there < FEWEST <= len(points):
+        raise InputError(f"only {there} of its {len(points)} points are there, too few to tell where the others are")
 
 
 def _check_size(label: Label, header: Header, stored: bool) -> None:

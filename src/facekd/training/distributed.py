@@ -139,21 +139,21 @@ def labelled_weight(labelled: Tensor, fabric: Fabric) -> Tensor:
     return own / mean.clamp_min(1e-6)
 
 
-def local_batch_size(batch: int, fabric: Fabric) -> int:
-    """Return how many faces of a global batch one process takes.
+def global_batch_size(batch: int, faces: int, fabric: Fabric) -> int:
+    """Return how many faces a step takes, over all processes: each process takes as many as the others.
 
     Args:
-        batch: faces per step, over all processes.
+        batch: faces per step that are asked for.
+        faces: how many there are.
         fabric: its processes share the batch.
 
     Returns:
-        Faces per step and process.
+        The multiple of the number of processes at or below `batch` and `faces`.
 
     Raises:
-        TrainingError: the batch does not divide among the processes.
+        TrainingError: there are more processes than that.
     """
-    if batch % fabric.world_size:
-        raise TrainingError(
-            f"a batch of {batch} does not divide among {fabric.world_size} processes: choose a multiple"
-        )
-    return batch // fabric.world_size
+    wanted, processes = min(batch, faces), fabric.world_size
+    if wanted < processes:
+        raise TrainingError(f"{processes} processes cannot share a batch of {wanted} faces: start at most that many")
+    return wanted // processes * processes

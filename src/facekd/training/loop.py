@@ -6,6 +6,7 @@ was killed ends with the weights of one that was not.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -29,13 +30,14 @@ from facekd.networks.network import LandmarkNet
 from facekd.recipes.resolve import TrainStage
 from facekd.run_folder import CHECKPOINT
 from facekd.training.augment import Augmenter
-from facekd.training.distributed import labelled_weight, local_batch_size, sync_batch_norm
+from facekd.training.distributed import global_batch_size, labelled_weight, sync_batch_norm
 from facekd.training.ema import ExponentialMovingAverage
 from facekd.training.faces import Batch, Faces
 from facekd.training.logger import TrainingLogger
 from facekd.training.optim import build_optimiser, learning_rate
 from facekd.training.sampling import permutation, weighted_order
 
+_LOGGER = logging.getLogger(__name__)
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
 _TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
 _REPEATED = 1 << 20  # beyond the number of any epoch
@@ -71,7 +73,7 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
 
     Args:
         data: the faces.
-        batch: faces per step, over all processes.
+        batch: faces per step, over all processes; what they cannot share evenly is left out.
         seed: of the order.
         start: the first step, 0 or more.
         views: how many fixed views there are, which epochs take in turn; 0: each epoch has views of its own.
@@ -81,10 +83,10 @@ def batches(data: Faces, batch: int, seed: int, start: int, views: int, fabric: 
         One batch per step.
 
     Raises:
-        TrainingError: the batch does not divide among the processes.
+        TrainingError: there are more processes than faces in a batch.
     """
-    batch = min(batch, len(data))
-    share = local_batch_size(batch, fabric)
+    batch = global_batch_size(batch, len(data), fabric)
+    share = batch // fabric.world_size
     per_epoch = len(data) // batch
     order, again, current, step = np.empty(0, int), np.empty(0, int), -1, start
     while True:
@@ -130,7 +132,7 @@ def fit(
         epochs, seconds, images_per_second and the last record's values.
 
     Raises:
-        TrainingError: the loss is not a number, or the batch does not divide among the processes.
+        TrainingError: the loss is not a number, or there are more processes than faces in a batch.
     """
     settings, seed, train = stage.optimisation, stage.seed, data.train
     torch.manual_seed(seed)
@@ -141,18 +143,19 @@ def fit(
     # Fabric's wrapped module for training; `net` itself for state, so that names stay the same with and without DDP.
     model, optimiser = fabric.setup(net.to(memory_format=torch.channels_last), optimiser)
     average = ExponentialMovingAverage(net, settings.ema)
-    per_epoch = max(1, len(train) // min(settings.batch, len(train)))
+    shared = global_batch_size(settings.batch, len(train), fabric)
+    if fabric.global_rank == 0 and shared < min(settings.batch, len(train)):
+        _LOGGER.warning("%s: %d processes share a batch of %d", stage.name, fabric.world_size, shared)
+    per_epoch = len(train) // shared
     steps, last = settings.epochs * per_epoch, settings.num_epochs * per_epoch
-    best = Best(settings.patience if len(data.val) >= _TELLING else 0)
+    # Errors of faces that lack the points they are normalised by are not known.
+    val, measured = data.val, 0
+    if len(val):
+        measured = int(np.isfinite(metrics.primary_normaliser(val.points, data.markup, val.boxes)).sum())
+    best = Best(settings.patience if measured >= _TELLING else 0)
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
-    # Errors of faces that lack the points they are normalised by are not known.
-    measured = (
-        int(np.isfinite(metrics.primary_normaliser(data.val.points, data.markup, data.val.boxes)).sum())
-        if len(data.val)
-        else 0
-    )
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
