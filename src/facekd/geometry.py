@@ -382,19 +382,14 @@ class BoxTransform:
         """Read what `to_dict` wrote.
 
         Args:
-            values: scale, shift_x and shift_y.
+            values: scale, shift_x and shift_y; anything else is an InputError.
             where: names the file in messages.
 
         Returns:
             The transform.
-
-        Raises:
-            InputError: a value is missing, or no number of a possible size.
         """
         fields = Fields(values, where, path="box_transform")
-        return cls(
-            fields.number("scale", 1e-6, 1e3), fields.number("shift_x", -1e3, 1e3), fields.number("shift_y", -1e3, 1e3)
-        )
+        return cls(fields.number("scale", 1e-6, 1e3), *(fields.number(f"shift_{axis}", -1e3, 1e3) for axis in "xy"))
 
 
 def _relative(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
