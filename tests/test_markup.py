@@ -107,6 +107,8 @@ def test_a_mark_up_of_ones_own(tmp_path: Path) -> None:
         ("name: a\ncount: .inf", "count must be a whole number from 1 to 10000, got inf"),
         (f"name: a\ncount: {'9' * 400}", "count must be .* got a huge number"),
         ("name: a\ncount: 2\ninter_ocular: [[0], [7]]", "inter_ocular must be"),
+        ("name: a\ncount: 2\ninter_ocular: [0, 0]", "inter_ocular must be two groups of different points"),
+        ("name: a\ncount: 2\ninter_pupil: [[0, 1], [1, 0]]", "inter_pupil must be two groups of different points"),
         ("!!timestamp x", "is not YAML"),
         ("name: a\ncount: 2\nmirrow: []", "did you mean 'mirror'"),
         ("count: 2", "name"),

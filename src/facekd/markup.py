@@ -173,6 +173,8 @@ def _pair(fields: Fields, key: str, count: int) -> Pair | None:
     if len(groups) != 2:
         fields.refuse(key, "two groups of points")
     first, second = (tuple(group) if isinstance(group, list | tuple) else (group,) for group in groups)
+    if set(first) == set(second):  # their distance, which errors are divided by, would be 0
+        fields.refuse(key, "two groups of different points")
     return first, second
 
 
