@@ -124,7 +124,7 @@ def test_odd_jpeg_files_are_left_to_pillow(damage: str) -> None:
         "tail": content + b"more",
         "length": content[: scan - 30],
     }[damage]
-    assert images._is_whole(odd) == (damage == "none")
+    assert images.is_whole_jpeg(odd) == (damage == "none")
     try:
         expected = by_pillow(odd)
     except OSError:

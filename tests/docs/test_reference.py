@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 
 from facekd import run_folder
-from facekd.data.writer import _schema
+from facekd.data.pack_file import schema
 from facekd.markup import FIVE, IBUG68, MARKUPS, convert
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face import Face
@@ -118,7 +118,7 @@ def test_the_page_on_files_has_the_keys_of_a_model_card() -> None:
 
 
 def test_the_page_on_files_has_the_columns_of_a_pack() -> None:
-    assert table("Pack") == _schema(68).names
+    assert table("Pack") == schema(68).names
 
 
 def test_the_page_on_files_has_the_files_of_a_run() -> None:

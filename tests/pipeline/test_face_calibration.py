@@ -40,8 +40,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     path, photo = tmp_path_factory.mktemp("pack") / "faces.parquet", read_image(SAMPLE)
     with PackWriter(path, IBUG68, dataset="sample", margin=2.2, size=200, jpeg_quality=95, terms="Made up.") as writer:
         for index, face in enumerate(Landmarker("facekd-68-lite", threads=1).detect(photo)):
-            x0, y0, x1, y1 = np.round(square(tight_box(face.points), 2.4)).astype(int)
-            padded = np.pad(photo, ((300, 300), (300, 300), (0, 0)))[y0 + 300 : y1 + 300, x0 + 300 : x1 + 300]
+            x0, y0, x1, _ = np.round(square(tight_box(face.points), 2.4)).astype(int)
+            side = x1 - x0
+            padded = np.pad(photo, ((300, 300), (300, 300), (0, 0)))[y0 + 300 :, x0 + 300 :][:side, :side]
             points = face.points.astype(np.float64) - [x0, y0]
             writer.add(LabelledFace(image=padded, points=points, name=f"{index}.jpg", split="val"))
     return Pack.open(path)
