@@ -193,7 +193,7 @@ def table(result: dict[str, Any]) -> str:
         "dlib was trained on 300W, its author does not say on which photos of it; what OpenCV's LBF was trained on is",
         "not known. YuNet looks at whole photos here, and in the models' own figures at crops of twice the face: those",
         "are a little lower. Time: less is better; photos/s: more is better.",
-        "Our networks run in the engine that `engine=\"auto\"` takes: where LiteRT is installed and the processor has",
+        'Our networks run in the engine that `engine="auto"` takes: where LiteRT is installed and the processor has',
         "instructions for 8-bit dot products, facekd-68-lite runs in LiteRT with 8 bits, else in ONNX Runtime.",
         "",
         "*MediaPipe's mesh has another mark-up: for each of the 68 points the nearest of its 468 vertices was taken.",

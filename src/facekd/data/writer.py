@@ -100,6 +100,8 @@ class PackWriter:
             raise InputError(
                 f"{face.name}: no pack holds split '{face.split}', quality '{face.quality}', {face.size} px"
             )
+        if isinstance(face.image, np.ndarray) and face.image.shape[:2] != (face.size, face.size):
+            raise InputError(f"{face.name}: its image {face.image.shape} is no square of {face.size} px")
         face = face.encoded(self.jpeg_quality)
         self._rows.append(
             {
