@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from facekd.errors import nearest
-from facekd.files import atomic, write_text
+from facekd.files import atomic, atomic_folder, clean, write_text
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -49,3 +53,57 @@ def test_a_text_is_the_same_on_every_system(tmp_path: Path) -> None:
 def test_nearest_names_what_is_allowed() -> None:
     assert nearest("epoch", ["epochs", "lr"]) == "did you mean 'epochs'? allowed: epochs, lr"
     assert nearest("zzz", ["epochs", "lr"]) == "allowed: epochs, lr"
+
+
+WRITES = """
+import sys
+from facekd.files import atomic, atomic_folder
+
+with atomic(sys.argv[1] + "/a.json") as file, atomic_folder(sys.argv[1] + "/b.parts") as folder:
+    file.write_text("half")
+    (folder / "c").write_text("half")
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A process in the middle of writing a.json and b.parts/."""
+    command = [sys.executable, "-c", WRITES, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"there\n"
+    return process
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_the_next_writer_removes_what_a_killed_one_left_and_no_other(
+    tmp_path: Path, writer: subprocess.Popen[bytes]
+) -> None:
+    (tmp_path / ".a.12345678.9.json").write_text("somebody's own: not the checksum of a.json")
+    before = sorted(tmp_path.iterdir())
+    assert len(before) == 3
+    write_text(tmp_path / "a.json", "whole")  # the other is still at work
+    with atomic_folder(tmp_path / "b.parts"):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "a.json", tmp_path / "b.parts"])
+    writer.kill()
+    writer.wait()
+    write_text(tmp_path / "a.json", "whole")
+    with atomic_folder(tmp_path / "b.parts"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".a.12345678.9.json", "a.json", "b.parts"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_clean_removes_what_killed_processes_left(tmp_path: Path, writer: subprocess.Popen[bytes]) -> None:
+    others = [".a.12345678.9.json", ".git", ".a", "a.json", f".{'n' * 39}.12345678.1.json"]
+    for name in others:
+        (tmp_path / name).write_text("somebody's own")
+    assert clean(tmp_path) == []
+    left = sorted(path for path in tmp_path.iterdir() if path.name not in others)
+    assert len(left) == 2
+    writer.kill()
+    writer.wait()
+    assert sorted(clean(tmp_path)) == left
+    assert sorted(os.listdir(tmp_path)) == sorted(others)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process leaves there stays
+    fcntl = None  # type: ignore[assignment]
+
+_LONGEST = 40  # characters of a file's name that its temporary name keeps
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<digest>[0-9a-f]{8})\.[0-9a-z_]+(?P<suffix>\.[^.]*)?", re.DOTALL)
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
@@ -33,7 +43,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix (libraries choose formats by it) and carries the process id, so that two
     processes do not write into each other's file; a long one is cut, so that it fits too. On an error it is removed
-    and `path` stays as it was.
+    and `path` stays as it was. A process that is killed leaves it behind; who writes the same file next removes it, and
+    knows it by its lock, which ended with the process.
 
     Args:
         path: the file; its folder is made if it is not there.
@@ -48,13 +59,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = f"{zlib.crc32(os.fsencode(target.name)):08x}"
-    temporary = target.with_name(f".{target.stem[:40]}.{digest}.{os.getpid()}{target.suffix}")
+    _remove_abandoned(target)
+    temporary = target.with_name(f"{_prefix(target)}{os.getpid()}{target.suffix}")
+    lock = _locked_file(temporary)
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(lock)
 
 
 @contextmanager
@@ -74,13 +87,98 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem[:40]}.", dir=target.parent) as room:
+    _remove_abandoned(target)
+    made = tempfile.TemporaryDirectory(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
+    with made as room, _locked(Path(room)):
         temporary, before = Path(room) / target.name, Path(room) / "before"
         temporary.mkdir()
         yield temporary
         if target.exists():
             os.replace(target, before)
         os.replace(temporary, target)
+
+
+def clean(folder: str | Path) -> list[Path]:
+    """Remove the temporary files and folders that killed processes left anywhere below a folder.
+
+    They are known by their names, which hold a checksum, and by their locks: what a process still writes stays.
+
+    Args:
+        folder: to look through; links are not followed.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for root, folders, files in os.walk(folder):
+        gone = {name for name in (*folders, *files) if _is_temporary(name) and _removed(Path(root, name))}
+        folders[:] = [name for name in folders if name not in gone]
+        removed += [Path(root, name) for name in sorted(gone)]
+    return removed
+
+
+def _prefix(target: Path) -> str:
+    """Return what the names of a file's temporary files begin with; the checksum is of the whole name."""
+    return f".{target.stem[:_LONGEST]}.{zlib.crc32(os.fsencode(target.name)):08x}."
+
+
+def _is_temporary(name: str) -> bool:
+    """Whether a name is one that `atomic` or `atomic_folder` gives."""
+    found = _TEMPORARY.fullmatch(name)
+    if found is None:
+        return False
+    stem, suffix = found["stem"], found["suffix"] or ""
+    # Of a name that was cut the checksum cannot be computed.
+    return len(stem) == _LONGEST or f"{zlib.crc32(os.fsencode(stem + suffix)):08x}" == found["digest"]
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed processes left of their work at a file or folder."""
+    prefix = _prefix(target)
+    with suppress(OSError):
+        for name in os.listdir(target.parent):
+            if name.startswith(prefix):
+                _removed(target.with_name(name))
+
+
+def _removed(path: Path) -> bool:
+    """Remove a temporary file or folder unless a process holds its lock; returns whether it is gone."""
+    if fcntl is None:
+        return False
+    with suppress(OSError), _locked(path, fcntl.LOCK_NB):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        return True
+    return False
+
+
+@contextmanager
+def _locked(path: Path, how: int = 0) -> Iterator[None]:
+    """Hold the lock of a file or folder that is there; OSError if another process has it and `how` is not to wait."""
+    if fcntl is None:
+        yield
+        return
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked_file(path: Path) -> int:
+    """Make a file and take its lock; returns the descriptor that holds it until it is closed or the process ends."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if fcntl is None:
+            return lock
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # another process took it for abandoned before it was locked
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     """
     app.command()(prepare)
     app.command()(inspect)
+    app.command()(clean)
 
 
 def prepare(
@@ -176,3 +177,15 @@ def _print(pack: Pack, numbers: dict[str, Any]) -> None:
     for kind in ("missing", "occluded"):
         if f"{kind}_percent" in numbers:
             typer.echo(f"{f'{kind} landmarks':>24}  {numbers[f'{kind}_percent']} %")
+
+
+def clean(folder: Path = typer.Argument(help="Folder to look through, with all below it.")) -> None:
+    """Remove the temporary files that killed commands left; what a command still writes stays."""
+    from facekd.files import clean as remove_temporary
+
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    removed = remove_temporary(folder)
+    for path in removed:
+        typer.echo(f"removed {path}")
+    typer.echo(f"{len(removed)} temporary file(s) and folder(s) removed below {folder}")
