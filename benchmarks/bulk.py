@@ -27,6 +27,8 @@ from typing import Any
 
 import pyarrow.dataset
 
+from facekd.images import photo_paths
+
 LOOP = """
 import sys, time
 from facekd.runtime.landmarker import Landmarker
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="facekd-68-lite")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
-    originals = sorted(options.photos.iterdir())
+    originals = photo_paths(options.photos)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         small, large = work / "n", work / "4n"
