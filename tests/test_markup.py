@@ -103,6 +103,7 @@ def test_a_mark_up_of_ones_own(tmp_path: Path) -> None:
         ("name: a\ncount: 2\ncontours: [{name: c, points: [5]}]", "names .5."),
         ("name: a\ncount: 2\nmirrow: []", "did you mean 'mirror'"),
         ("count: 2", "name"),
+        ("name: a\ncount: 2\ncrop: faces", "did you mean 'face'"),
         ("[1, 2]", "keys and values"),
         ("{", "cannot be read"),
     ],
@@ -134,3 +135,17 @@ def test_a_mark_up_of_ones_own_does_not_take_anothers_name(tmp_path: Path) -> No
         markup.get(path)
     path.write_text("{name: mine, count: 5}")
     assert not markup.get(path).mirrors and IBUG68.mirrors
+
+
+def test_crops_may_be_of_the_face(tmp_path: Path) -> None:
+    path = tmp_path / "nose.yaml"
+    path.write_text("name: nose\ncount: 3\ncrop: face\n")
+    nose = markup.get(path)
+    assert nose.crop == "face" and MarkUp.from_dict(nose.to_dict()) == nose
+    assert markup.FIVE.crop == "points" and "crop" not in markup.FIVE.to_dict()
+
+
+def test_a_single_point_is_cut_out_by_the_face() -> None:
+    assert MarkUp.from_dict({"name": "tip", "count": 1}).crop == "face"
+    with pytest.raises(InputError, match="a single point has no box to be cut out by; give it crop: face"):
+        MarkUp.from_dict({"name": "tip", "count": 1, "crop": "points"})

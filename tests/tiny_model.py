@@ -19,7 +19,7 @@ def write_model(
     offsets: np.ndarray | None = None,
     size: int = 32,
     scale: float = 1.25,
-    box_transform: BoxTransform | None = None,
+    box_transform: BoxTransform | None = BoxTransform(),  # noqa: B008
     confidence: bool = True,
 ) -> Path:
     """Write a network whose points are the crop's centre of brightness plus `offsets` (N, 2); confidence: mean/255."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
-from facekd.run_folder import EVALUATION, MODEL, result_stage
+from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
 from facekd.runtime.model import DEFAULT, Predictor, resolve_model
@@ -202,6 +202,7 @@ def export(
     batch: int | None = None,
     int8_data: Pack | str | Path | None = None,
     bundle: str | Path | None = None,
+    without_detector: bool = False,
 ) -> ExportResult:
     """Write a trained network as ONNX, LiteRT or Core ML, checked against torch, with its model card.
 
@@ -216,13 +217,15 @@ def export(
         int8_data: a pack or its file; then OUT-int8 is written, too, calibrated on its training faces. Of a .tflite
             file the loss is measured on the validation faces, and must be below an NME of 0.05 %.
         bundle: a folder to write, too: the files, the mark-up, and a photo with the points that an app must find.
+        without_detector: write a network, too, of which it is not known how a face detector's boxes become its own: it
+            is for boxes that are given.
 
     Returns:
         What was written, and how far it is from the network it came from.
 
     Raises:
-        ModelError: there is no network, the format lacks something that is asked for or its converter, or the file does
-            not compute what torch does.
+        ModelError: there is no network, the face detector found too few of its training faces, the format lacks
+            something that is asked for or its converter, or the file does not compute what torch does.
         InputError: `int8_data` has no training faces.
     """
     out, checkpoint = Path(out), resolve_model(model, "onnx")
@@ -231,6 +234,7 @@ def export(
     from facekd.exporters import formats
 
     chosen = formats.of(out, precision, batch, int8_data is not None)
+    _check_detector(checkpoint, without_detector, bundle is not None)
     faces = None if int8_data is None else _pack(int8_data)
     if faces is not None:
         faces.select("train")  # before the minutes that a conversion may take
@@ -285,6 +289,25 @@ def train(
 
     more = None if unlabelled is None else _pack(unlabelled)
     return distill(settings, _pack(data), out, accelerator, more)
+
+
+def _check_detector(checkpoint: Path, without_detector: bool, bundle: bool) -> None:
+    """Refuse a network that cannot be used with a face detector, unless that is what is wanted."""
+    from facekd.networks.exported import read_metadata
+    from facekd.pipeline.boxes import DetectorBoxes, not_found
+
+    if read_metadata(checkpoint).box_transform is not None:
+        return
+    record = checkpoint.parents[1] / BOX_TRANSFORM
+    if not without_detector and record.is_file():
+        raise ModelError(not_found(DetectorBoxes.from_json(record.read_text(encoding="utf-8"))))
+    if not without_detector:
+        raise ModelError(
+            f"{checkpoint} does not say how a face detector's boxes become those it was trained on; export it for "
+            "boxes of your own alone (without_detector)"
+        )
+    if bundle:
+        raise ModelError("a bundle's photo takes a face detector, and this network is without one; leave bundle out")
 
 
 def _pack(data: Pack | str | Path) -> Pack:

@@ -127,6 +127,19 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, -(linear @ matrix[..., 2:])], axis=-1)
 
 
+def frame_box(size: int, scale: float = 1.0) -> np.ndarray:
+    """Return the square box that a frame was cut by, in the frame itself.
+
+    Args:
+        size: side of the frame in pixels.
+        scale: side of the frame, in units of the box's.
+
+    Returns:
+        (4,).
+    """
+    return square(np.array([-0.5, -0.5, size - 0.5, size - 0.5]), 1 / scale)
+
+
 def zoom(matrix: np.ndarray) -> np.ndarray:
     """Compute the scale of similarity transforms.
 

@@ -13,6 +13,7 @@ import numpy as np
 from facekd.errors import InputError, nearest
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
+CROPS = ("points", "face")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class MarkUp:
         inter_ocular: the outer eye corners, as two groups of points; the distance of their means normalises errors.
         inter_pupil: the same for the pupils.
         names: what label files call the points, in their order; empty where those number them.
+        crop: what faces are cut out by: "points", their tight box; or "face", the box of the whole face, for points too
+            few or too near to each other to say where the face is.
 
     Raises:
-        InputError: indices out of range, `mirror` is not a permutation that undoes itself, or `names` are not one for
-            each point.
+        InputError: indices out of range, `mirror` is not a permutation that undoes itself, `names` are not one for
+            each point, or `crop` is unknown or asks for the box of a single point.
     """
 
     name: str
@@ -55,6 +58,7 @@ class MarkUp:
     inter_ocular: Pair | None = None
     inter_pupil: Pair | None = None
     names: tuple[str, ...] = ()
+    crop: str = "points"
 
     def __post_init__(self) -> None:
         everything = range(self.count)
@@ -67,15 +71,20 @@ class MarkUp:
             raise InputError(f"mark-up '{self.name}' has {self.count} points but names {wrong}; count from 0")
         if self.names and len(set(self.names)) != self.count:
             raise InputError(f"mark-up '{self.name}': names must be {self.count} different ones, one for each point")
+        if self.crop not in CROPS:
+            raise InputError(f"mark-up '{self.name}': crop '{self.crop}'; {nearest(str(self.crop), CROPS)}")
+        if self.count == 1 and self.crop == "points":
+            raise InputError(f"mark-up '{self.name}': a single point has no box to be cut out by; give it crop: face")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON or YAML; `from_dict` reads them back.
 
         Returns:
-            The attributes by name; `names` only if there are any.
+            The attributes by name; `names` and `crop` only where they are not the default.
         """
         values = asdict(self)
-        return values if self.names else {key: value for key, value in values.items() if key != "names"}
+        defaults = {"names": (), "crop": "points"}
+        return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
     def contour(self, name: str) -> Contour:
         """Find a part of the face.
@@ -130,7 +139,9 @@ class MarkUp:
             )
             pairs = {key: _pair(values.get(key)) for key in ("inter_ocular", "inter_pupil")}
             names = tuple(map(str, values.get("names") or ()))
-            return cls(name, count, tuple(map(int, mirror)) or tuple(range(count)), contours, **pairs, names=names)
+            crop = str(values.get("crop") or ("face" if count == 1 else "points"))
+            mirror = tuple(map(int, mirror)) or tuple(range(count))
+            return cls(name, count, mirror, contours, **pairs, names=names, crop=crop)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"mark-up: {type(error).__name__} {error}; give name, count, mirror, contours") from error
 

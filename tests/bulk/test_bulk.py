@@ -89,6 +89,11 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(photos: P
         BulkRun(WorkerSettings(str(photos), str(tmp_path / "new"), LITE, markup="wflw98"))
 
 
+def test_a_network_for_given_boxes_alone_is_refused(photos: Path, tmp_path: Path, make_model) -> None:
+    with pytest.raises(facekd.ModelError, match="no transform for a face detector"):
+        BulkRun(WorkerSettings(str(photos), str(tmp_path / "new"), str(make_model(box_transform=None))))
+
+
 def test_files_of_something_else_are_left_alone(photos: Path, tmp_path: Path) -> None:
     pq.write_table(pyarrow.table({"a": [1]}), tmp_path / "part-000000.parquet")
     with pytest.raises(facekd.InputError, match="something else"):

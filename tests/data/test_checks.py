@@ -184,7 +184,7 @@ def test_labels_made_on_stored_pixels(tmp_path: Path, good: np.ndarray, code: in
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_mark_ups_of_one_or_two_points(tmp_path: Path, good: np.ndarray, count: int) -> None:
-    few = MarkUp("few", count, tuple(range(count)))
+    few = MarkUp("few", count, tuple(range(count)), crop="face" if count == 1 else "points")
     assert label_findings(packed(tmp_path, good[:, [36, 45]][:, :count], few)) == []
 
 

@@ -340,5 +340,7 @@ def test_the_page_of_missing_points_says_what_its_figures_say() -> None:
     nme = {share: [row["nme"] for row in record["rows"] if row["missing"] == share] for share in (0.0, 0.3)}
     assert record["lost_percent"] == pytest.approx(100 * (np.mean(nme[0.3]) / np.mean(nme[0.0]) - 1), abs=0.005)
     assert record["lost_percent"] < 10 and f"{record['lost_percent']:+.2f} %" in page
-    told = record["visibility"]["visibility"]
-    assert told["ap_occluded"] > 5 * told["share_occluded"] and f"{told['ap_occluded']:.1f} %" in page
+    for row in record["visibility"]["rows"]:
+        told = row["visibility"]
+        assert told["ap_occluded"] > 5 * told["share_occluded"]
+        assert f"| {row['weight']:g} | {told['ap_occluded']:.1f} | {row['nme']:.2f} [" in page

@@ -174,3 +174,9 @@ def test_contour_errors_have_the_sign_of_outwards() -> None:
     smaller = FACE + 0.1 * (np.array([4.0, 2.0]) - FACE)
     outline = metrics.contour_errors(smaller, FACE, np.array([8.0]), TRIANGLE)["outline"]
     assert outline.outwards == pytest.approx(-outline.distance)
+
+
+def test_points_that_are_cut_out_by_the_face_are_measured_by_its_box() -> None:
+    tip, truth, boxes = MarkUp("tip", 1, (0,), crop="face"), np.array([[[10.0, 10.0]]]), np.array([[0.0, 0, 30, 40]])
+    assert metrics.normalisers(truth, tip, boxes) == {"box_diagonal": np.array([50.0])}
+    assert metrics.primary_normaliser(FACE, TRIANGLE, boxes) == metrics.primary_normaliser(FACE, TRIANGLE)

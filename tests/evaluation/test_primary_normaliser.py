@@ -28,3 +28,10 @@ def test_the_log_and_evaluate_say_the_same(tmp_path: Path, markup: MarkUp, perce
     truth = torch.from_numpy(normalise(POINTS, 96)[None])
     moved = torch.from_numpy(normalise(np.add(POINTS, [1.2, 0.0]), 96)[None])
     assert 100 * float(face_errors(moved, truth, markup, 96)) == pytest.approx(percent, abs=2e-3)
+
+
+def test_a_face_s_box_is_a_square_in_the_middle_of_the_frame() -> None:
+    """Of a frame of 96 px that is 1.5 times as wide, 64 px: 1.2 px are 1.33 % of its diagonal."""
+    tip, truth = MarkUp("tip", 1, (0,), crop="face"), torch.from_numpy(normalise(POINTS[None, :1], 96))
+    moved = torch.from_numpy(normalise(np.add(POINTS[None, :1], [1.2, 0.0]), 96))
+    assert float(face_errors(moved, truth, tip, 96, 1.5)) == pytest.approx(1.2 / (64 * 2**0.5))

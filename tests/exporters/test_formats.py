@@ -14,7 +14,7 @@ from facekd import api
 from facekd.errors import InputError, ModelError
 from facekd.exporters import formats
 from facekd.exporters.onnx import sample_crops
-from facekd.geometry import crop_faces
+from facekd.geometry import BoxTransform, crop_faces
 from facekd.images import read_image
 from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
@@ -29,7 +29,7 @@ def checkpoint(tmp_path: Path) -> Path:
     """Random weights, and a mark-up of the user's own."""
     net = LandmarkNet(Architecture("mobilenetv2_035", "spatial", 7, 64, sigma=True)).eval()
     markup = MarkUp("mine", 7, tuple(range(7)))
-    save(net, ModelMetadata(markup, 1.2), tmp_path / "net.safetensors")
+    save(net, ModelMetadata(markup, 1.2, BoxTransform()), tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
 
 

@@ -44,3 +44,15 @@ def test_a_point_corresponds_to_the_one_it_moves_with() -> None:
     weights, shift = correspondence(predicted, labels)
     np.testing.assert_array_equal(weights, [[0, 0, 1], [0, 0, 0]])
     np.testing.assert_allclose(shift[0], [0.02, -0.01], atol=1e-6)
+
+
+def test_a_point_between_others_is_their_mean() -> None:
+    """The first lies in the middle of two, as an eye's centre does; the second a quarter of the way between them."""
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(-0.2, 0.2, (2, 40, 2)) * [[[1.0]], [[0.05]]] + [[[0.0, 0]], [[0.06, 0]]]
+    second = first + second
+    far = first + 0.3  # moves with them, but its heatmap lies elsewhere
+    labels = np.stack([(first + second) / 2, 0.75 * first + 0.25 * second + [0.0, 0.01]], axis=1)
+    weights, shift = correspondence(np.stack([first, second, far], axis=1), labels)
+    np.testing.assert_allclose(weights, [[0.5, 0.5, 0], [0.75, 0.25, 0]], atol=0.04)
+    np.testing.assert_allclose(shift, [[0, 0], [0, 0.01]], atol=0.005)

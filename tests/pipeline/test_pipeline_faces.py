@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from facekd.errors import InputError
 from facekd.geometry import apply, crop_matrix, normalise
 from facekd.markup import FIVE, IBUG68, WFLW98
 from facekd.pipeline import stages as stages_module
-from facekd.pipeline.faces import shapes, training_data, training_faces
+from facekd.pipeline.distill import distill
+from facekd.pipeline.faces import labelled_faces, shapes, training_data, training_faces
 from facekd.recipes.resolve import TrainStage, resolve
 from facekd.shape import ShapeModel
 from facekd.training.loop import TrainingData
+from tiny_faces import POINTS, TRIANGLE
+from tiny_faces import write_pack as write_triangles
 from tiny_run import SHAPE, SPATIAL, STAGE, context, recipe
 
 
@@ -130,3 +134,21 @@ def test_a_pack_without_training_faces_is_refused(tiny_pack: Pack, tmp_path: Pat
     stage, settings = resolved({"a": STAGE}, "a"), recipe({"a": STAGE})
     with pytest.raises(InputError, match=r"has no faces to train on \(split train\)"):
         training_data(context(tiny_pack.select("test"), tmp_path, settings), stage)
+
+
+def test_a_frame_that_reaches_beyond_the_pack_is_refused_with_the_margin_that_fits(tmp_path: Path) -> None:
+    """From the centre of the box of 32 px to the next edge of the crop there are 43.5 px: 2.72 of its sides in all."""
+    pack = write_triangles(tmp_path / "p.parquet", TRIANGLE, POINTS)
+    pack = replace(pack, splits=np.full(4, "train"))
+    for scale, fits in ((2.7, True), (2.8, False)):
+        settings = recipe({"a": STAGE}, input={"size": 32, "scale": scale})
+        shared, frame = context(pack, tmp_path / str(scale), settings), settings.input
+        if fits:
+            assert len(labelled_faces(shared, frame, ("train",))) == 4
+            continue
+        told = r"input.scale 2.8 is more than p.parquet holds, which is 2.7 times.*--margin 4.2, or lower input.scale"
+        with pytest.raises(InputError, match=told):
+            labelled_faces(shared, frame, ("train",))
+        with pytest.raises(InputError, match=told):
+            distill(settings, pack, tmp_path / "run", "cpu")
+        assert not (tmp_path / "run").exists()

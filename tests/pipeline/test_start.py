@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from facekd.errors import ModelError, RecipeError
-from facekd.markup import FIVE
+from facekd.data.dataset import Annotation
+from facekd.data.pack import Pack
+from facekd.data.prepare import prepare
+from facekd.errors import InputError, ModelError, RecipeError
+from facekd.exporters.onnx import SAMPLE
+from facekd.images import read_image
+from facekd.markup import FIVE, MarkUp
 from facekd.networks.exported import load_network
 from facekd.networks.network import LandmarkNet
-from facekd.pipeline.start import initial_network
+from facekd.networks.predictor import TorchModel
+from facekd.networks.transfer import correspondence
+from facekd.pipeline.start import initial_network, look
 from facekd.recipes.resolve import resolve
+from facekd.runtime.landmarker import Landmarker
 from tiny_run import STAGE, context, recipe, write_pack
 
 LITE = STAGE | {"backbone": "mobilenetv2_100", "head": "spatial", "init": "facekd-68-lite"}
@@ -51,3 +61,50 @@ def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:
     for key in ("head.lateral.0.weight", "backbone.conv_stem.weight"):
         torch.testing.assert_close(own[key], given[key], rtol=0, atol=0)
     assert own["head.visibility.weight"].std() > 0
+
+
+# Points that no conversion leads to, on the picture that comes with the package: six faces
+OWN = MarkUp("own", 4, (1, 0, 2, 3))
+OF_IBUG = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (57,))  # eye centres, nose tip, lower lip
+
+
+@pytest.fixture
+def own_points(tmp_path: Path) -> Pack:
+    faces = Landmarker("facekd-68", threads=1).detect(SAMPLE)
+    points = [np.stack([face.points[list(of)].mean(axis=0) for of in OF_IBUG]) for face in faces]
+    items = [Annotation(f"{i}.jpg", partial(read_image, SAMPLE), each, "train") for i, each in enumerate(2 * points)]
+    prepare(items, tmp_path / "own.parquet", OWN, dataset="sample", terms="None.", jobs=1)
+    return Pack.open(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("scale", [1.2, 1.7])
+def test_own_points_start_where_the_network_finds_them_however_they_are_cut(
+    own_points: Pack, tmp_path: Path, scale: float
+) -> None:
+    """The box of these points is a third of that of all 68: the start looks at its own crops to tell which is which."""
+    settings = recipe({"a": LITE}, input={"size": 112, "scale": scale})
+    shared, stage = context(own_points, tmp_path, settings), resolve(settings)["a"]
+    source, about = load_network("facekd-68-lite")
+    seen = look(shared, stage.frame, TorchModel(source, about))
+    weights, _ = correspondence(seen.predicted, seen.labels)
+    chosen = weights.argmax(axis=1)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert all(int(i) in of for i, of in zip(chosen[[0, 1, 2]], OF_IBUG, strict=False))
+    assert int(chosen[3]) in (56, 57, 58, 65, 66, 67)  # the lower lip
+    # A face of its own crop, as large as the start knows it: its untrained network finds the points.
+    assert seen.enlarged == pytest.approx(1.9 * 1.2 / scale, rel=0.2)
+
+
+def test_a_start_that_knows_faces_of_another_size_is_told(
+    own_points: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = recipe({"a": LITE | {"init": "facekd-68"}}, input={"size": 64, "scale": 1.2})
+    initial_network(context(own_points, tmp_path, settings), resolve(settings)["a"])
+    assert "a sees faces 0.4" in caplog.text and "its start, facekd-68" in caplog.text
+
+
+def test_too_few_faces_to_tell_points_apart_are_refused(own_points: Pack, tmp_path: Path) -> None:
+    settings = recipe({"a": LITE}, input={"size": 112, "scale": 1.7})
+    few = own_points.select(indices=range(9))
+    with pytest.raises(InputError, match=r"own.parquet has 9 training face\(s\), and it takes 10 .* label more"):
+        initial_network(context(few, tmp_path, settings), resolve(settings)["a"])

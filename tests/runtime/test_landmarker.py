@@ -273,3 +273,14 @@ def test_bgr_arrays_are_seen_as_rgb(make_model: Callable[..., Path]) -> None:
 def test_unknown_box_types_are_refused(landmarker: Landmarker) -> None:
     with pytest.raises(InputError, match="box_type 'landmark' is no kind of boxes; did you mean 'landmarks'"):
         landmarker.detect(photo_with(), boxes=[[0, 0, 9, 9]], box_type="landmark")
+
+
+def test_points_are_not_drawn_where_a_detectors_boxes_mean_nothing(make_model: Callable[..., Path]) -> None:
+    landmarker, photo = Landmarker(make_model(box_transform=None), NoDetector(), threads=1), photo_with((20, 20))
+    for boxes in (None, [[10, 10, 30, 30]]):
+        with pytest.raises(ModelError, match=r"'five5' has no transform for a face detector's boxes.*box_type"):
+            landmarker.detect(photo, boxes)
+    (face,) = landmarker.detect(photo, [[10, 10, 30, 30]], box_type="landmarks")
+    assert face.points.shape == (5, 2)
+    own = Landmarker(landmarker.model, NoDetector(), box_transform=BoxTransform())
+    assert len(own.detect(photo, [[10, 10, 30, 30]])) == 1

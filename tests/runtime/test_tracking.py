@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.images import read_image
+from facekd.markup import MarkUp
 from facekd.runtime.cuts import is_cut, thumbnail
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Landmarker
@@ -244,3 +246,11 @@ def test_no_cut_within_a_real_video(shared_data: Path) -> None:
     tracker = Tracker(landmarker)
     found = [tracker.update(frame, index * 0.24) for index, frame in enumerate(frames[:60])]
     assert {number for faces in ids(found) for number in faces} == {0}
+
+
+def test_faces_whose_points_do_not_say_where_they_are_are_not_followed(make_model: Callable[..., Path]) -> None:
+    tip = MarkUp("tip", 1, (0,), crop="face")
+    with pytest.raises(ModelError, match=r"'tip' cannot follow faces.*run Landmarker\.detect on each frame"):
+        Tracker(Landmarker(make_model(markup=tip), threads=1))
+    with pytest.raises(ModelError, match="no transform for a face detector's boxes"):
+        Tracker(Landmarker(make_model("other", box_transform=None), threads=1))

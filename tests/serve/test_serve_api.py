@@ -199,6 +199,9 @@ def test_own_models_by_name(photo: bytes, make_model) -> None:
         assert served.post(photo).json()["model"] == "mine"
     with pytest.raises(facekd.InputError, match="two models are called 'mine'"), serving(models=(str(file), str(file))):
         pass
+    blind = str(make_model("blind", box_transform=None))
+    with pytest.raises(facekd.ModelError, match="no transform for a face detector"), serving(models=(blind,)):
+        pass
 
 
 def test_the_schema_describes_the_answers(served: Served, photo: bytes) -> None:

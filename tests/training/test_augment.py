@@ -262,3 +262,26 @@ def test_cut_out_hides_points() -> None:
     border = views.images[:, 0] < 0.98
     assert ((views.visible == ~hidden) | ~told).float().mean() > 0.995, border.sum()
     assert views.visible[~inside].all()
+
+
+@pytest.mark.parametrize(
+    ("spread", "log_side", "x", "y"),
+    [
+        (None, 0.1, 0.05, 0.05),
+        ((0.03, 0.02, 0.02), 0.1, 0.05, 0.05),  # less than the settings say: as they say
+        ((0.15, 0.3, 0.02), 0.3, 0.4, 0.05),  # two standard deviations; of x, in sides of the crop: 2 * 0.3 / 1.5
+    ],
+)
+def test_views_vary_as_much_as_a_detectors_boxes(
+    spread: tuple[float, float, float] | None, log_side: float, x: float, y: float
+) -> None:
+    settings, boxes = Augment(rotation=0, scale=0.1, shift=0.05, mirror=False), np.tile([40.0, 40, 100, 100], (4000, 1))
+    corners = torch.tensor([[40.0, 40.0], [100.0, 100.0]]).expand(4000, 2, 2)
+    seen = (
+        Augmenter(settings, FRAME, MarkUp("corners", 2, (0, 1)), spread=spread)
+        .warp_points(corners, boxes, np.arange(4000))
+        .numpy()
+    )
+    side, centre = (seen[:, 1] - seen[:, 0])[:, 0] * FRAME.scale, seen.mean(axis=1)
+    assert np.abs(np.log(side)).max() == pytest.approx(log_side, rel=0.02)
+    np.testing.assert_allclose(np.abs(centre).max(axis=0), [x, y], rtol=0.02)

@@ -300,3 +300,40 @@ def test_the_error_of_a_face_by_hand() -> None:
     off = torch.tensor([3.0, 4.0]) / 64
     eyes = 0.4 * 64
     assert float(face_errors(truth + off, truth, FIVE, 64)) == pytest.approx(5 / eyes, rel=1e-5)
+
+
+@pytest.fixture
+def val_errors(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What validation says, epoch by epoch."""
+    errors: list[float] = []
+    monkeypatch.setattr(loop, "validate", lambda *_: errors.pop(0))
+    return errors
+
+
+def test_training_ends_when_validation_no_longer_improves_and_keeps_the_best(
+    run: Runner, val_errors: list[float]
+) -> None:
+    """The third epoch is the best; two more have not been better."""
+    val_errors += [5.0, 4.0, 3.0, 3.5, 3.2, 1.0, 1.0, 1.0]
+    stage = make_stage(epochs=8, patience=2)
+    steps, net, summary = run(stage, make_data(stage, val=10))
+    assert (summary["epochs"], summary["best_epoch"], summary["val_nme"]) == (5, 3, 3.0)
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, steps.states[12][key], rtol=0, atol=0)
+
+
+def test_a_resumed_training_still_knows_its_best(run: Runner, val_errors: list[float]) -> None:
+    val_errors += [5.0, 4.0, 3.0, 3.5, 3.2]
+    first, part = make_stage(epochs=8, patience=2), make_stage(epochs=8, patience=2, stop_epoch=4)
+    before, _, _ = run(part, make_data(part, val=10))
+    _, net, summary = run(first, make_data(first, val=10))
+    assert (summary["epochs"], summary["best_epoch"], val_errors) == (5, 3, [])
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, before.states[12][key], rtol=0, atol=0)
+
+
+def test_few_validation_faces_do_not_end_training(run: Runner, val_errors: list[float]) -> None:
+    val_errors += [1.0, 2.0, 3.0, 4.0]
+    stage = make_stage(epochs=4, patience=1)
+    _, _, summary = run(stage, make_data(stage, val=9))
+    assert summary["epochs"] == 4 and summary["val_nme"] == 4.0 and "best_epoch" not in summary

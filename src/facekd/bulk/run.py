@@ -29,6 +29,7 @@ from facekd.errors import InputError
 from facekd.files import write_text
 from facekd.markup import convertible, get
 from facekd.runtime.card import sha256
+from facekd.runtime.landmarker import Landmarker
 
 _SETTINGS, _PARTS = "_facekd.json", "_parts.jsonl"
 _OBJECTS = 128 * 2**20  # bytes of Ray's object store: only names and counts travel
@@ -71,7 +72,7 @@ class BulkRun:
 
     Raises:
         InputError: there are no photos, or the folder holds results of other settings.
-        ModelError: there is no such network.
+        ModelError: there is no such network, or it takes given boxes alone.
     """
 
     def __init__(
@@ -123,7 +124,8 @@ class BulkRun:
         """Refuse a folder with results of other settings, and a mark-up that the network cannot give."""
         settings = self.settings
         weights = resolve_model(settings.model)
-        own = load_model(settings.model, threads=1).markup
+        landmarker = Landmarker(load_model(settings.model, threads=1))
+        own, _ = landmarker.model.markup, landmarker.box_transform  # without the second there is nothing to be found
         target = get(settings.markup) if settings.markup else own
         if not convertible(own, target):
             raise InputError(f"points of '{own.name}' cannot become those of '{target.name}'; leave the mark-up out")

@@ -55,8 +55,12 @@ def prepare(
         help="folder: labels count in the stored pixels of a photo that EXIF turns, or in the upright ones that viewers"
         " show; by default as the format does.",
     ),
-    size: int = typer.Option(448, help="Largest side of a stored crop in pixels."),
-    margin: float = typer.Option(2.0, help="Side of the crop / larger side of the tight landmark box."),
+    size: int | None = typer.Option(None, help="Largest side of a stored crop in pixels; default: 448 at margin 2."),
+    margin: float | None = typer.Option(
+        None,
+        help="Side of the crop / larger side of the tight landmark box, or of the face's box where the mark-up says "
+        "crop: face; default: 2, or as much as holds the face if the points are a small part of it.",
+    ),
     quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),
     jobs: int | None = typer.Option(None, help="Processes; default one per core."),
     strict: bool = typer.Option(False, help="Stop at the first problem instead of leaving that face out."),
@@ -107,8 +111,12 @@ def _folder_options(
 
 def _print_summary(summary: Summary, out: Path) -> None:
     """Print what is in the pack and what is not."""
+    from facekd.data.crop import MARGIN
+
     splits = ", ".join(f"{split} {count}" for split, count in sorted(summary.splits.items()))
     typer.echo(f"{out}: {summary.faces} faces ({splits}), {out.stat().st_size / 1e6:.1f} MB")
+    if summary.margin > MARGIN:
+        typer.echo(f"crops are {summary.margin:g} times as wide as the boxes they are cut by, to hold the whole face")
     if summary.faces_outside:
         typer.echo(f"{summary.faces_outside} of them have points outside their photo, kept as they are")
     shares = [("missing", summary.missing), ("occluded", summary.occluded or 0)]

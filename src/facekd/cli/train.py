@@ -60,12 +60,22 @@ def export(
     bundle: Path | None = typer.Option(
         None, help="Also a folder for an app: files, card, mark-up, a photo and the points to be found in it."
     ),
+    without_detector: bool = typer.Option(
+        False, "--without-detector", help="Also a network for given boxes alone, whose faces no detector finds."
+    ),
 ) -> None:
     """Write a network as ONNX, LiteRT or Core ML, checked against torch, with a model card."""
     from facekd import api
 
     written = api.export(
-        run, out, name=name or None, precision=precision or None, batch=batch, int8_data=int8, bundle=bundle
+        run,
+        out,
+        name=name or None,
+        precision=precision or None,
+        batch=batch,
+        int8_data=int8,
+        bundle=bundle,
+        without_detector=without_detector,
     )
     parity, card = written.parity, written.card
     size = f"{out}: {_megabytes(out):.1f} MB"
@@ -78,8 +88,8 @@ def export(
         typer.echo(f"{size}; converted, but not run: Core ML's networks run on a Mac or an iPhone")
     if card.box_transform is None:
         typer.echo(
-            "how a face detector's boxes relate to its landmarks is not known, for too few of the training faces were "
-            "found: detect will take them as they are; give Landmarker a box_transform of your own (BoxTransform.fit)"
+            "without a transform for a face detector's boxes: give Landmarker.detect the faces' boxes, with "
+            'box_type="landmarks"'
         )
     made = card.made_with
     typer.echo(f"{made['parameters'] / 1e6:.2f} M parameters, {made['macs'] / 1e9:.3f} GMACs per face")

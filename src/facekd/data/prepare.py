@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 
-from facekd.data.crop import Cropped, Cropper
+from facekd.data.crop import MARGIN, SAMPLE, Cropped, Cropper, fitting_margin, fitting_size, needed_margin
 from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
 from facekd.files import write_text
 from facekd.markup import MarkUp
 
+Result = TypeVar("Result")
+_WHOLE = ("ibug68", "wflw98", "cofw29")  # mark-ups whose points are spread over the whole face
 _AHEAD = 8  # faces under way per process: enough to keep it busy, few enough that memory stays flat
 
 
@@ -37,6 +41,7 @@ class Summary:
         occluded: how many of those are there and occluded; None if no face says.
         splits: how many faces each split has.
         problems: what was left out, and why.
+        margin: side of the crops / larger side of the boxes that they are cut by.
     """
 
     faces: int = 0
@@ -46,6 +51,7 @@ class Summary:
     occluded: int | None = None
     splits: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    margin: float = 0.0
 
     def count(self, cropped: Cropped) -> None:
         """Count what is said of a face's points.
@@ -69,8 +75,8 @@ def prepare(
     *,
     dataset: str,
     terms: str,
-    margin: float = 2.0,
-    size: int = 448,
+    margin: float | None = None,
+    size: int | None = None,
     jpeg_quality: int = 92,
     jobs: int | None = None,
     strict: bool = False,
@@ -87,8 +93,8 @@ def prepare(
         markup: what the points are.
         dataset: name kept in the pack.
         terms: the data's terms, kept in the pack and in the cards of models trained on it.
-        margin: side of a crop / larger side of the tight landmark box, at least 1.
-        size: largest side of a crop in pixels.
+        margin: side of a crop / larger side of its box, at least 1; None: 2, or as much as holds the face.
+        size: largest side of a crop in pixels; None: 448, and more with a larger margin.
         jpeg_quality: 1 to 100.
         jobs: processes; None for one per core.
         strict: raise at the first problem; a photo without a label is none.
@@ -102,8 +108,10 @@ def prepare(
     """
     jobs = cores() if jobs is None else jobs
     _check(out, margin, size, jpeg_quality, jobs)
-    summary = Summary()
-    cropper = Cropper(markup.count, margin, size, jpeg_quality)
+    if margin is None:
+        annotations, margin = _with_margin(annotations, markup, jobs)
+    size, summary = size or fitting_size(margin), Summary(margin=margin)
+    cropper = Cropper(markup, margin, size, jpeg_quality)
     writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
     with writer:
         for result in _in_order(cropper, annotations, jobs):
@@ -122,7 +130,7 @@ def prepare(
     return summary
 
 
-def _check(out: str | Path, margin: float, size: int, quality: int, jobs: int) -> None:
+def _check(out: str | Path, margin: float | None, size: int | None, quality: int, jobs: int) -> None:
     """Raise InputError where a setting is out of range, or `out` is a folder."""
     for name, value, low, high in (
         ("margin", margin, 1, 10),
@@ -130,10 +138,19 @@ def _check(out: str | Path, margin: float, size: int, quality: int, jobs: int) -
         ("quality", quality, 1, 100),
         ("jobs", jobs, 1, 1024),
     ):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise InputError(f"{name} must be from {low} to {high}, got {value}")
     if Path(out).is_dir():
         raise InputError(f"{out} is a folder; give the .parquet file to write")
+
+
+def _with_margin(items: Iterable[Item], markup: MarkUp, jobs: int) -> tuple[Iterable[Item], float]:
+    """Return the items, and the margin of crops that hold the faces of the first ones."""
+    if markup.crop == "face" or markup.name in _WHOLE:
+        return items, MARGIN
+    items = iter(items)
+    sample = list(islice(items, SAMPLE))
+    return chain(sample, items), fitting_margin(list(_in_order(needed_margin, sample, jobs)))
 
 
 def _list_problems(path: Path, problems: list[Problem]) -> None:
@@ -171,18 +188,18 @@ def _await_parent() -> None:
         os._exit(1)
 
 
-def _in_order(cropper: Cropper, items: Iterable[Item], jobs: int) -> Iterator[Cropped | Problem]:
-    """Yield the cropper's results in the order of the items, from `jobs` processes."""
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Yield what `work` returns of each item, in their order, from `jobs` processes."""
     if jobs == 1:
-        yield from map(cropper, items)
+        yield from map(work, items)
         return
     # Spawned, not forked: a fork copies the locks of Arrow's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    waiting: deque[Future[Cropped | Problem]] = deque()
+    waiting: deque[Future[Result]] = deque()
     with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(cropper, item))
+                waiting.append(pool.submit(work, item))
                 if len(waiting) >= _AHEAD * jobs:
                     yield waiting.popleft().result()
             while waiting:

@@ -77,16 +77,17 @@ def inter_pupil(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
     return _distance_between(truth, markup.inter_pupil)
 
 
-def box_diagonal(truth: np.ndarray) -> np.ndarray:
-    """Return the diagonal of the tight box around the true points, missing ones where their mean shape has them.
+def box_diagonal(truth: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
+    """Return the diagonal of the tight box around the true points, or of the boxes that are given.
 
     Args:
-        truth: (n, N, 2) true points; NaN where one is missing.
+        truth: (n, N, 2) true points; NaN where one is missing: the box is as if it were where the mean shape has it.
+        boxes: (n, 4) of the faces; None: the points' own.
 
     Returns:
         (n,) in the unit of the points.
     """
-    box = whole_boxes(np.asarray(truth, np.float64))
+    box = np.asarray(whole_boxes(np.asarray(truth, np.float64)) if boxes is None else boxes, np.float64)
     return np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
 
@@ -94,7 +95,8 @@ def normaliser_names(markup: MarkUp) -> tuple[str, ...]:
     """Return the names of the normalisers that a mark-up allows, the primary one first.
 
     The primary one is what 300W and WFLW report where the mark-up has it: the inter-ocular distance. Without outer eye
-    corners it is the inter-pupil distance, and without eyes the diagonal of the landmark box.
+    corners it is the inter-pupil distance, and without eyes the diagonal of the box that faces are cut out by: that of
+    the landmarks, or of the face (`MarkUp.crop`).
 
     Args:
         markup: what the points are.
@@ -106,13 +108,14 @@ def normaliser_names(markup: MarkUp) -> tuple[str, ...]:
     return tuple(name for name in NORMALISERS if has.get(name, True))
 
 
-def normaliser(name: str, truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+def normaliser(name: str, truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> np.ndarray:
     """Return a normaliser by its name.
 
     Args:
         name: one of `normaliser_names`.
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4) that the faces are cut out by; for a mark-up of `crop: face` the box is this one.
 
     Returns:
         (n,) in the unit of the points.
@@ -121,21 +124,22 @@ def normaliser(name: str, truth: np.ndarray, markup: MarkUp) -> np.ndarray:
         InputError: the mark-up has no such normaliser.
     """
     if name == "box_diagonal":
-        return box_diagonal(truth)
+        return box_diagonal(truth, boxes if markup.crop == "face" else None)
     return {"inter_ocular": inter_ocular, "inter_pupil": inter_pupil}[name](truth, markup)
 
 
-def normalisers(truth: np.ndarray, markup: MarkUp) -> dict[str, np.ndarray]:
+def normalisers(truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return every normaliser the mark-up allows.
 
     Args:
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4), as for `normaliser`.
 
     Returns:
         (n,) by name, in the unit of the points; the primary one first.
     """
-    return {name: normaliser(name, truth, markup) for name in normaliser_names(markup)}
+    return {name: normaliser(name, truth, markup, boxes) for name in normaliser_names(markup)}
 
 
 def primary_normaliser_name(markup: MarkUp) -> str:
@@ -150,17 +154,18 @@ def primary_normaliser_name(markup: MarkUp) -> str:
     return normaliser_names(markup)[0]
 
 
-def primary_normaliser(truth: np.ndarray, markup: MarkUp) -> np.ndarray:
+def primary_normaliser(truth: np.ndarray, markup: MarkUp, boxes: np.ndarray | None = None) -> np.ndarray:
     """Return the distance that a mark-up's errors are normalised by, wherever one figure is given.
 
     Args:
         truth: (n, N, 2) true points.
         markup: what the points are.
+        boxes: (n, 4), as for `normaliser`.
 
     Returns:
         (n,) in the unit of the points.
     """
-    return normaliser(primary_normaliser_name(markup), truth, markup)
+    return normaliser(primary_normaliser_name(markup), truth, markup, boxes)
 
 
 def nme(predicted: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> np.ndarray:

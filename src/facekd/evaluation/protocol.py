@@ -23,13 +23,12 @@ from facekd.evaluation import metrics
 from facekd.evaluation.visibility import visibility_figures
 from facekd.geometry import Crops, crop_faces, iou, square
 from facekd.markup import convert, convertible
-from facekd.runtime.detector import Detector
+from facekd.runtime.detector import Detector, holding
 from facekd.runtime.model import Predictor
 from facekd.runtime.output import NetworkOutput
 
 BOXES = ("truth", "detector")
 THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
-FOUND = 0.3  # IoU with the true box above which a detection is this face
 
 FindBox = Callable[[int, np.ndarray], "np.ndarray | None"]  # row and stored crop -> box in it, None if not found
 
@@ -195,7 +194,7 @@ def _measured(pack: Pack) -> tuple[Pack, dict[str, np.ndarray]]:
     Raises:
         InputError: one is zero, or no face is left.
     """
-    normalisers = metrics.normalisers(pack.points, pack.markup)
+    normalisers = metrics.normalisers(pack.points, pack.markup, pack.boxes)
     for name, value in normalisers.items():
         if (value <= 0).any():
             face = pack.names[int(np.nanargmin(value))]
@@ -268,12 +267,10 @@ def _finder(predictor: Predictor, pack: Pack, boxes: str, detector: Detector | N
 
     def find(row: int, image: np.ndarray) -> np.ndarray | None:
         detected, _ = detector.detect(image)
-        if not len(detected):
+        candidates = transform.apply(detected[holding(detected, pack.boxes[row])])
+        if not len(candidates):
             return None
-        candidates = transform.apply(detected)
-        overlap = iou(candidates, square(pack.boxes[row]))
-        best = int(np.argmax(overlap))
-        return candidates[best] if overlap[best] > FOUND else None
+        return candidates[int(np.argmax(iou(candidates, square(pack.boxes[row]))))]
 
     return find
 

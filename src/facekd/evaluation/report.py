@@ -110,8 +110,8 @@ def _contours(result: Result) -> dict[str, ContourError]:
     found = np.isfinite(result.errors)
     if not found.any():
         return {}
-    truth, markup = result.pack.points[found], result.pack.markup
-    return contour_errors(result.predicted[found], truth, normalisers(truth, markup)[result.normaliser], markup)
+    truth, markup, boxes = result.pack.points[found], result.pack.markup, result.pack.boxes[found]
+    return contour_errors(result.predicted[found], truth, normalisers(truth, markup, boxes)[result.normaliser], markup)
 
 
 def _plain(content: page.Content) -> dict[str, Any]:

@@ -16,7 +16,7 @@ BOX_NAMES = {"truth": "ground truth", "detector": "detector"}
 NORMALISER_NAMES = {
     "inter_ocular": "inter-ocular distance (outer eye corners)",
     "inter_pupil": "inter-pupil distance",
-    "box_diagonal": "diagonal of the landmark box",
+    "box_diagonal": "diagonal of the box that faces are cut by",
 }
 AP_NAME = "AP of occluded points"
 SHORT_NAMES = {"inter_ocular": "inter-ocular", "inter_pupil": "inter-pupil", "box_diagonal": "box diagonal"}

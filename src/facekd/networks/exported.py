@@ -61,6 +61,21 @@ def load_network(model: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     return load_exported(path) if path.suffix == ".onnx" else load(path)
 
 
+def read_metadata(path: Path) -> ModelCard | ModelMetadata:
+    """Read what a file says of its network besides weights.
+
+    Args:
+        path: a .safetensors or an .onnx file.
+
+    Returns:
+        The card or the metadata: both say mark-up, scale and box transform.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return ModelCard.load(path) if path.suffix == ".onnx" else load(path)[1]
+
+
 def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     """Read an .onnx file that `exporters.onnx.export` wrote.
 

@@ -10,6 +10,9 @@ from facekd.networks.heads import CoordinateHead, SpatialHead
 from facekd.networks.network import LandmarkNet
 
 _SAME = 0.05  # of the frame: a point that follows another within this is started as that one
+_NEAR = 0.12  # of the frame: points so near to a labelled one may count for it, too; their heatmaps overlap
+_ERROR = 0.01  # of the frame: what a network's points are off by, each on its own
+_STEPS = 100
 
 
 def transfer(net: LandmarkNet, source: LandmarkNet, weights: Tensor, shift: Tensor) -> None:
@@ -50,15 +53,19 @@ def transfer(net: LandmarkNet, source: LandmarkNet, weights: Tensor, shift: Tens
 
 
 def correspondence(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find, for each labelled point, the point of a trained network that moves with it.
+    """Find, for each labelled point, the points of a trained network that move with it.
+
+    The point whose distance from the labelled one varies least over the faces says whether there are any. Of the points
+    near it the weighted mean that follows the labels best is taken: the mean of heatmaps that overlap has its peak at
+    the mean of theirs.
 
     Args:
         predicted: (n, M, 2) the network's points of n faces, normalised.
         labels: (n, N, 2), normalised; NaN where a point is missing.
 
     Returns:
-        Weights (N, M), a one for the point whose distance from the labelled one varies least over the faces, and none
-        where even that varies by more than 5 % of the frame; and the mean distances (N, 2).
+        Weights (N, M), each row adding up to 1, or to 0 where even the first varies by more than 5 % of the frame; and
+        the mean distances (N, 2).
     """
     weights = np.zeros((labels.shape[1], predicted.shape[1]), np.float32)
     shift = np.zeros((labels.shape[1], 2), np.float32)
@@ -66,11 +73,39 @@ def correspondence(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
         there = np.isfinite(labels[:, j]).all(axis=-1)
         if not there.any():
             continue
-        apart = labels[there, j, None] - predicted[there]
+        apart = predicted[there] - labels[there, j, None]
         mean = apart.mean(axis=0)
         spread = np.sqrt(np.square(apart - mean).sum(axis=-1).mean(axis=0))
         # Of points that move alike the nearest: with few faces chance would decide.
         i = int(np.argmin(spread + 0.2 * np.linalg.norm(mean, axis=-1)))
         if spread[i] < _SAME:
-            weights[j, i], shift[j] = 1, mean[i]
+            near = np.flatnonzero((np.linalg.norm(mean, axis=-1) < _NEAR) & (spread < _SAME))
+            near = np.union1d(near, [i])
+            weights[j, near] = _mean_weights(apart[:, near], int(np.searchsorted(near, i)))
+            shift[j] = -weights[j] @ mean
     return weights, shift
+
+
+def _mean_weights(apart: np.ndarray, first: int) -> np.ndarray:
+    """Return the weights (k,) of points, none below 0 and adding up to 1, whose mean lies nearest to where it should.
+
+    They are found by the Frank-Wolfe algorithm with exact steps, which begins with one point and adds others.
+
+    Args:
+        apart: (n, k, 2) where the points lie on n faces, seen from there.
+        first: the point to begin with.
+    """
+    flat = np.moveaxis(apart, 1, 0).reshape(apart.shape[1], -1)
+    products = flat @ flat.T / len(apart)
+    products[np.diag_indices(len(flat))] += _ERROR**2  # each point has an error of its own: many are better than one
+    weights = np.zeros(len(flat))
+    weights[first] = 1
+    for _ in range(_STEPS):
+        slope = products @ weights
+        towards = -weights
+        towards[int(np.argmin(slope))] += 1
+        curvature = towards @ products @ towards
+        if curvature <= 0 or slope @ towards >= 0:
+            break
+        weights = weights + min(1.0, -(slope @ towards) / curvature) * towards
+    return weights

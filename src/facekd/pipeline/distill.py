@@ -17,6 +17,8 @@ from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
 from facekd.files import write_text
 from facekd.pipeline.context import Context
+from facekd.pipeline.faces import check_margin
+from facekd.pipeline.more_epochs import go_on
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.load import load
 from facekd.recipes.resolve import Stage, resolve
@@ -45,12 +47,15 @@ def distill(
 
     Raises:
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
-        InputError: the pack has no training faces, or is not the one that the run began with.
+        InputError: the pack has no training faces, holds less of them than networks are to see, or is not the one that
+            the run began with.
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
     folder, stages = Path(folder), resolve(recipe)
     fabric = distributed.fabric(recipe.precision, accelerator)
+    for stage in stages.values():
+        check_margin(pack, stage.frame)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
@@ -68,12 +73,13 @@ def distill(
 def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
     """Write down what the run is made of, or check that it is what the folder was made of.
 
-    Settings of stages that were not begun may change: what was wrong with them can be fixed.
+    Settings of stages that were not begun may change: what was wrong with them can be fixed. So may the epochs of those
+    that were, to more.
     """
     made_of = {"sha256": pack.meta["sha256"]}
     if unlabelled:
         made_of["unlabelled"] = unlabelled.meta["sha256"]
-    mine = {RECIPE: recipe.to_yaml(), PACK: json.dumps(made_of)}
+    mine = {PACK: json.dumps(made_of), RECIPE: recipe.to_yaml()}
     for name, text in mine.items():
         path = folder / name
         if not path.is_file():
@@ -85,6 +91,8 @@ def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) ->
             raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
         if _still_holds(path, recipe):
             write_text(path, text)
+            continue
+        if go_on(folder, recipe):
             continue
         before, now = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
         changed = [

@@ -36,7 +36,7 @@ def fit_face_calibration(model: Predictor, faces: Pack, seed: int = 0) -> FaceCa
     """
     rng = np.random.default_rng(seed)
     confidence, right = [], []
-    distance = primary_normaliser(faces.points.astype(np.float64), faces.markup)
+    distance = primary_normaliser(faces.points.astype(np.float64), faces.markup, faces.boxes)
     known = np.flatnonzero(~np.isnan(distance))
     for row in known[np.linspace(0, len(known) - 1, min(len(known), _FACES)).astype(int)]:
         points = faces.points[row][None].astype(np.float64)

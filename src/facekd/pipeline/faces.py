@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.errors import InputError
 from facekd.evaluation.shapes import modes
-from facekd.geometry import apply, crop_matrix, invert, normalise, tight_box, to_pixels
+from facekd.geometry import apply, centre_and_side, crop_matrix, invert, normalise, tight_box, to_pixels
 from facekd.markup import convert, convertible
+from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.context import Context
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import SoftLandmarks, TrainStage
@@ -20,6 +22,9 @@ from facekd.shape import ShapeModel
 from facekd.training.augment import Augmenter
 from facekd.training.faces import ConcatenatedFrames, Faces, sampling_weights
 from facekd.training.loop import TrainingData
+
+_SPREADS = 2.5  # standard deviations of a detector's boxes, over both sides, that a frame should leave room for
+_ROOM = 1.5  # margin of a pack / scale of a frame, with which rotated and shifted views hold few black corners
 
 
 def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, varied: bool = True) -> Augmenter:
@@ -34,8 +39,9 @@ def augmenter(context: Context, stage: TrainStage, frame: Input | None = None, v
     Returns:
         The augmenter.
     """
-    settings = stage.augment if varied else None
-    return Augmenter(settings, frame or stage.frame, context.pack.markup, stage.view_seed, context.fabric.device)
+    settings, frame = stage.augment if varied else None, frame or stage.frame
+    spread = detector_boxes(context).spread if settings and settings.detector_spread else None
+    return Augmenter(settings, frame, context.pack.markup, stage.view_seed, context.fabric.device, spread)
 
 
 def training_data(context: Context, stage: TrainStage) -> TrainingData:
@@ -59,6 +65,7 @@ def training_data(context: Context, stage: TrainStage) -> TrainingData:
         )
     train = training_faces(context, stage, stage.frame)
     val = val_faces(context, stage)
+    _check_frame(context, stage)
     if isinstance(stage.targets, SoftLandmarks):
         train, val = _soften(context, stage, train, val)
     if stage.rare_shape_fraction:
@@ -95,7 +102,8 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
     more = _decoded(context, pack, "train", frame, "unlabelled")
     points = convert(more.points, other, own)
     seen = None if labelled.visible is None else np.ones(points.shape[:2], bool)  # is not looked at
-    both = _joined(labelled, Faces(more.frames, points, tight_box(points), visible=seen))
+    boxes = more.boxes if own.name == other.name else tight_box(points)
+    both = _joined(labelled, Faces(more.frames, points, boxes, visible=seen))
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 
 
@@ -152,6 +160,38 @@ def shapes(faces: Faces, frame: Input) -> np.ndarray:
     return normalise(apply(crop_matrix(faces.boxes, frame.size, frame.scale), faces.points), frame.size)
 
 
+def _check_frame(context: Context, stage: TrainStage) -> None:
+    """Warn where the face detector's boxes vary so much that many points will lie outside a stage's frame."""
+    spread = detector_boxes(context).spread
+    needed = 1 + _SPREADS * max(spread[1:]) if spread else 0.0
+    if needed > stage.frame.scale + 0.1:
+        logging.getLogger(__name__).warning(
+            f"a face detector's boxes say where the points of '{context.pack.markup.name}' are to "
+            f"{100 * max(spread[1:] if spread else ()):.0f} % of their box; a wider frame would hold them: "
+            f"--set input.scale={needed:.1f}"
+        )
+
+
+def check_margin(pack: Pack, frame: Input) -> None:
+    """Refuse a frame that reaches beyond what a pack holds of most of its faces, and would be black there.
+
+    Args:
+        pack: the faces.
+        frame: what a network is to see of them.
+
+    Raises:
+        InputError: it does; with the margin that fits.
+    """
+    centre, side = centre_and_side(pack.boxes)
+    edge = np.minimum(centre + 0.5, pack.sizes[:, None] - 0.5 - centre).min(axis=1)
+    reach = float(np.median(2 * edge / np.maximum(side, 1e-6)))
+    if frame.scale > 1.01 * reach:
+        raise InputError(
+            f"input.scale {frame.scale:g} is more than {pack.path.name} holds, which is {reach:.2g} times the box of a "
+            f"face; prepare it with --margin {_ROOM * frame.scale:.2g}, or lower input.scale"
+        )
+
+
 def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name: str | None = None) -> Faces:
     """Return the faces of a split, none for None, decoded for networks of a size; name: of the cache's file."""
     # Stored crops reach further than the network's: at this size one frame pixel is about one network pixel. Faces of
@@ -162,6 +202,7 @@ def _decoded(context: Context, pack: Pack, split: str | None, frame: Input, name
         seen = None if pack.visible is None else pack.visible[:0]
         return Faces(np.empty((0, px, px, 3), np.uint8), pack.points[:0], pack.boxes[:0], visible=seen)
     path, view = context.cache / f"{name or split}_{px}.npy", pack.select(split)
+    check_margin(view, frame)
     context.once(path, lambda: view.frames(path, px))
     frames, points = view.frames(path, px)
     scale = (px / view.sizes.astype(np.float32))[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 
@@ -11,12 +10,11 @@ import torch
 
 from facekd.errors import InputError
 from facekd.evaluation.metrics import primary_normaliser, primary_normaliser_name
-from facekd.files import write_text
-from facekd.geometry import BoxTransform, apply, crop_faces, crop_matrix, invert, normalise, to_pixels
+from facekd.geometry import apply, crop_faces, crop_matrix, frame_box, invert, normalise, to_pixels
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.predictor import TorchModel
-from facekd.pipeline.boxes import fit_box_transform
+from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.face_calibration import fit_face_calibration
@@ -24,7 +22,6 @@ from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.pipeline.shape_prior import fit_shape_prior
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
-from facekd.run_folder import BOX_TRANSFORM
 from facekd.shape import ShapeModel
 from facekd.training.faces import Faces
 from facekd.training.loop import face_errors
@@ -50,7 +47,7 @@ def metadata(context: Context, stage: Stage) -> ModelMetadata:
     return ModelMetadata(
         markup=context.pack.markup,
         scale=stage.frame.scale,
-        box_transform=_box_transform(context),
+        box_transform=detector_boxes(context).transform,
         confidence_radius=_confidence_radius(context, _trained(stage), stage.frame),
         data=[{"name": pack.meta["dataset"], "terms": pack.meta["terms"]} for pack in packs],
         recipe={"stage": stage.name, **context.recipe},
@@ -77,7 +74,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
     if stage.shape_prior:
         trained, size = _trained(stage), net.architecture.size
         known = _view_shapes(context, trained)
-        error = partial(face_errors, markup=context.pack.markup, size=size)
+        error = partial(face_errors, markup=context.pack.markup, size=size, scale=meta.scale)
         landmarks, log_sigma = predictions.landmarks, predictions.log_sigma
         prior = fit_shape_prior(known, landmarks, log_sigma, truth, context.mirror, error)
         meta = replace(meta, shape_prior=prior)
@@ -128,24 +125,11 @@ def _completed(faces: Faces, frame: Input) -> np.ndarray:
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
     """Return 5 % of the mean of the mark-up's primary normaliser over the training faces that have it, normalised."""
     known = shapes(labelled_faces(context, frame, stage.train_on), frame)
-    distance = primary_normaliser(known, context.pack.markup)
+    box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).ravel()
+    distance = primary_normaliser(known, context.pack.markup, np.broadcast_to(box, (len(known), 4)))
     if np.isnan(distance).all():
         raise InputError(
             f"{context.pack.path}: on each training face a point is missing that errors are normalised by "
             f"({primary_normaliser_name(context.pack.markup)}); label those points on some faces"
         )
     return float(_RADIUS * np.nanmean(distance))
-
-
-def _box_transform(context: Context) -> BoxTransform | None:
-    """Return how the face detector's boxes become tight landmark boxes, fitted once and kept in the folder."""
-    path = context.folder / BOX_TRANSFORM
-
-    def fit() -> None:
-        if not path.is_file():
-            record = fit_box_transform(context.pack.select("train"))
-            write_text(path, json.dumps(record, indent=1))
-
-    context.once(path, fit)
-    transform = json.loads(path.read_text(encoding="utf-8"))["transform"]
-    return BoxTransform.from_dict(transform) if transform else None

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
 import numpy as np
 import torch
 
-from facekd.errors import RecipeError
+from facekd.errors import InputError, RecipeError
+from facekd.geometry import apply, crop_faces, crop_matrix, normalise, zoom
 from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import is_checkpoint, load
 from facekd.networks.exported import load_exported, set_statistics
 from facekd.networks.network import LandmarkNet
+from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence, transfer
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
+from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, RandomWeights, TimmWeights, TrainStage, WeightFile
+from facekd.runtime.detector import YuNet, holding
 
-_FACES = 256  # that say which points correspond, and how wide features vary
-_BATCH = 32
+_FACES = 256  # that say how wide features vary
+_SEEN = 128  # faces that say which points correspond
+_ENOUGH = 10  # faces; with fewer, points that lie near each other by chance would be taken for one another
+_KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
 def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
@@ -91,22 +98,81 @@ def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Pat
                 f"{stage.name}.init is {path.name}, a network of {key} {theirs}, and {stage.name} has {mine}; "
                 f"--set {stage.name}.{key}={theirs}"
             )
+    markup = context.pack.markup
+    same = about.markup.name == markup.name and about.markup.count == markup.count
+    weights = np.eye(markup.count) if same else conversion(about.markup, markup)
+    shift = np.zeros((markup.count, 2))
+    if about.markup != markup:
+        seen = look(context, stage.frame, TorchModel(source, about))
+        _check_size(stage, path, seen.enlarged)
+        if weights is None and len(seen.labels) < _ENOUGH:
+            raise InputError(
+                f"{context.pack.path.name} has {len(seen.labels)} training face(s), and it takes {_ENOUGH} to tell "
+                f"which points of {path.stem} are those of '{markup.name}'; label more"
+            )
+        if weights is None:
+            weights, shift = correspondence(seen.predicted, seen.labels)
     source = _resized(source, own.size)
-    markup, faces = context.pack.markup, labelled_faces(context, stage.frame, ("train",))
-    some = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int))
-    views = augmenter(context, stage)(torch.from_numpy(faces.frames[some]), faces.points[some], faces.boxes[some], some)
-    images = views.images.cpu()
     if path.suffix == ".onnx":
-        set_statistics(source, images)
-    if about.markup.name == markup.name and about.markup.count == markup.count:
-        weights, shift = np.eye(markup.count), np.zeros((markup.count, 2))
-    elif (known := conversion(about.markup, markup)) is not None:
-        weights, shift = known, np.zeros((markup.count, 2))
-    else:
-        with torch.no_grad():
-            predicted = torch.cat([source(some).landmarks for some in images.split(_BATCH)])
-        weights, shift = correspondence(predicted.numpy(), views.landmarks.cpu().numpy())
+        faces = labelled_faces(context, stage.frame, ("train",))
+        some = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int))
+        frames = torch.from_numpy(faces.frames[some])
+        views = augmenter(context, stage)(frames, faces.points[some], faces.boxes[some], some)
+        set_statistics(source, views.images.cpu())
     transfer(net, source, torch.as_tensor(weights).float(), torch.as_tensor(shift).float())
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a trained network sees of faces that are labelled with other points.
+
+    Attributes:
+        predicted: (n, M, 2) its points in the frames of the network to be trained, normalised.
+        labels: (n, N, 2) the labels there.
+        enlarged: how many times as large faces are for the network to be trained.
+    """
+
+    predicted: np.ndarray
+    labels: np.ndarray
+    enlarged: float
+
+
+def look(context: Context, frame: Input, model: TorchModel) -> Seen:
+    """Run a trained network on training faces, cut out as it was trained with: by the face detector's boxes.
+
+    Args:
+        context: of the run.
+        frame: what the network to be trained sees.
+        model: the trained network.
+
+    Returns:
+        Its points, the labels, and how the sizes compare.
+    """
+    faces = context.pack.select("train")
+    faces = faces.select(indices=np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _SEEN)).astype(int)))
+    detector, own = YuNet(), crop_matrix(faces.boxes, frame.size, frame.scale)
+    predicted, ratios = [], []
+    for i, (box, matrix) in enumerate(zip(faces.boxes, own, strict=True)):
+        image = faces.image(i)
+        detected, _ = detector.detect(image)
+        found = holding(detected, box)
+        if len(found) and model.box_transform:
+            box = model.box_transform.apply(detected[found[0]])
+        crop = crop_faces(image, box, model.size, model.scale)
+        predicted.append(apply(matrix, crop.to_photo(model(crop.images)[0])[0]))
+        ratios.append(float(zoom(matrix) / zoom(crop.matrices[0])))
+    labels = apply(own, faces.points.astype(np.float64))
+    return Seen(normalise(np.array(predicted), frame.size), normalise(labels, frame.size), float(np.median(ratios)))
+
+
+def _check_size(stage: TrainStage, path: Path, enlarged: float) -> None:
+    """Warn where faces are so much larger or smaller than a start knows them that it is worth little."""
+    if max(enlarged, 1 / enlarged) > _KNOWN:
+        size = 16 * max(2, round(stage.frame.size / enlarged / 16))
+        logging.getLogger(__name__).warning(
+            f"{stage.name} sees faces {enlarged:.2g} times as large as its start, {path.stem}, which knows little of "
+            f"such: --set input.size={size}, or start from another"
+        )
 
 
 def _resized(net: LandmarkNet, size: int) -> LandmarkNet:

@@ -90,6 +90,6 @@ def _cache_key(context: Context, teacher: TeacherStage, form: str, stage: TrainS
         "unlabelled": unlabelled and unlabelled.meta["sha256"],
         "train_on": stage.train_on,
         "frame": eye.frame.model_dump(),
-        "views": eye.settings and [eye.settings.model_dump(), eye.seed],
+        "views": eye.settings and [eye.settings.model_dump(), eye.seed, eye.spread],
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]

@@ -43,6 +43,9 @@ class Augment(Settings):
     close_eyes: Number = Field(
         0, ge=0, le=1, description="share of views whose eyes are closed, lids and labels together, half to wholly"
     )
+    detector_spread: bool = Field(
+        True, description="scale and shift are wider where the face detector's boxes vary more about the points"
+    )
 
 
 class Network(Settings):
@@ -73,6 +76,13 @@ class Optimisation(Settings):
     warmup: Number = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises to lr")
     clip_grad: Number = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     ema: Number = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+
+    patience: Integer = Field(
+        0,
+        ge=0,
+        description="training ends once so many epochs have not lowered the error on the validation faces, of which 10 "
+        "or more are needed, and the best epoch's weights are kept; 0: the last one's",
+    )
 
     @property
     def num_epochs(self) -> int:

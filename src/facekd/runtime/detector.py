@@ -187,6 +187,21 @@ class YuNet:
         return found
 
 
+def holding(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
+    """Find the detections that may be of a face whose landmarks are known: those that hold the landmarks' centre.
+
+    Args:
+        detected: (k, 4) boxes of a face detector.
+        tight: (4,) tight box of the landmarks, however small a part of the face they are.
+
+    Returns:
+        (j,) indices of detections, in their order.
+    """
+    (x, y), boxes = centre_and_side(tight)[0], np.reshape(detected, (-1, 4))
+    inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
+    return np.flatnonzero(inside)
+
+
 def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Resize an image: whole blocks of pixels are averaged, and bilinear sampling does the rest.
 

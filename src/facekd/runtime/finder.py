@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facekd.errors import InputError, nearest
+from facekd.errors import InputError, ModelError, nearest
 from facekd.geometry import BoxTransform, Crops, crop_faces, crop_matrix, iou, square, upright_box
 from facekd.runtime.detector import Detector
 from facekd.runtime.face import Face
@@ -69,18 +69,38 @@ class FaceFinder:
     Args:
         model: the landmark network.
         detector: what finds the faces.
-        box_transform: how the detector's box becomes the tight landmark box.
+        box_transform: how the detector's box becomes the one that the network was trained on; None: not known, so that
+            the network takes boxes of that kind alone.
         any_roll: search turned photos, too, where no face is found or one whose landmarks cannot be trusted.
         min_confidence: lowest `Face.face_confidence` of faces that are returned.
     """
 
     def __init__(
-        self, model: Predictor, detector: Detector, box_transform: BoxTransform, any_roll: bool, min_confidence: float
+        self,
+        model: Predictor,
+        detector: Detector,
+        box_transform: BoxTransform | None,
+        any_roll: bool,
+        min_confidence: float,
     ) -> None:
-        self.model, self.detector, self.box_transform = model, detector, box_transform
+        self.model, self.detector, self._box_transform = model, detector, box_transform
         self.min_confidence = min_confidence
         self._calibration: FaceCalibration | None = getattr(model, "face_calibration", None)
         self.any_roll = any_roll and self._calibration is not None  # else nothing tells which roll is right
+
+    @property
+    def box_transform(self) -> BoxTransform:
+        """How the detector's box becomes the network's.
+
+        Raises:
+            ModelError: it is not known.
+        """
+        if self._box_transform is None:
+            raise ModelError(
+                f"this network of '{self.model.markup.name}' has no transform for a face detector's boxes, so it takes "
+                'boxes of its own kind alone: give boxes and box_type="landmarks", or a box_transform'
+            )
+        return self._box_transform
 
     def detect(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run only the face detector.
@@ -270,7 +290,8 @@ class FaceFinder:
                     for quarters in _QUARTERS
                 ]
                 best = max((again for (again,) in self._predicted(tries)), key=face_confidence)
-                faces[index] = better(face, [best, self._cut_again(found.photo, best)])
+                again = [self._cut_again(found.photo, best)] if self.model.markup.crop == "points" else []
+                faces[index] = better(face, [best, *again])
         return faces
 
     def _cut_again(self, photo: np.ndarray, face: Face) -> Face:

@@ -36,7 +36,8 @@ class Landmarker:
         threads: CPU threads for the network, and for the default detector; None: as many as there are cores.
         providers: where the network runs, first choice first: "cpu" (default), "cuda", "coreml", ..., each alone or
             with options of ONNX Runtime's, as ("cuda", {"device_id": 1}).
-        box_transform: how a detector's box becomes the tight landmark box; default: the model card's, fitted to YuNet.
+        box_transform: how a detector's box becomes the tight landmark box, or with a mark-up of `crop: face` the box of
+            the face; default: the model card's, fitted to YuNet. Without one only boxes that are given can be used.
             For a detector of your own fit one with `BoxTransform.fit`.
         color: order of the channels of photos that are given as arrays: "rgb", or "bgr" as OpenCV reads them. Files and
             PIL images are not affected.
@@ -72,7 +73,7 @@ class Landmarker:
             raise InputError(f"min_confidence must be within 0 and 1, got {min_confidence}")
         if isinstance(model, str | PathLike):
             model = load(model, threads, providers, engine)
-        box_transform = box_transform or model.box_transform or BoxTransform()
+        box_transform = box_transform or model.box_transform
         self._finder = FaceFinder(
             model, detector or YuNet(threads=threads), box_transform, roll == "any", min_confidence
         )
@@ -99,7 +100,11 @@ class Landmarker:
 
     @property
     def box_transform(self) -> BoxTransform:
-        """How a detector's box becomes the tight landmark box."""
+        """How a detector's box becomes the network's.
+
+        Raises:
+            ModelError: that is not known, so boxes have to be given.
+        """
         return self._finder.box_transform
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facekd.errors import ModelError
 from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.cuts import face_chip, is_cut, look_alike, thumbnail
 from facekd.runtime.detector import YuNet
@@ -68,6 +69,9 @@ class Tracker:
         confidence: mean confidence below which landmarks are rejected, in [0, 1].
         patience: seconds for which a lost face keeps its number.
         smoothing: settings of the One-Euro filter; None: no filter.
+
+    Raises:
+        ModelError: the network's mark-up says `crop: face`, or its transform of detected boxes is not known.
     """
 
     def __init__(
@@ -79,6 +83,13 @@ class Tracker:
         smoothing: Smoothing | None = _SMOOTHING,
     ) -> None:
         self.landmarker = landmarker or Landmarker(detector=YuNet(size=640))
+        markup = self.landmarker.model.markup
+        if markup.crop == "face":
+            raise ModelError(
+                f"a network of '{markup.name}' cannot follow faces: it cuts them out by the face's box (crop: face), "
+                "which its points do not give; run Landmarker.detect on each frame"
+            )
+        self._transform = self.landmarker.box_transform
         self.every, self.confidence, self.patience, self.smoothing = every, confidence, patience, smoothing
         self._tracks: list[_Track] = []
         self._ids = 0
@@ -147,7 +158,7 @@ class Tracker:
         """Run the detector on the whole frame; returns the tracks whose landmarks are to be found in its boxes."""
         self._since_detection = 0
         boxes, scores = self.landmarker.detect_boxes(frame)
-        boxes = self.landmarker.box_transform.apply(boxes)
+        boxes = self._transform.apply(boxes)
         owners = self._owners(boxes)
         for track in self._tracks:
             track.misses += 1

@@ -56,7 +56,7 @@ class Engine:
         settings: which networks, and the largest photo.
 
     Raises:
-        ModelError: a network cannot be loaded.
+        ModelError: a network cannot be loaded, or takes given boxes alone.
         InputError: two networks have the same name.
     """
 
@@ -70,6 +70,7 @@ class Engine:
                 raise InputError(f"two models are called '{name}'; rename one of the files")
             model = load_model(given, threads=1, providers=settings.providers)
             self.landmarkers[name] = Landmarker(model, detector)
+            _ = self.landmarkers[name].box_transform  # a network for given boxes alone is refused now, not in answers
 
     @property
     def default(self) -> str:

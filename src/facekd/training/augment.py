@@ -29,6 +29,9 @@ from facekd.training.sampling import uniform
 _NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted
 # Of eyes that are closed: how far at least; where the lids meet, from the lower (0) to the upper one; share of one eye.
 _LEAST_CLOSED, _MEETING, _WINKS = 0.5, (0.05, 0.35), 0.1
+# A detector's boxes count where they vary clearly more than the settings say: how much more, and how many standard
+# deviations uniform scales and shifts reach to then.
+_CLEARLY, _WIDE = 1.5, 2.0
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
@@ -56,15 +59,23 @@ class Augmenter:
         markup: gives the mirror pairs; without any no view is mirrored.
         seed: of the views; with face and view it decides everything random.
         device: where the work is done.
+        spread: standard deviations of the box that a face detector says, about the true one: log of its side, x and y
+            in sides. Where that is clearly more than the settings say, views vary as much. None: as the settings say.
 
     Raises:
         InputError: eyes are to be closed, and the mark-up has no lids.
     """
 
     def __init__(
-        self, settings: Augment | None, frame: Input, markup: MarkUp, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        settings: Augment | None,
+        frame: Input,
+        markup: MarkUp,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        spread: tuple[float, float, float] | None = None,
     ) -> None:
-        self.settings, self.frame, self.seed = settings, frame, seed
+        self.settings, self.frame, self.seed, self.spread = settings, frame, seed, spread
         self.device = torch.device(device)
         self.mirror, self._mirrors = torch.tensor(markup.mirror, device=self.device), markup.mirrors
         self._eyes = eyes_of(markup) if settings and settings.close_eyes else []
@@ -180,8 +191,12 @@ class Augmenter:
         angle, shift, mirrored = np.zeros(len(boxes)), np.zeros((len(boxes), 2)), np.zeros(len(boxes), bool)
         if s := self.settings:
             angle = np.radians(s.rotation) * _both_ways(next(draw))
-            zoom = zoom * np.exp(s.scale * _both_ways(next(draw)))
-            shift = size * s.shift * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
+            log_side, x, y = self.spread or (0.0, 0.0, 0.0)
+            zoom = zoom * np.exp(_widened(s.scale, log_side) * _both_ways(next(draw)))
+            furthest = np.array(
+                [_widened(s.shift, value / self.frame.scale) for value in (x, y)]
+            )  # in sides of the crop
+            shift = size * furthest * np.stack([_both_ways(next(draw)), _both_ways(next(draw))], axis=-1)
             mirrored = next(draw) < (0.5 if s.mirror and self._mirrors else 0)
         sign = np.where(mirrored, -1.0, 1.0)
         cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
@@ -262,6 +277,11 @@ class Augmenter:
 def _both_ways(u: np.ndarray) -> np.ndarray:
     """Map uniform numbers from [0, 1) to [-1, 1)."""
     return 2 * u - 1
+
+
+def _widened(reach: float, deviation: float) -> float:
+    """Return how far uniform values reach, so that they hold what varies by a standard deviation."""
+    return reach if deviation < _CLEARLY * reach / 3**0.5 else _WIDE * deviation
 
 
 @cache

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from facekd.errors import TrainingError
 from facekd.evaluation import metrics
 from facekd.files import atomic
-from facekd.geometry import to_pixels
+from facekd.geometry import frame_box, to_pixels
 from facekd.losses.objective import Objective, TeacherKey
 from facekd.markup import MarkUp
 from facekd.networks.depthwise import accelerate
@@ -37,6 +37,7 @@ from facekd.training.optim import build_optimiser, learning_rate
 from facekd.training.sampling import permutation, weighted_order
 
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
+_TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
@@ -142,11 +143,16 @@ def fit(
     average = ExponentialMovingAverage(net, settings.ema)
     per_epoch = max(1, len(train) // min(settings.batch, len(train)))
     steps, last = settings.epochs * per_epoch, settings.num_epochs * per_epoch
-    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser)
+    best = Best(settings.patience if len(data.val) >= _TELLING else 0)
+    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
     # Errors of faces that lack the points they are normalised by are not known.
-    measured = int(np.isfinite(metrics.primary_normaliser(data.val.points, data.markup)).sum()) if len(data.val) else 0
+    measured = (
+        int(np.isfinite(metrics.primary_normaliser(data.val.points, data.markup, data.val.boxes)).sum())
+        if len(data.val)
+        else 0
+    )
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
         sums: dict[str, Tensor] = {}
         for step in range(start, last):
@@ -187,14 +193,61 @@ def fit(
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
                 means |= {"val_faces": measured} if measured < len(data.val) else {}
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
-            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last):
-                _save(folder / CHECKPOINT, step + 1, net, average, optimiser)
+            over = fabric.broadcast(best.offer(epoch, means["val_nme"], average.state) if "val_nme" in means else False)
+            if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last or over):
+                _save(folder / CHECKPOINT, step + 1, net, average, optimiser, best)
                 saved = time.monotonic()
             fabric.barrier()
-    net.load_state_dict(average.state)
+            if over:
+                break
+    net.load_state_dict(fabric.broadcast(best.state or average.state))
     net.eval()
     record = logger.records[-1] if logger.records else {}
-    return record | {"epochs": settings.num_epochs, "seconds": round(logger.seconds, 1)}
+    record |= best.record()
+    return record | {"epochs": record.get("epoch", settings.num_epochs), "seconds": round(logger.seconds, 1)}
+
+
+@dataclass
+class Best:
+    """The weights that were best on the validation faces, and when to stop waiting for better ones.
+
+    Attributes:
+        patience: epochs without a lower error after which training is over; 0: nothing is kept.
+        epoch: the best one, from 1; 0: none yet.
+        val_nme: its error in percent.
+        state: its averaged weights.
+    """
+
+    patience: int
+    epoch: int = 0
+    val_nme: float = math.inf
+    state: dict[str, Tensor] | None = None
+
+    def offer(self, epoch: int, val_nme: float, state: dict[str, Tensor]) -> bool:
+        """Keep an epoch's weights if they are the best.
+
+        Args:
+            epoch: from 1.
+            val_nme: the error on the validation faces in percent.
+            state: the averaged weights.
+
+        Returns:
+            Whether training is over.
+        """
+        if not self.patience:
+            return False
+        if val_nme < self.val_nme:
+            self.epoch, self.val_nme = epoch, val_nme
+            self.state = {key: value.clone() for key, value in state.items()}
+        return epoch - self.epoch >= self.patience
+
+    def record(self) -> dict[str, Any]:
+        """Say for the summary which epoch's weights are kept.
+
+        Returns:
+            val_nme and best_epoch; nothing if it is the last epoch's.
+        """
+        return {"val_nme": self.val_nme, "best_epoch": self.epoch} if self.state else {}
 
 
 def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, markup: MarkUp, batch: int) -> float:
@@ -214,10 +267,10 @@ def validate(fabric: Fabric, net: LandmarkNet, val: Faces, plain: Augmenter, mar
     """
     net.eval()
     landmarks, truth = predict(fabric, net, val, plain, batch)
-    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size).nanmean())
+    return 100 * float(face_errors(landmarks, truth, markup, plain.frame.size, plain.frame.scale).nanmean())
 
 
-def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> Tensor:
+def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int, scale: float = 1.0) -> Tensor:
     """Return the error of each face by the mark-up's primary normaliser.
 
     Args:
@@ -225,12 +278,14 @@ def face_errors(landmarks: Tensor, truth: Tensor, markup: MarkUp, size: int) -> 
         truth: (n, N, 2), normalised; NaN where a point is missing.
         markup: what the points are.
         size: side of the frame in pixels.
+        scale: side of the frame / side of the box that the faces are cut out by, which lies in its middle.
 
     Returns:
         (n,) fractions over the points that are there; NaN for a face whose normaliser is not known.
     """
     points, right = (to_pixels(values, size).numpy() for values in (landmarks, truth))
-    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup)))
+    boxes = np.broadcast_to(frame_box(size, scale), (len(right), 4))
+    return torch.from_numpy(metrics.nme(points, right, metrics.primary_normaliser(right, markup, boxes)))
 
 
 @torch.no_grad()
@@ -265,18 +320,24 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
     return float(mean)
 
 
-def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> None:
+def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best) -> None:
     state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
+    state |= {"best": {k: v for k, v in vars(best).items() if k != "patience"}} if best.state else {}
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any) -> int:
+def _resume(
+    path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best
+) -> int:
     """Load a checkpoint if there is one, and return the step to go on from."""
     if not path.is_file():
         return 0
     state = torch.load(path, map_location=fabric.device, weights_only=True)
     net.load_state_dict(state["net"])
     average.state = state["average"]
-    optimiser.load_state_dict(state["optimiser"])
+    if "optimiser" in state:  # a trained network that gets more epochs has none
+        optimiser.load_state_dict(state["optimiser"])
+    if best.patience:
+        vars(best).update(state.get("best", {}))
     return int(state["step"])
