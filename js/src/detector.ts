@@ -1,5 +1,6 @@
 /** Finding faces: YuNet at several scales, and what a detector of one's own must be. */
 
+import { InputError } from './errors.js';
 import { apply, type Box, cropMatrix, invert, iou, shared, area, side } from './geometry.js';
 import { type Pixels, shrink, warp } from './pixels.js';
 import { type Detection, withoutRepeats, type YuNetNetwork } from './yunet.js';
@@ -53,6 +54,8 @@ export class YuNet implements Detector {
     private readonly network: YuNetNetwork,
     { threshold = 0.6, size = 1280 }: YuNetOptions = {},
   ) {
+    if (!(threshold >= 0 && threshold <= 1)) throw new InputError(`threshold must be within 0 and 1, got ${threshold}`);
+    if (!(size >= SMALLEST)) throw new InputError(`size must be ${SMALLEST} or more, got ${size}`);
     [this.threshold, this.size] = [threshold, size];
   }
 

@@ -58,6 +58,8 @@ export interface DetectOptions {
 
 /** Finds faces and their landmarks in images. It works in pages and in workers. */
 export class Landmarker {
+  private deleted = false;
+
   private constructor(
     private readonly finder: FaceFinder,
     /** CPU threads of the networks. */
@@ -112,8 +114,10 @@ export class Landmarker {
    * @returns The faces whose landmarks can be trusted (`minConfidence`), best score first, or with `maxFaces` largest first; an
    *   empty list if there are none.
    * @throws InputError if the image cannot be read, a box is not a box, or a setting is not what it may be.
+   * @throws ModelError if the landmarker was deleted.
    */
   async detect(image: ImageSource, options: DetectOptions = {}): Promise<Face[]> {
+    this.checkLoaded();
     const { boxes, boxType = 'detector', roll, maxFaces } = options;
     if (maxFaces !== undefined && !(maxFaces >= 1)) {
       throw new InputError(`maxFaces must be 1 or more, got ${maxFaces}; leave it out for all faces`);
@@ -124,6 +128,9 @@ export class Landmarker {
     const pixels = readPixels(image);
     if (!boxes) return this.finder.find(pixels, maxFaces);
     boxes.forEach(check);
+    if (typeof roll === 'object' && roll.length !== boxes.length) {
+      throw new InputError(`there are ${boxes.length} boxes but ${roll.length} rolls; give one number, or one for each box`);
+    }
     const rolls = roll === undefined ? null : boxes.map((_, index) => (typeof roll === 'number' ? roll : roll[index]));
     if (rolls && !rolls.every(Number.isFinite)) throw new InputError('roll must be a number, or one for each box');
     return this.finder.findIn(pixels, boxes, boxType, rolls);
@@ -134,20 +141,28 @@ export class Landmarker {
    *
    * @returns Best score first.
    * @throws InputError if the image cannot be read.
+   * @throws ModelError if the landmarker was deleted.
    */
   async detectBoxes(image: ImageSource): Promise<Detection[]> {
+    this.checkLoaded();
     return this.finder.detector.detect(readPixels(image));
   }
 
   /** Give the networks' memory back, which no garbage collector does. */
   delete(): void {
+    if (this.deleted) return;
+    this.deleted = true;
     this.finder.model.delete();
     this.finder.detector.delete?.();
+  }
+
+  private checkLoaded(): void {
+    if (this.deleted) throw new ModelError('this landmarker was deleted; create another one');
   }
 }
 
 function isDetector(given: object | string): given is Detector {
-  return typeof given === 'object' && 'detect' in given;
+  return typeof given === 'object' && given !== null && 'detect' in given;
 }
 
 function folder(url: string | URL): string {

@@ -6,6 +6,7 @@ import { apply, invert, type Matrix, roundEven, tightBox, zoom } from './geometr
 // Below this scale bilinear sampling skips pixels, so that an area average has to come first.
 const SHRINKS = 0.6;
 const ONE = 1 << 11; // the sum of two weights of bilinear resizing
+const IMAGES = 'give an <img>, <video>, <canvas>, ImageBitmap or ImageData';
 
 /** An image: rows from the top, pixels from the left, red, green and blue of each, and maybe alpha, which is not read. */
 export interface Pixels {
@@ -31,11 +32,14 @@ let canvas: OffscreenCanvas | undefined;
 /**
  * Read the pixels of an image. What is transparent becomes white.
  *
- * @throws InputError if it is not loaded, has no pixels, or is of another origin.
+ * @throws InputError if it is no image, not loaded, without pixels, too large for a canvas, or of another origin.
  */
 export function readPixels(image: ImageSource): Pixels {
+  // What `querySelector` does not find is null, and JavaScript's callers have no types.
+  if (typeof image !== 'object' || image === null) throw new InputError(`${image} is no image; ${IMAGES}`);
   if ('data' in image) return 'channels' in image ? checked(image) : opaque(image);
   const [width, height] = sizeOf(image);
+  if (typeof width !== 'number' || typeof height !== 'number') throw new InputError(`${image} is no image; ${IMAGES}`);
   if (!(width > 0 && height > 0)) {
     throw new InputError('the image has no pixels yet; wait until it has loaded, a video until it plays');
   }
@@ -47,8 +51,11 @@ export function readPixels(image: ImageSource): Pixels {
   context.drawImage(image, 0, 0, width, height);
   try {
     return { data: context.getImageData(0, 0, width, height).data, width, height, channels: 4 };
-  } catch {
-    canvas = undefined; // it is tainted, and stays so
+  } catch (error) {
+    canvas = undefined; // if it is tainted, it stays so
+    if ((error as Error).name !== 'SecurityError') {
+      throw new InputError(`an image of ${width} x ${height} pixels cannot be read; give a smaller one`);
+    }
     throw new InputError('the image is of another origin; serve it from the page\'s own, or with CORS headers');
   }
 }
@@ -62,6 +69,10 @@ function sizeOf(image: Exclude<ImageSource, ImageData | Pixels>): [number, numbe
 
 function checked(pixels: Pixels): Pixels {
   const { data, width, height, channels } = pixels;
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
+    throw new InputError('the data of an image must be a Uint8Array or Uint8ClampedArray');
+  }
+  if (channels !== 3 && channels !== 4) throw new InputError(`an image needs 3 or 4 channels, got ${channels}`);
   if (!(width > 0 && height > 0 && data.length === width * height * channels)) {
     throw new InputError(`${data.length} values are no image of ${width} x ${height} pixels with ${channels} channels`);
   }

@@ -98,7 +98,15 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
       const refusals = await Promise.all([
         landmarker.detect(new Image()),
         landmarker.detect(image, { boxes: [[3, 3, 1, 9]] }),
+        landmarker.detect(image, { boxes: [[3, 3, 9, 9]], roll: [0, 90] }),
         landmarker.detect(image, { maxFaces: 0 }),
+        landmarker.detect(document.querySelector('.none')),
+        landmarker.detect(document.createElement('div')),
+        Landmarker.create({ yunet: { size: 0 } }),
+        Landmarker.create({ yunet: { threshold: NaN } }),
+        another.detect(image),
+        another.detectBoxes(image),
+        Landmarker.create({ detector: null }),
         Landmarker.create({ minConfidence: 2 }),
         Landmarker.create({ detector: new Uint8Array(100) }),
         Landmarker.create({ detector: '/dist/models/facekd-68-lite.tflite' }),
@@ -115,7 +123,10 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
       name: 'facekd-68-lite-int8',
       ok: [true, true, true, true, true, true],
       largest: 2,
-      refusals: ['input', 'input', 'input', 'input', 'model', 'model', 'model', 'model'],
+      refusals: [
+        'input', 'input', 'input', 'input', 'input', 'input', 'input', 'input', 'model', 'model', 'model', 'input', 'model',
+        'model', 'model', 'model',
+      ],
     });
     expect(faults).toEqual([]);
     await page.close();
@@ -175,6 +186,11 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
       return answers;
     }, [`${elsewhere.url}${SAMPLE}`, SAMPLE]);
     expect(found).toEqual(['the image is of another origin; serve it from the page\'s own, or with CORS headers', 6]);
+    const large = await page.evaluate(async () => {
+      const landmarker = await (globalThis as any).facekd.Landmarker.create();
+      return landmarker.detect(new OffscreenCanvas(40000, 40000)).catch((error: Error) => error.message);
+    });
+    expect(large).toBe('an image of 40000 x 40000 pixels cannot be read; give a smaller one');
     await page.close();
   });
 

@@ -61,6 +61,11 @@ describe('reading', () => {
 
   it('refuses what is no image', () => {
     expect(() => readPixels({ data: new Uint8Array(5), width: 2, height: 1, channels: 3 })).toThrow(InputError);
+    for (const none of [null, undefined, '#photo', {}]) expect(() => readPixels(none as any)).toThrow(InputError);
+    const grey = { data: new Uint8Array(4), width: 2, height: 2, channels: 1 };
+    expect(() => readPixels(grey as any)).toThrow('3 or 4 channels');
+    const floats = { data: new Float32Array(12), width: 2, height: 2, channels: 3 };
+    expect(() => readPixels(floats as any)).toThrow('Uint8Array');
     expect(() => readPixels({ data: new Uint8Array(0), width: 0, height: 0, channels: 3 })).toThrow(InputError);
   });
 });

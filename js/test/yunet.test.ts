@@ -27,6 +27,17 @@ it('an anchor becomes a box', () => {
   expect(decode(all, 32, 0.71)).toEqual([]);
 });
 
+it('boxes are compared as whole pixels, cut off, as OpenCV does', () => {
+  const all = maps();
+  const put = (anchor: number, left: number, score: number): void => {
+    const [x, side] = [(left + 5.25) / 8 - anchor, Math.log(10.5 / 8)]; // from 0.5 down, 10.5 x 10.5 pixels
+    all[0].set([score, 30, x, 5.75 / 8, side, side], anchor * VALUES);
+  };
+  put(0, 0.9, 3);
+  put(1, 6.05, 2); // IoU 0.34; of whole pixels 4 / 16
+  expect(decode(all, 32, 0.6).map(({ box }) => Math.trunc(box[0]))).toEqual([0, 6]);
+});
+
 it('what is no box is left out', () => {
   const all = maps();
   all[2].set([30, 30, 0, 0, 1000, 0], 0); // its side is infinite
