@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -75,6 +76,7 @@ class PartWriter:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        cv2.setNumThreads(1)  # there are as many actors as cores, and their threads would fight for them
         model = load_model(settings.model, threads=1, providers=settings.providers)
         self.landmarker = Landmarker(model, YuNet(settings.min_score, threads=1))
         self.markup = get(settings.markup) if settings.markup else self.landmarker.model.markup
