@@ -41,16 +41,16 @@ def expand(path: str | os.PathLike[str]) -> Path:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: under a temporary name until the block ends without an error.
 
-    The temporary name keeps the suffix (libraries choose formats by it) and carries the process id, so that two
-    processes do not write into each other's file; a long one is cut, so that it fits too. On an error it is removed
-    and `path` stays as it was. A process that is killed leaves it behind; who writes the same file next removes it, and
-    knows it by its lock, which ended with the process.
+    The temporary name keeps the suffix, by which libraries choose formats; a long one is cut, so that it fits too. On
+    an error the file is removed, and `path` stays as it was. A process that is killed leaves it behind, and whoever
+    writes the same file next takes it over: its lock ended with the process. While it is locked, others take a name
+    with their process id, so that two processes do not write into each other's file.
 
     Args:
         path: the file; its folder is made if it is not there.
 
     Yields:
-        The temporary path beside it, to write to.
+        The path of an empty file beside it, to write to.
 
     Raises:
         OSError: nothing can be written there; at once if `path` is a folder.
@@ -59,9 +59,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    temporary = target.with_name(f"{_prefix(target)}{os.getpid()}{target.suffix}")
-    lock = _locked_file(temporary)
+    temporary, lock = _temporary_file(target)
     try:
         yield temporary
         os.replace(temporary, target)
@@ -133,7 +131,7 @@ def _is_temporary(name: str) -> bool:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what killed processes left of their work at a file or folder."""
+    """Remove what killed processes left of their work at a folder."""
     prefix = _prefix(target)
     with suppress(OSError):
         for name in os.listdir(target.parent):
@@ -168,17 +166,29 @@ def _locked(path: Path, how: int = 0) -> Iterator[None]:
         os.close(lock)
 
 
-def _locked_file(path: Path) -> int:
-    """Make a file and take its lock; returns the descriptor that holds it until it is closed or the process ends."""
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is None:
-            return lock
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(path)):
-                return lock
-        os.close(lock)  # another process took it for abandoned before it was locked
+def _temporary_file(target: Path) -> tuple[Path, int]:
+    """Make the file that stands for another one until it is whole, or take over one that was left.
+
+    Returns:
+        Its path, and the descriptor that holds its lock until it is closed or the process ends.
+    """
+    first, own = (target.with_name(f"{_prefix(target)}{name}{target.suffix}") for name in (0, os.getpid()))
+    flags = os.O_RDWR | os.O_CREAT
+    while fcntl is not None:
+        for path, how in ((first, fcntl.LOCK_NB), (own, 0)):
+            lock = os.open(path, flags, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | how)
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    os.ftruncate(lock, 0)
+                    return path, lock
+            except (BlockingIOError, FileNotFoundError):
+                pass  # another process writes there; or it has just ended or removed what it took for abandoned
+            except OSError:  # a file system without locks
+                os.close(lock)
+                return own, os.open(own, flags, 0o666)
+            os.close(lock)
+    return own, os.open(own, flags, 0o666)
 
 
 def write_text(path: str | Path, text: str) -> None:
