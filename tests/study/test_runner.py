@@ -20,7 +20,7 @@ from facekd.recipes.resolve import resolve
 from facekd.study import config, runner
 from facekd.study.context import StudyContext
 from processes import held
-from tiny_run import BASE, ROWS, SPATIAL, recipe, write_study
+from tiny_run import BASE, ROWS, SPATIAL, STAGE, recipe, write_study
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,16 @@ def done(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told.returncode == 1, told.stderr  # a row fails on purpose
     assert "not run: wild, seed 0: student: the loss is nan" in told.stderr and "Traceback" not in told.stderr
     return folder
+
+
+def test_a_network_that_cannot_take_the_size_fails_its_row_in_one_sentence(tiny_pack: Pack, tmp_path: Path) -> None:
+    study = StudyContext(tmp_path, tiny_pack, None, "cpu")
+    wide = {"backbone": "vit_tiny_patch16_224", "head": "coordinate"}
+    settings = recipe({"a": STAGE | wide}, input={"size": 64})
+    stage = resolve(settings)["a"]
+    study.stage_dir(stage).mkdir(parents=True)
+    runner._train(study, settings, stage)
+    assert "a: backbone 'vit_tiny_patch16_224' with head" in study.error(stage).read_text()
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:

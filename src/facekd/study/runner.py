@@ -31,7 +31,8 @@ from facekd.data.prepare import end_with_parent
 from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.files import write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
-from facekd.recipes.resolve import Stage, closure
+from facekd.pipeline.start import check_network
+from facekd.recipes.resolve import Stage, TrainStage, closure
 from facekd.recipes.schema import Recipe
 from facekd.run_folder import LOG, PACK, read_summary
 from facekd.study import table
@@ -142,6 +143,8 @@ def _train(study: StudyContext, recipe: Recipe, stage: Stage) -> None:
     """Train and measure one network; a failure is written down and does not stop the others."""
     context = study.context(recipe)
     try:
+        if isinstance(stage, TrainStage):
+            check_network(stage, study.pack.markup.count)
         train_stage(context, stage)
         results = evaluate_stage(context, stage, recipe.evaluation)
     except FacekdError as error:
