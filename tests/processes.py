@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from run_stopped import ENDED
 
 _SCRIPT = Path(__file__).with_name("run_stopped.py")
 _LONGEST = 300  # seconds: no test waits for them, but one that fails
+_TO_END = 60  # likewise, for processes that are about to end
 
 
 @dataclass
@@ -86,3 +88,39 @@ def ended(script: object, *arguments: object, at: str, when: str, count: int = 1
     command = _command("end", script, arguments, when, at, count, text)
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=_LONGEST)
     assert done.returncode == ENDED, done.stderr
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return what a process started, and what those started: when, by number. Linux only."""
+    about = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            about[int(path.parent.name)] = (int(fields[1]), fields[19])
+    found: dict[int, str] = {}
+    while new := {each: start for each, (parent, start) in about.items() if parent in {pid, *found} - {each}}:
+        if new.keys() <= found.keys():
+            break
+        found |= new
+    return found
+
+
+def alive(processes: dict[int, str]) -> dict[int, str]:
+    """Return which of these, as `descendants` gives them, still run; waits for those that are about to end."""
+    end = time.monotonic() + _TO_END
+    while left := {pid: start for pid, start in processes.items() if _runs(pid, start)}:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def _runs(pid: int, start: str) -> bool:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" and fields[19] == start

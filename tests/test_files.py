@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
-from facekd.errors import nearest
-from facekd.files import atomic, atomic_folder, clean, write_text
+from facekd.errors import InputError, nearest
+from facekd.files import atomic, atomic_folder, claim, claim_folder, clean, scratch_folder, write_text
+
+locks = pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -107,3 +111,78 @@ def test_clean_removes_what_killed_processes_left(tmp_path: Path, writer: subpro
     writer.wait()
     assert sorted(clean(tmp_path)) == left
     assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+@locks
+def test_an_output_has_one_writer(tmp_path: Path) -> None:
+    path, folder = tmp_path / "new" / "a.json", tmp_path / "new" / "b"
+    with claim(path), claim(path.with_name("c.json")), claim_folder(folder):
+        with (
+            pytest.raises(InputError, match=r"another process is writing .*a\.json; wait until it has ended"),
+            claim(path),
+        ):
+            pytest.fail("both write")
+        with pytest.raises(InputError, match=r"another process is writing .*b; "), claim_folder(folder):
+            pytest.fail("both write")
+        write_text(path, "whole")
+        with atomic_folder(folder / "c") as temporary:
+            (temporary / "d").write_text("whole")
+    assert sorted(each.name for each in path.parent.iterdir()) == ["a.json", "b"]
+    with claim(path), claim_folder(folder):
+        pass
+    assert [each.name for each in folder.iterdir()] == ["c"]
+
+
+@locks
+def test_a_claim_may_wait(tmp_path: Path) -> None:
+    order = []
+
+    def second() -> None:
+        with claim(tmp_path / "a", wait=True):
+            order.append("second")
+
+    with claim(tmp_path / "a"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.05)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_folder_is_no_file_to_claim_and_a_file_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(FileExistsError), claim_folder(tmp_path / "a"):
+        pytest.fail("the work was begun")
+
+
+CLAIMS = """
+import sys
+from pathlib import Path
+from facekd.files import claim, claim_folder, scratch_folder
+
+with claim(sys.argv[1] + "/a.json"), claim_folder(sys.argv[1]), scratch_folder("facekd-test") as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@locks
+def test_a_claim_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    out, command = tmp_path / "out", [sys.executable, "-c", CLAIMS, str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    scratch = Path(process.stdout.readline().strip())
+    for claimed in (claim(out / "a.json"), claim_folder(out)):
+        with pytest.raises(InputError, match="another process is writing"), claimed:
+            pytest.fail("both write")
+    with scratch_folder("facekd-test") as other:
+        assert scratch.is_dir() and scratch != other and scratch.parent == other.parent
+    process.kill()
+    process.communicate()
+    with claim(out / "a.json"), claim_folder(out), scratch_folder("facekd-test"):
+        assert not scratch.exists()
+    assert list(out.iterdir()) == [] and list((tmp_path / "tmp").iterdir()) == []

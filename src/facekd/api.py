@@ -6,12 +6,14 @@ Torch and what else training needs are imported when a function needs them, not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.errors import ModelError
+from facekd.files import claim
 from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
@@ -225,11 +227,12 @@ def export(
     Raises:
         ModelError: there is no network, the face detector found too few of its training faces, the format lacks
             something that is asked for or its converter, or the file does not compute what torch does.
-        InputError: `int8_data` has no training faces.
+        InputError: `int8_data` has no training faces, or another process is writing one of the outputs.
     """
     out, checkpoint = Path(out), resolve_model(model, "onnx")
     if checkpoint.suffix == out.suffix:
         raise ModelError(f"{model} is exported already; give a finished run's folder or a .safetensors file")
+    from facekd.exporters import bundle as bundles
     from facekd.exporters import formats
 
     chosen = formats.of(out, precision, batch, int8_data is not None)
@@ -240,17 +243,17 @@ def export(
     figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
     options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
     options |= {} if batch is None else {"batch": batch}
-    parity = chosen.load().export(checkpoint, out, name=name, figures=figures, **options)
-    card, small, lost = formats.read_card(out), None, None
-    if faces is not None:
-        small = out.with_name(f"{out.stem}-int8{out.suffix}")
-        lost = formats.quantise(out, small, faces)
-    if bundle is not None:
-        from facekd.exporters.bundle import write
-
-        bundle = Path(bundle)
-        write(checkpoint, [file for file in (out, small) if file], bundle)
-    return ExportResult(out, card, parity, small, lost, bundle)
+    folder = None if bundle is None else Path(bundle)
+    small = None if faces is None else out.with_name(f"{out.stem}-int8{out.suffix}")
+    with ExitStack() as stack:
+        for path in filter(None, (out, small, folder)):
+            stack.enter_context(claim(path))
+        parity = chosen.load().export(checkpoint, out, name=name, figures=figures, **options)
+        card = formats.read_card(out)
+        lost = formats.quantise(out, small, faces) if small and faces else None
+        if folder:
+            bundles.write(checkpoint, [file for file in (out, small) if file], folder)
+    return ExportResult(out, card, parity, small, lost, folder)
 
 
 def train(

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from facekd.errors import InputError
+
 try:
     import fcntl
 except ImportError:  # Windows: what a killed process leaves there stays
@@ -85,15 +87,97 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    made = tempfile.TemporaryDirectory(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
-    with made as room, _locked(Path(room)):
-        temporary, before = Path(room) / target.name, Path(room) / "before"
+    with _temporary_folder(target) as room:
+        temporary, before = room / target.name, room / "before"
         temporary.mkdir()
         yield temporary
         if target.exists():
             os.replace(target, before)
         os.replace(temporary, target)
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """Make a folder among the system's temporary ones, for as long as the block lasts.
+
+    Args:
+        name: of its purpose; what killed processes left of the same purpose is removed.
+
+    Yields:
+        The folder, empty.
+
+    Raises:
+        OSError: none can be made.
+    """
+    with _temporary_folder(Path(tempfile.gettempdir(), name)) as folder:
+        yield folder
+
+
+@contextmanager
+def claim(path: str | Path, wait: bool = False) -> Iterator[None]:
+    """Be the only process that writes an output, from before what is there is looked at until all is written.
+
+    The claim is a lock of the system's: it ends with the process, however that ends. It is that of an empty hidden file
+    beside the output, removed at the end; one that a killed process left is taken over. On Windows, and on a file
+    system without locks, nobody is refused: what is written there is still whole, and of the one who ends last.
+
+    Args:
+        path: the file, or a folder that is replaced as a whole; the folder it lies in is made if it is not there.
+        wait: until another process has ended, rather than to be refused.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: another process writes it.
+        OSError: nothing can be written there.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    file = target.with_name(f"{_prefix(target)}lock{target.suffix}")
+    lock = _lock(file, os.O_RDWR | os.O_CREAT, 0 if wait else fcntl.LOCK_NB)
+    if lock is None:
+        raise _claimed(target)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextmanager
+def claim_folder(path: str | Path) -> Iterator[None]:
+    """Be the only process that writes into a folder, as `claim`; the lock is the folder's own, and leaves no file.
+
+    Args:
+        path: the folder; it is made if it is not there.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: another process writes into it.
+        OSError: nothing can be written there, or `path` is a file.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    lock = _lock(folder, os.O_RDONLY, fcntl.LOCK_NB)
+    if lock is None:
+        raise _claimed(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _claimed(path: Path) -> InputError:
+    return InputError(f"another process is writing {path}; wait until it has ended, or give another output")
 
 
 def clean(folder: str | Path) -> list[Path]:
@@ -128,6 +212,17 @@ def _is_temporary(name: str) -> bool:
     stem, suffix = found["stem"], found["suffix"] or ""
     # Of a name that was cut the checksum cannot be computed.
     return len(stem) == _LONGEST or f"{zlib.crc32(os.fsencode(stem + suffix)):08x}" == found["digest"]
+
+
+@contextmanager
+def _temporary_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside another path, locked and removed at the end; remove what killed processes left of such."""
+    _remove_abandoned(target)
+    made = tempfile.TemporaryDirectory(
+        prefix=_prefix(target), suffix=target.suffix, dir=target.parent, ignore_cleanup_errors=True
+    )
+    with made as folder, _locked(Path(folder)):
+        yield Path(folder)
 
 
 def _remove_abandoned(target: Path) -> None:
@@ -166,6 +261,31 @@ def _locked(path: Path, how: int = 0) -> Iterator[None]:
         os.close(lock)
 
 
+def _lock(path: Path, flags: int, how: int) -> int | None:
+    """Open a file or folder and lock it.
+
+    flags: for opening.
+    how: LOCK_NB: not to wait; or 0.
+
+    Returns:
+        The descriptor, which holds the lock until it is closed or the process ends; None: another process has it.
+    """
+    while True:
+        lock = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | how)
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except FileNotFoundError:
+            pass  # its process has just ended, or another one took it for abandoned
+        except OSError:  # a file system without locks
+            return lock
+        os.close(lock)
+
+
 def _temporary_file(target: Path) -> tuple[Path, int]:
     """Make the file that stands for another one until it is whole, or take over one that was left.
 
@@ -174,21 +294,14 @@ def _temporary_file(target: Path) -> tuple[Path, int]:
     """
     first, own = (target.with_name(f"{_prefix(target)}{name}{target.suffix}") for name in (0, os.getpid()))
     flags = os.O_RDWR | os.O_CREAT
-    while fcntl is not None:
-        for path, how in ((first, fcntl.LOCK_NB), (own, 0)):
-            lock = os.open(path, flags, 0o666)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | how)
-                if os.path.samestat(os.fstat(lock), os.stat(path)):
-                    os.ftruncate(lock, 0)
-                    return path, lock
-            except (BlockingIOError, FileNotFoundError):
-                pass  # another process writes there; or it has just ended or removed what it took for abandoned
-            except OSError:  # a file system without locks
-                os.close(lock)
-                return own, os.open(own, flags, 0o666)
-            os.close(lock)
-    return own, os.open(own, flags, 0o666)
+    if fcntl is None:
+        return own, os.open(own, flags, 0o666)
+    path, lock = first, _lock(first, flags, fcntl.LOCK_NB)
+    if lock is None:  # another process writes there
+        path, lock = own, _lock(own, flags, 0)
+    assert lock is not None  # it waits
+    os.ftruncate(lock, 0)
+    return path, lock
 
 
 def write_text(path: str | Path, text: str) -> None:

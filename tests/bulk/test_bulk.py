@@ -32,10 +32,10 @@ def rows(out: Path) -> list[dict]:
 
 def write_all(photos: Path, out: Path, **settings: object) -> None:
     """Process the parts of a source without Ray."""
-    run = BulkRun(WorkerSettings(str(photos), str(out), LITE, **settings), part=3)
-    writer = PartWriter(run.settings)
-    for number, part in run.parts.items():
-        writer({"number": np.array([number]), "part": np.array([encode_part(part)])})
+    with BulkRun(WorkerSettings(str(photos), str(out), LITE, **settings), part=3) as run:
+        writer = PartWriter(run.settings)
+        for number, part in run.parts.items():
+            writer({"number": np.array([number]), "part": np.array([encode_part(part)])})
 
 
 def check(out: Path, photos: Path, copies: int = 1) -> None:
@@ -80,7 +80,8 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(photos: P
     write_all(photos, tmp_path)
     (tmp_path / "part-000001.parquet").unlink()
     (tmp_path / ".part-000001.parquet.0123").write_bytes(b"half")  # of a killed worker
-    run = BulkRun(settings, part=3)
+    with BulkRun(settings, part=3) as run:
+        pass
     assert list(run.parts) == [1] and run.known == 2 and not list(tmp_path.glob(".part*"))
     assert list(run.parts.values()) == list(find_parts(str(photos), 3))[1:2]
     with pytest.raises(facekd.InputError, match=r"holds results of .*choose another folder"):
@@ -178,3 +179,15 @@ def test_exact_after_sigkill_of_the_driver(many: Path, photos: Path, tmp_path: P
     check(out, photos, 24)
     assert all((out / name).stat().st_mtime_ns == time for name, time in kept.items())
     assert json.loads((out / "_facekd.json").read_text())["markup"] == "ibug68"
+
+
+def test_results_have_one_writer(photos: Path, tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("no locks on this system")
+    settings = WorkerSettings(str(photos), str(tmp_path), LITE)
+    with BulkRun(settings, part=3), pytest.raises(facekd.InputError, match="another process is writing"):
+        BulkRun(settings, part=3)
+    with pytest.raises(facekd.InputError, match="choose another folder"):
+        BulkRun(WorkerSettings(str(photos), str(tmp_path), LITE, min_score=0.5))
+    with BulkRun(settings, part=3) as run:
+        assert len(run.parts) == 3

@@ -395,3 +395,22 @@ def test_import_is_light() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks there")
+@pytest.mark.slow
+def test_of_two_processes_one_works_and_the_other_leaves(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    command = ["detect", folder, "-m", model, "--out", tmp_path / "out"]
+    with held("facekd", *command, at="facekd.runtime.results:ResumeLog.add", count=2) as process:
+        code, printed, err = run(*command)
+        assert (code, printed) == (1, "") and err.count("\n") == 1
+        assert f"another process is writing {tmp_path / 'out'}; wait until it has ended" in err
+        process.release()
+        assert process.finish()[0] == 1  # of a bad photo
+    assert run(*command)[2].endswith("4 photos, 3 faces, 1 failed\n")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "b one.json",
+        "déjà",
+        "facekd.jsonl",
+        "none.json",
+    ]

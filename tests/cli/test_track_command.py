@@ -15,7 +15,9 @@ from PIL import Image
 
 import facekd
 from facekd.cli import main
+from facekd.files import claim
 from facekd.markup import FIVE
+from facekd.runtime.tracking import TrackedFace, Tracker
 from facekd.runtime.video import Video, VideoWriter
 from processes import held
 
@@ -151,3 +153,29 @@ def test_ctrl_c_leaves_whole_files(model: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (out / "long.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(12)) and Video(out / "long.landmarks.mp4").count == 12
     assert sorted(path.name for path in out.iterdir()) == ["long.jsonl", "long.landmarks.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks there")
+def test_of_two_processes_one_follows(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = pan(tmp_path / "a.mp4", 2), tmp_path / "out"
+    for name in ("a.jsonl", "a.landmarks.mp4"):  # a film may be drawn beside another table
+        with claim(out / name):
+            assert run(monkeypatch, source, "-m", model, "--out", out) == 1
+            assert f"another process is writing {out / name};" in capsys.readouterr().err
+        assert list(out.iterdir()) == []
+
+    def follow(self: Tracker, frame: np.ndarray, time: float) -> list[TrackedFace]:
+        pytest.fail("it follows what is there already")
+
+    def other_ends(*arguments: object) -> Video:
+        out.mkdir(exist_ok=True)
+        (out / "a.jsonl").write_text("the other's")
+        return Video(source)
+
+    monkeypatch.setattr(Tracker, "update", follow)
+    monkeypatch.setattr("facekd.runtime.video.Video", other_ends)
+    assert run(monkeypatch, source, "-m", model, "--out", out) == 1
+    assert "a.jsonl is there already" in capsys.readouterr().err
+    assert (out / "a.jsonl").read_text() == "the other's" and len(list(out.iterdir())) == 1

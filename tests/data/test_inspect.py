@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from facekd.data.checks import asymmetric_points
 from facekd.data.inspect import findings, statistics
 from facekd.data.pack import LabelledFace, Pack, PackWriter
 from facekd.data.sheet import draw_labels, label_sheet, save, soft_sheet
+from facekd.errors import InputError
+from facekd.files import claim_folder
 from facekd.markup import FIVE, IBUG68
 from layouts import photo, shape
 
@@ -151,3 +154,11 @@ def test_sheets(tmp_path: Path) -> None:
     assert pairs.shape == (245, 4 * 227, 3)
     save(tmp_path / "sheets" / "a.jpg", pairs)
     assert (tmp_path / "sheets" / "a.jpg").stat().st_size > 5000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
+def test_sheets_have_one_writer(tmp_path: Path) -> None:
+    pack = packed(tmp_path, faces())
+    with claim_folder(tmp_path / "out"), pytest.raises(InputError, match="another process is writing"):
+        inspect.inspect(pack, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

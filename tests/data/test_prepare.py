@@ -28,6 +28,7 @@ from facekd.errors import InputError
 from facekd.geometry import apply
 from facekd.markup import IBUG68, WFLW98
 from layouts import photo, shape, write_labelled, write_photo
+from processes import alive, descendants, held
 
 
 def annotation(i: int = 0, **changes: object) -> Annotation:
@@ -284,3 +285,31 @@ def test_photo_missing_behind_its_labels(tmp_path: Path) -> None:
     problem = Cropper(WFLW98, 2.0, 64, 90)(item)
     assert isinstance(problem, Problem)
     assert problem.reason == f"photo {source}/WFLW_images/a.jpg cannot be read: No such file or directory"
+
+
+# Other processes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
+@pytest.mark.slow
+def test_of_two_processes_one_packs_and_the_other_leaves(tmp_path: Path) -> None:
+    out = tmp_path / "a.parquet"
+    command = ["prepare", "synthetic", out, "--count", 4, "--jobs", 1]
+    with held("facekd", *command, at="facekd.data.writer:PackWriter.add", count=2) as process:
+        with pytest.raises(InputError, match=r"another process is writing .*a\.parquet; wait until it has ended"):
+            run([annotation()], out)
+        assert not out.exists()
+        process.release()
+        assert process.finish()[0] == 0
+    assert len(Pack.open(out)) == 4 and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are found in /proc")
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_prepare(tmp_path: Path) -> None:
+    command = ["prepare", "synthetic", tmp_path / "a.parquet", "--count", 40, "--jobs", 2]
+    with held("facekd", *command, at="facekd.data.writer:PackWriter.add") as process:
+        started = descendants(process.process.pid)
+        assert len(started) >= 2
+        process.process.kill()
+        assert alive(started) == {}

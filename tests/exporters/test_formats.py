@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ from facekd import api
 from facekd.errors import InputError, ModelError
 from facekd.exporters import formats
 from facekd.exporters.onnx import sample_crops
+from facekd.files import claim
 from facekd.geometry import BoxTransform, crop_faces
 from facekd.images import read_image
 from facekd.markup import MarkUp
 from facekd.networks.architecture import Architecture
 from facekd.networks.checkpoint import ModelMetadata, save
 from facekd.networks.network import LandmarkNet
+from facekd.runtime.card import ModelCard
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
 
@@ -125,3 +129,37 @@ def test_the_sample_pictures_faces_are_cut_as_the_card_says() -> None:
 def test_every_format_names_a_module_that_is_there() -> None:
     for suffix, each in formats.FORMATS.items():
         assert suffix.startswith(".") and callable(each.load().export)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
+@pytest.mark.parametrize("claimed", ["net.onnx", "net-int8.onnx", "bundle"])
+def test_what_is_exported_has_one_writer(claimed: str, checkpoint: Path, tmp_path: Path, tiny_pack: object) -> None:
+    with claim(tmp_path / "out" / claimed):
+        with pytest.raises(InputError, match=f"another process is writing .*{claimed};"):
+            api.export(
+                checkpoint, tmp_path / "out" / "net.onnx", int8_data=tiny_pack, bundle=tmp_path / "out" / "bundle"
+            )
+        assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == []
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_a_network_never_lies_beside_the_card_of_another(
+    stop: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever an export ends that replaces an earlier one, there is a network with its own card or none."""
+    out, replaced, calls = tmp_path / "net.onnx", os.replace, []
+    api.export(checkpoint, out, name="old")
+
+    def end(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    monkeypatch.setattr("os.replace", end)
+    with suppress(KeyboardInterrupt):
+        api.export(checkpoint, out, name="new")
+    assert len(calls) == min(stop, 4) and out.exists() == (stop in (1, 2, 5))
+    if out.exists():
+        ModelCard.load(out).verify(out)
+        assert ModelCard.load(out).name == ("new" if stop == 5 else "old")

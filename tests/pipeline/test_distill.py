@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from facekd.data.face import LabelledFace
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError, ModelError, RecipeError, TrainingError
+from facekd.files import claim_folder
 from facekd.markup import FIVE
 from facekd.networks import checkpoint as networks
 from facekd.pipeline import start
@@ -258,3 +259,11 @@ def test_a_run_of_an_earlier_version_is_not_continued(tiny_pack: Pack, tmp_path:
 def test_an_accelerator_that_is_not_there_is_one_sentence(tiny_pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no accelerator 'tpu9' here"):
         distill(recipe(STAGES), tiny_pack, tmp_path / "run", accelerator="tpu9")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
+def test_a_run_has_one_writer(tiny_pack: Pack, tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "run"):
+        with pytest.raises(InputError, match=r"another process is writing .*run; wait until it has ended"):
+            distill(recipe({"a": STAGE | {"loss": "l2"}}), tiny_pack, tmp_path / "run", accelerator="cpu")
+        assert list((tmp_path / "run").iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -143,3 +144,29 @@ def test_a_json_array_is_whole_whatever_its_length() -> None:
         assert json.loads(text.getvalue()) == records
     with pytest.raises(InputError, match="did you mean 'jsonl'"):
         RecordWriter(io.StringIO(), "jsonnl", FIVE)
+
+
+def test_results_that_came_while_photos_were_found_keep_their_names(
+    landmarker: Landmarker, photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (60, 60), (200, 200, 200)).save(other / "a.png")
+    late = PhotoBatch([photos / "a.png"], landmarker, tmp_path / "out")
+    detect_files([other], landmarker, tmp_path / "out")
+    for _ in range(2):
+        (result,) = late.run()
+    assert (result.faces, sorted(path.name for path in (tmp_path / "out").iterdir())) == (
+        1,
+        ["a-2.json", "a.json", "facekd.jsonl"],
+    )
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["photo"] == str(other / "a.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks there")
+def test_two_runs_do_not_write_into_one_folder(landmarker: Landmarker, photos: Path, tmp_path: Path) -> None:
+    with closing(PhotoBatch([photos], landmarker, tmp_path / "out").run()) as first:
+        next(first)
+        with pytest.raises(InputError, match="another process is writing"):
+            next(PhotoBatch([photos], landmarker, tmp_path / "out").run())
+    assert detect_files([photos], landmarker, tmp_path / "out").photos == 3

@@ -19,7 +19,7 @@ from facekd.recipes.load import load
 from facekd.recipes.resolve import resolve
 from facekd.study import config, runner
 from facekd.study.context import StudyContext
-from processes import held
+from processes import alive, descendants, held
 from tiny_run import BASE, ROWS, SPATIAL, STAGE, recipe, write_study
 
 
@@ -212,3 +212,19 @@ def test_an_average_is_trained_by_its_members_and_takes_their_seeds(tiny_pack: P
     records = runner.run(config.load(path), tiny_pack, tmp_path / "out", accelerator="cpu")
     assert [record["stage"] for record in records] == ["soup", "soup"] and records[0]["id"] != records[1]["id"]
     assert len(list((tmp_path / "out" / "networks").iterdir())) == 1 + 2 * 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are found in /proc")
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_study(tiny_pack: Pack, tmp_path: Path) -> None:
+    rows = [{"name": f"teacher {seed}", "stage": "tough", "seeds": [seed]} for seed in (0, 1)]
+    file = write_study(tmp_path, rows=rows, set={"tough.epochs": 100_000})
+    options = ["--data", tiny_pack.path, "--out", tmp_path / "out", "--accelerator", "cpu", "--jobs", 2]
+    with held("facekd", "study", file, *options, at="facekd.study.runner:_write") as process:
+        while len(list((tmp_path / "out").glob("networks/*/log.jsonl"))) < 2:  # both train
+            assert process.process.poll() is None
+            time.sleep(0.05)
+        started = descendants(process.process.pid)
+        assert len(started) >= 2
+        process.process.kill()
+        assert alive(started) == {}

@@ -13,10 +13,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +24,7 @@ from facekd.api import load_model, resolve_model
 from facekd.bulk.actor import PartWriter, WorkerSettings, decode_part, encode_part
 from facekd.bulk.sources import find_parts, open_location
 from facekd.errors import InputError
-from facekd.files import write_text
+from facekd.files import claim_folder, scratch_folder, write_text
 from facekd.markup import convertible, get
 from facekd.runtime.card import sha256
 from facekd.runtime.landmarker import Landmarker
@@ -56,7 +54,8 @@ class Done:
 class BulkRun:
     """The landmarks of many photos, found by workers of Ray and written as Parquet files.
 
-    Making one finds the photos and what an earlier run did.
+    Making one finds the photos and what an earlier run did. Until it is closed (`with`), no other process writes the
+    results, if they lie in a folder; in a store that a URL names, nothing holds others back.
 
     Args:
         settings: what workers need to know.
@@ -71,7 +70,7 @@ class BulkRun:
         known: how many an earlier run did.
 
     Raises:
-        InputError: there are no photos, or the folder holds results of other settings.
+        InputError: there are no photos, the folder holds results of other settings, or another process is writing it.
         ModelError: there is no such network, or it takes given boxes alone.
     """
 
@@ -87,6 +86,28 @@ class BulkRun:
         self.settings, self.gpus, self.address = settings, gpus, address
         self.workers = workers or os.cpu_count() or 1
         self._system, self._folder = open_location(settings.out)
+        self._claim = ExitStack()
+        if isinstance(self._system, pafs.LocalFileSystem):
+            self._claim.enter_context(claim_folder(self._folder))
+        try:
+            self._find(part, column)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> BulkRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write the results."""
+        self._claim.close()
+
+    def _find(self, part: int, column: str) -> None:
+        """Find the photos, and which parts are to be done."""
+        settings = self.settings
         self._check_settings()
         listed = [decode_part(line) for line in (self._text(_PARTS) or "").splitlines()]
         new = list(find_parts(settings.source, part, column, listed))
@@ -186,12 +207,12 @@ def _ray(address: str | None, workers: int, gpus: float) -> Iterator[Any]:
     import ray.data
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
-    folder = None
+    stack = ExitStack()
     if address:
         ray.init(address=address, **{key: value for key, value in quiet.items() if value is not None})
     else:
-        folder = tempfile.mkdtemp(prefix="facekd-ray-")
-        quiet |= {"include_dashboard": False, "num_cpus": workers, "num_gpus": gpus, "_temp_dir": folder}
+        folder = stack.enter_context(scratch_folder("facekd"))  # a short name: sockets lie in it
+        quiet |= {"include_dashboard": False, "num_cpus": workers, "num_gpus": gpus, "_temp_dir": str(folder)}
         ray.init(address="local", object_store_memory=_OBJECTS, **quiet)
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray", "ray.data"):  # what they say belongs into Ray's own logs
@@ -201,8 +222,7 @@ def _ray(address: str | None, workers: int, gpus: float) -> Iterator[Any]:
         yield ray.data
     finally:
         ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        stack.close()
 
 
 def process(run: BulkRun, told: Callable[[Done], None] = lambda done: None) -> tuple[int, int, int]:

@@ -52,7 +52,12 @@ def bulk(
     settings = WorkerSettings(
         source, out, str(resolve_model(model)), markup or None, min_score, max_faces, tuple(provider)
     )
-    run = BulkRun(settings, workers, gpus, address or None, column)
+    with BulkRun(settings, workers, gpus, address or None, column) as run:
+        _process(run)
+
+
+def _process(run: BulkRun) -> None:
+    """Process what is left, and tell how it went."""
     if run.known:
         typer.echo(f"{run.known} parts are done, {len(run.parts)} are left", err=True)
     try:

@@ -65,8 +65,7 @@ def track(
     name = f"camera{source}" if source.isdigit() and not folder else stem or "stream"
     table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4" if video else None
     for path in filter(None, (table, film)):
-        if path.exists():
-            raise InputError(f"{path} is there already; move it away or choose another folder with --out")
+        _refuse_existing(path)
     network = load_model(model, threads, provider, engine)
     landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
@@ -80,17 +79,25 @@ def track(
     raise typer.Exit(1 if failed else 0)
 
 
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path} is there already; move it away or choose another folder with --out")
+
+
 def _write(
     video: Video | FrameFolder, tracker: Tracker, limit: int | None, table: Path, film: Path | None
 ) -> tuple[int, set[int], int]:
     """Follow the faces and write what is found; returns the number of frames, the faces' numbers, and failures."""
     from facekd.drawing import draw
-    from facekd.files import atomic
+    from facekd.files import atomic, claim
     from facekd.runtime.results import RecordWriter
     from facekd.runtime.video import VideoWriter
 
     count, failed, ids, pictures = 0, 0, set(), None
     with ExitStack() as stack:
+        for path in filter(None, (table, film)):
+            stack.enter_context(claim(path))
+            _refuse_existing(path)  # another process may have ended since the command began
         file = stack.enter_context(open(stack.enter_context(atomic(table)), "w", encoding="utf-8", newline="\n"))
         lines = RecordWriter(file, table.suffix[1:], tracker.landmarker.model.markup, "frame", "time", "id")
         if film:

@@ -14,7 +14,7 @@ import numpy as np
 from facekd.data import sheet
 from facekd.data.checks import Finding, fit_mean, label_findings
 from facekd.data.pack import Pack
-from facekd.files import write_text
+from facekd.files import claim_folder, write_text
 from facekd.geometry import centre_and_side
 from facekd.shape import ShapeModel
 
@@ -39,7 +39,11 @@ def inspect(
     Returns:
         What `statistics` and `findings` say.
     """
-    folder, pack = Path(folder), pack.readable()
+    with claim_folder(folder):
+        return _inspect(pack.readable(), Path(folder), faces, variance)
+
+
+def _inspect(pack: Pack, folder: Path, faces: int, variance: float) -> tuple[dict[str, Any], list[Finding]]:
     numbers, found = statistics(pack), findings(pack)
     for name, indices in _groups(pack).items():
         sheet.save(folder / f"{name}.jpg", sheet.label_sheet(pack, _spread(indices, faces)))

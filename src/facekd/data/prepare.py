@@ -21,7 +21,7 @@ from facekd.data.crop import MARGIN, SAMPLE, Cropped, Cropper, fitting_margin, f
 from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
 from facekd.errors import InputError
-from facekd.files import write_text
+from facekd.files import claim, write_text
 from facekd.markup import MarkUp
 
 Result = TypeVar("Result")
@@ -53,12 +53,24 @@ class Summary:
     problems: list[Problem] = field(default_factory=list)
     margin: float = 0.0
 
-    def count(self, cropped: Cropped) -> None:
-        """Count what is said of a face's points.
+    def count(self, result: Cropped | Problem, strict: bool) -> None:
+        """Count a face and what is said of its points, or note a problem.
 
         Args:
-            cropped: the face.
+            result: the face or the problem.
+            strict: raise at a problem; a photo without a label is none.
+
+        Raises:
+            InputError: it is a problem, and `strict`.
         """
+        if isinstance(result, Problem):
+            if strict and result.kind != NO_LABEL:
+                raise InputError(f"{result}; without --strict it is left out and the rest goes on")
+            self.problems.append(result)
+        else:
+            self._count(result)
+
+    def _count(self, cropped: Cropped) -> None:
         self.faces += 1
         self.splits[cropped.face.split] += 1
         self.faces_outside += cropped.outside > 0
@@ -104,29 +116,29 @@ def prepare(
         How many faces there are, and what was left out.
 
     Raises:
-        InputError: a setting out of range, no face left, or, if `strict`, the first problem.
+        InputError: a setting out of range, no face left, `out` in use, or, if `strict`, the first problem.
     """
     jobs = cores() if jobs is None else jobs
     _check(out, margin, size, jpeg_quality, jobs)
-    if margin is None:
-        annotations, margin = _with_margin(annotations, markup, jobs)
-    size, summary = size or fitting_size(margin), Summary(margin=margin)
-    cropper = Cropper(markup, margin, size, jpeg_quality)
-    writer = PackWriter(out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms)
-    with writer:
-        for result in _in_order(cropper, annotations, jobs):
-            advance()
-            if isinstance(result, Problem):
-                if strict and result.kind != NO_LABEL:
-                    raise InputError(f"{result}; without --strict it is left out and the rest goes on")
-                summary.problems.append(result)
-            else:
-                writer.add(result.face)
-                summary.count(result)
-        if not summary.faces:
-            first = f", first {summary.problems[0]}" if summary.problems else ""
-            raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
-    _list_problems(Path(f"{out}.problems.txt"), summary.problems)
+    with claim(out):
+        if margin is None:
+            annotations, margin = _with_margin(annotations, markup, jobs)
+        size = size or fitting_size(margin)
+        cropper = Cropper(markup, margin, size, jpeg_quality)
+        writer = PackWriter(
+            out, markup, dataset=dataset, margin=margin, size=size, jpeg_quality=jpeg_quality, terms=terms
+        )
+        summary = Summary(margin=margin)
+        with writer:
+            for result in _in_order(cropper, annotations, jobs):
+                advance()
+                if isinstance(result, Cropped):
+                    writer.add(result.face)
+                summary.count(result, strict)
+            if not summary.faces:
+                first = f", first {summary.problems[0]}" if summary.problems else ""
+                raise InputError(f"{dataset} has no usable face: {len(summary.problems)} problems{first}")
+        _list_problems(Path(f"{out}.problems.txt"), summary.problems)
     return summary
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from facekd.evaluation import faces, page
 from facekd.evaluation.metrics import ContourError, contour_errors, normalisers, paired_difference
 from facekd.evaluation.protocol import Result
 from facekd.evaluation.tables import BOX_NAMES
+from facekd.files import atomic_folder
 from facekd.version import __version__
 
 _PAGE = {"index.html", "report.json"}  # with faces/ all of a report: a folder that holds more is not ours to replace
@@ -63,7 +61,7 @@ def write(
         wall_times=wall_times or {},
         curves={model: columns for model, columns in (curves or {}).items() if columns["epoch"]},
     )
-    with _replacing(Path(folder)) as temporary:
+    with atomic_folder(_own_folder(Path(folder))) as temporary:
         galleries = {
             name: faces.save(result, temporary, f"faces/{k}") for k, (name, result) in enumerate(named.items())
         }
@@ -135,19 +133,10 @@ def _plain(content: page.Content) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place when the block ends without an error."""
-    folder = folder.resolve()  # "." has no name to put a folder beside
+def _own_folder(folder: Path) -> Path:
+    """Return the folder of a report, resolved, for "." has no name to put a folder beside; raise if it is no report."""
+    folder = folder.resolve()
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if folder.is_file() or (there and not _PAGE <= there <= _PAGE | {"faces"}):
         raise InputError(f"{folder} holds something that is not a report: choose another folder for the report")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,8 @@ import onnx
 
 from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError
-from facekd.files import atomic
+from facekd.exporters.onnx import save_card_first
+from facekd.files import atomic, scratch_folder
 from facekd.geometry import crop_faces
 from facekd.runtime import ort
 from facekd.runtime.card import ModelCard, sha256
@@ -63,8 +63,8 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
     if not len(frames):
         raise InputError("int8 needs faces to calibrate on; give a pack with training faces")
     tools = ort.quantization()
-    with tempfile.TemporaryDirectory() as folder, atomic(out) as temporary, quiet():
-        prepared = Path(folder) / "prepared.onnx"
+    with scratch_folder("facekd-int8") as folder, atomic(out) as temporary, quiet():
+        prepared = folder / "prepared.onnx"
         # Symbolic shapes fail on open batches.
         tools.shape_inference.quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)
         last = [node.name for node in onnx.load(str(prepared)).graph.node if node.name.startswith(_LAST)]
@@ -89,7 +89,7 @@ def quantise(path: str | Path, out: str | Path, frames: np.ndarray) -> None:
             sha256=sha256(temporary),
             made_with={**model.card.made_with, "int8": f"convolutions, calibrated on {len(frames)} faces"},
         )
-    card.save(out)
+        save_card_first(card, out)
     ModelCard.load(out).verify(out)
 
 

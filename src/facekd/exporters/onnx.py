@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from facekd.errors import ModelError
-from facekd.files import atomic
+from facekd.files import atomic, scratch_folder
 from facekd.geometry import BoxTransform, crop_faces
 from facekd.images import read_image
 from facekd.networks.checkpoint import ModelMetadata
@@ -127,21 +128,32 @@ def export(
     if out.suffix != ".onnx":
         raise ModelError(f"{out} must end with .onnx")
     net, metadata = load_network(checkpoint)
-    with atomic(out) as temporary:
-        _write_onnx(ExportModule(net, metadata), net.architecture.size, temporary)
-        card = card_of(net, metadata, name or out.stem, figures or {}, temporary)
-        card.save(temporary)
-        try:
-            apart = compare(TorchModel(net, metadata), OnnxModel(temporary), frames)
-        finally:
-            temporary.with_suffix(".json").unlink()
+    with scratch_folder("facekd-export") as folder, atomic(out) as temporary:
+        file = folder / out.name
+        _write_onnx(ExportModule(net, metadata), net.architecture.size, file)
+        card = card_of(net, metadata, name or out.stem, figures or {}, file)
+        card.save(file)
+        apart = compare(TorchModel(net, metadata), OnnxModel(file), frames)
         if not max(apart.points, 100 * apart.confidence) < _TOLERANCE:
             raise ModelError(
                 f"{out} would not compute what {checkpoint} does: points differ by {apart.points:.3g} px, confidence "
                 f"by {apart.confidence:.3g}; nothing was written, try another backbone"
             )
-    card.save(out)
+        shutil.copyfile(file, temporary)
+        save_card_first(card, out)
     return apart
+
+
+def save_card_first(card: ModelCard, out: Path) -> None:
+    """Write the card of a network that takes its name next; an earlier one must not stand beside a card of another.
+
+    Args:
+        card: of the network.
+        out: the .onnx file.
+    """
+    with atomic(out.with_suffix(".json")) as temporary:
+        card.save(temporary)
+        out.unlink(missing_ok=True)
 
 
 def compare(torch_model: TorchModel, exported: NetworkModel, frames: np.ndarray | None = None) -> Parity:

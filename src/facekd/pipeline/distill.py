@@ -7,6 +7,7 @@ what lies where.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from facekd.data.pack import Pack
 from facekd.documents import read_text
 from facekd.errors import FacekdError, InputError, RecipeError
 from facekd.evaluation import report
-from facekd.files import write_text
+from facekd.files import claim_folder, write_text
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import check_margin
 from facekd.pipeline.more_epochs import go_on
@@ -51,7 +52,7 @@ def distill(
     Raises:
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, holds less of them than networks are to see, or is not the one that
-            the run began with.
+            the run began with; or another process is writing the run.
         ModelError: a backbone or its weights cannot be had, or it does not take the size; then no folder is made.
         TrainingError: a loss is no longer a number.
     """
@@ -61,22 +62,23 @@ def distill(
         check_margin(pack, stage.frame)
         if isinstance(stage, TrainStage):
             check_network(stage, pack.markup.count)
-    if fabric.global_rank == 0:
-        _claim(folder, recipe, pack, unlabelled)
-    fabric.barrier()
-    pack, unlabelled = pack.readable(), unlabelled.readable() if unlabelled else None
-    context = Context(
-        pack, folder, fabric, lambda stage: folder / stage.name, unlabelled=unlabelled, recipe=recipe.published()
-    )
-    for stage in stages.values():
-        train_stage(context, stage)
-    if context.is_global_zero and (pack.splits == "test").any():
-        _evaluate(context, recipe, stages)
-    fabric.barrier()
+    with claim_folder(folder) if fabric.global_rank == 0 else nullcontext():
+        if fabric.global_rank == 0:
+            _check_same_run(folder, recipe, pack, unlabelled)
+        fabric.barrier()
+        pack, unlabelled = pack.readable(), unlabelled.readable() if unlabelled else None
+        context = Context(
+            pack, folder, fabric, lambda stage: folder / stage.name, unlabelled=unlabelled, recipe=recipe.published()
+        )
+        for stage in stages.values():
+            train_stage(context, stage)
+        if context.is_global_zero and (pack.splits == "test").any():
+            _evaluate(context, recipe, stages)
+        fabric.barrier()
     return folder
 
 
-def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
+def _check_same_run(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
     """Write down what the run is made of, or check that it is what the folder was made of.
 
     Settings of stages that were not begun may change: what was wrong with them can be fixed. So may the epochs of those

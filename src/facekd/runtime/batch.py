@@ -26,14 +26,14 @@ from PIL import Image
 
 from facekd.documents import Fields, parse_json
 from facekd.errors import InputError, nearest
-from facekd.files import atomic, expand, write_text
+from facekd.files import atomic, claim_folder, expand, write_text
 from facekd.images import find_photos, read_image
 from facekd.markup import MarkUp, convert
 from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.results import RecordWriter, ResumeLog, check_record
+from facekd.runtime.results import RecordWriter, ResumeLog, check_record, stamp
 
 FORMATS = ("json", "jsonl", "csv", "pts")
 _ONE_FILE = ("jsonl", "csv")  # formats that hold all photos in one file
@@ -142,7 +142,13 @@ class PhotoBatch:
         self.settings = settings or _settings(landmarker, self.markup)
         if max_faces is not None:  # only then, so that folders of earlier versions go on
             self.settings = {**self.settings, "max_faces": max_faces}
-        arguments, others = [str(expand(photo)) for photo in photos], dict[Path, None]()
+        self._arguments = [str(expand(photo)) for photo in photos]
+        self._plan()
+
+    def _plan(self) -> None:
+        """Find the photos, and name their results as far as the folder's log does not do so already."""
+        arguments, others = self._arguments, dict[Path, None]()
+        self._planned_for = _state(self.out)
         known, damaged = _names(self.out / _LOG, self.markup.count) if self.out else ({}, False)
         self._jobs = list(_jobs(arguments, known, others))
         if damaged:  # whose photo a damaged line was cannot be told: all that are not known may have results
@@ -176,11 +182,14 @@ class PhotoBatch:
             What is known of each photo, in order, once its files are written.
 
         Raises:
-            InputError: the folder holds results of other settings.
+            InputError: the folder holds results of other settings, or another process is writing into it.
         """
         with ExitStack() as stack:
             log = writer = None
             if self.out:
+                stack.enter_context(claim_folder(self.out))
+                if _state(self.out) != self._planned_for:  # by another process, or by an earlier call
+                    self._plan()
                 log = stack.enter_context(closing(ResumeLog(self.out / _LOG, self.settings, self._check_record)))
                 if self.format in _ONE_FILE:
                     temporary = stack.enter_context(atomic(self.out / f"landmarks.{self.format}"))
@@ -288,6 +297,11 @@ def _settings(landmarker: Landmarker, markup: MarkUp) -> dict[str, Any]:
         "min_confidence": landmarker.min_confidence,
         "network": card.sha256 if card else type(model).__name__,
     }
+
+
+def _state(out: Path | None) -> list[int]:
+    """Return what changes when results are added to a folder."""
+    return stamp(out / _LOG) if out else []
 
 
 def _names(log: Path, count: int) -> tuple[dict[str, str], bool]:

@@ -90,7 +90,7 @@ class ResumeLog:
 
     def __contains__(self, photo: Path) -> bool:
         """Whether a photo is done and has not changed since."""
-        return str(photo) in self._done and self._done[str(photo)][0] == _stamp(photo)
+        return str(photo) in self._done and self._done[str(photo)][0] == stamp(photo)
 
     def __getitem__(self, photo: Path) -> dict[str, Any]:
         """Return the record of a photo that is done."""
@@ -104,7 +104,7 @@ class ResumeLog:
             photo: its file.
             record: plain values, which name it as "photo".
         """
-        self._write({"stamp": _stamp(photo), **record})
+        self._write({"stamp": stamp(photo), **record})
 
     def close(self) -> None:
         """Close the file."""
@@ -115,8 +115,15 @@ class ResumeLog:
         self._file.flush()
 
 
-def _stamp(photo: Path) -> list[int]:
-    """Return what changes when a photo changes: its length and its time; nothing if it is not there."""
+def stamp(photo: Path) -> list[int]:
+    """Return what changes when a file changes.
+
+    Args:
+        photo: the file.
+
+    Returns:
+        Its length in bytes and its time in nanoseconds; nothing if it is not there.
+    """
     try:
         status = photo.stat()
     except (OSError, ValueError):

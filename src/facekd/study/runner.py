@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
 from facekd.errors import FacekdError, InputError, TrainingError
-from facekd.files import write_text
+from facekd.files import claim, write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.pipeline.start import check_network
 from facekd.recipes.resolve import Stage, TrainStage, closure
@@ -79,7 +79,7 @@ def run(
     for split in ("train", "test"):
         if not (pack.splits == split).any():
             raise InputError(f"{pack.path} has no faces in its {split} split, which a study needs")
-    _claim(folder, pack)
+    _check_same_pack(folder, pack)
     context = StudyContext(folder, pack, unlabelled, accelerator)
     context.forget_errors()
     show = partial(_write, study, wanted, context)
@@ -90,11 +90,13 @@ def run(
     return show()
 
 
-def _claim(folder: Path, pack: Pack) -> None:
+def _check_same_pack(folder: Path, pack: Pack) -> None:
     stamp, text = folder / PACK, json.dumps({"sha256": pack.meta["sha256"]})
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") != text:
-        raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
-    write_text(stamp, text)
+    with claim(stamp, wait=True):  # of two processes that begin at once, one is the first
+        if not stamp.is_file():
+            write_text(stamp, text)
+        elif stamp.read_text(encoding="utf-8") != text:
+            raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
 
 
 def _work(wanted: list[Entry], context: StudyContext, show: Callable[[], object]) -> None:
