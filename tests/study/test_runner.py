@@ -221,9 +221,6 @@ def test_no_worker_outlives_a_killed_study(tiny_pack: Pack, tmp_path: Path) -> N
     file = write_study(tmp_path, rows=rows, set={"tough.epochs": 100_000})
     options = ["--data", tiny_pack.path, "--out", tmp_path / "out", "--accelerator", "cpu", "--jobs", 2]
     with held("facekd", "study", file, *options, at="facekd.study.runner:_write") as process:
-        while len(list((tmp_path / "out").glob("networks/*/log.jsonl"))) < 2:  # both train
-            assert process.process.poll() is None
-            time.sleep(0.05)
         started = descendants(process.process.pid)
         assert len(started) >= 2
         process.process.kill()

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -28,6 +29,7 @@ from facekd.files import claim_folder, scratch_folder, write_text
 from facekd.markup import convertible, get
 from facekd.runtime.card import sha256
 from facekd.runtime.landmarker import Landmarker
+from facekd.workers import guard
 
 _SETTINGS, _PARTS = "_facekd.json", "_parts.jsonl"
 _OBJECTS = 128 * 2**20  # bytes of Ray's object store: only names and counts travel
@@ -124,9 +126,14 @@ class BulkRun:
         Yields:
             What each part had, once its file is written.
         """
-        if not self.parts:
-            return
-        with _ray(self.address, self.workers, self.gpus) as data:
+        with ExitStack() as stack:
+            # Before it is known whether there is anything to do: it removes what killed runs left.
+            folder = None if self.address else stack.enter_context(scratch_folder("ray"))
+            if not self.parts:
+                return
+            if folder:
+                stack.enter_context(guard())  # when this process is killed, Ray's agents wait for others for minutes
+            data = stack.enter_context(_ray(self.address, folder, self.workers, self.gpus))
             rows = [{"number": number, "part": encode_part(part)} for number, part in self.parts.items()]
             workers = min(self.workers, len(rows))
             found = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -196,8 +203,8 @@ class BulkRun:
 
 
 @contextmanager
-def _ray(address: str | None, workers: int, gpus: float) -> Iterator[Any]:
-    """Start or join Ray, quietly and without a trace in the user's home; gives `ray.data`."""
+def _ray(address: str | None, folder: Path | None, workers: int, gpus: float) -> Iterator[Any]:
+    """Join Ray, or start it in a folder, quietly and without a trace in the user's home; gives `ray.data`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token is written to ~/.ray
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -207,11 +214,9 @@ def _ray(address: str | None, workers: int, gpus: float) -> Iterator[Any]:
     import ray.data
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
-    stack = ExitStack()
     if address:
         ray.init(address=address, **{key: value for key, value in quiet.items() if value is not None})
     else:
-        folder = stack.enter_context(scratch_folder("facekd"))  # a short name: sockets lie in it
         quiet |= {"include_dashboard": False, "num_cpus": workers, "num_gpus": gpus, "_temp_dir": str(folder)}
         ray.init(address="local", object_store_memory=_OBJECTS, **quiet)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -222,7 +227,6 @@ def _ray(address: str | None, workers: int, gpus: float) -> Iterator[Any]:
         yield ray.data
     finally:
         ray.shutdown()
-        stack.close()
 
 
 def process(run: BulkRun, told: Callable[[Done], None] = lambda done: None) -> tuple[int, int, int]:

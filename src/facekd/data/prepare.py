@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-
+from facekd import workers
 from facekd.data.crop import MARGIN, SAMPLE, Cropped, Cropper, fitting_margin, fitting_size, needed_margin
 from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
@@ -182,33 +178,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
-    """Set up a worker process: one thread, Ctrl-C is the parent's, and when the parent is killed it ends too."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends."""
-    threading.Thread(target=_await_parent, daemon=True).start()
-
-
-def _await_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
 def _in_order(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Yield what `work` returns of each item, in their order, from `jobs` processes."""
     if jobs == 1:
         yield from map(work, items)
         return
-    # Spawned, not forked: a fork copies the locks of Arrow's threads in whatever state they are.
-    context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Result]] = deque()
-    with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
+    with workers.pool(jobs) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -26,8 +25,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facekd import workers
 from facekd.data.pack import Pack
-from facekd.data.prepare import end_with_parent
 from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.files import claim, write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
@@ -163,18 +162,12 @@ def _work_together(wanted: list[Entry], context: StudyContext, jobs: int, show: 
     """Let several processes work on the folder, and show how far they are."""
     networks = [(stage, recipe.evaluation) for recipe, stage in _networks(wanted, context)]
     logs = [context.folder / f"worker-{k}.log" for k in range(1, jobs + 1)]
-    spawn = multiprocessing.get_context("spawn")
     packs = (context.pack.path, context.unlabelled.path if context.unlabelled else None)
-    workers = [
-        spawn.Process(target=_worker, args=(wanted, context.folder, packs, context.accelerator, jobs, log), daemon=True)
-        for log in logs
-    ]
-    for worker in workers:
-        worker.start()
+    started = [workers.start(_worker, wanted, context.folder, packs, context.accelerator, jobs, log) for log in logs]
     columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
         shown, task = -1, bar.add_task("", total=len(networks))
-        while any(worker.is_alive() for worker in workers):
+        while any(worker.is_alive() for worker in started):
             done = sum(itertools.starmap(context.finished, networks))
             if done != shown:
                 bar.update(task, completed=done)
@@ -182,7 +175,7 @@ def _work_together(wanted: list[Entry], context: StudyContext, jobs: int, show: 
                 shown = done
             time.sleep(_WAIT)
         bar.update(task, completed=sum(itertools.starmap(context.finished, networks)))
-    for worker in workers:
+    for worker in started:
         worker.join()
     if not all(itertools.starmap(context.finished, networks)):
         last = [line for log in logs for line in _last_line(log)]
@@ -198,7 +191,6 @@ def _worker(
     import cv2
     import torch
 
-    end_with_parent()
     threads = max(1, (os.cpu_count() or jobs) // jobs)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
