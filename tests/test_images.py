@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from facekd import images
+from facekd import decoders, images
 from facekd.errors import InputError
 from facekd.images import find_photos, photo_paths, read_ahead, read_image, swap_colors
 
@@ -98,7 +98,7 @@ def test_jpeg_has_the_pixels_that_pillow_reads(size: tuple[int, int], settings: 
     for mode in ("RGB", "L"):
         content = encoded(SMOOTH.resize(size).convert(mode), "JPEG", **settings)
         image = Image.open(io.BytesIO(content))
-        assert images._jpeg(image, content) is not None, "OpenCV did not read it"
+        assert decoders.decode(image, content) is not None, "OpenCV did not read it"
         photo = read_image(content)
         assert photo.flags.c_contiguous
         np.testing.assert_array_equal(photo, by_pillow(content))
@@ -124,7 +124,7 @@ def test_odd_jpeg_files_are_left_to_pillow(damage: str) -> None:
         "tail": content + b"more",
         "length": content[: scan - 30],
     }[damage]
-    assert images.is_whole_jpeg(odd) == (damage == "none")
+    assert decoders.is_whole_jpeg(odd) == (damage == "none")
     try:
         expected = by_pillow(odd)
     except OSError:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
+from facekd import decoders
 from facekd.errors import InputError, nearest
 from facekd.files import expand
 
@@ -37,10 +38,8 @@ MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
 # Formats of photos only; Pillow's others include documents and plug-ins that start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 _PLUGINS = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}  # those of Pillow that not every installation has
+_BAND = 1_000_000  # pixels that are converted at once
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras use
-# Bytes that may follow 0xFF among the pixels of a JPEG file: stuffing, restarts, and between the scans of progressive
-# ones Huffman tables, restart intervals and scan headers.
-_WITHIN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xC4, 0xDD, 0xDA, 0xFF])
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
@@ -271,7 +270,7 @@ def _decode(image: Image.Image, name: str, apply_exif: bool, max_pixels: int, co
     if image.mode == "F":
         raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
     try:
-        array = _jpeg(image, content)
+        array = decoders.decode(image, content)
         if array is None:
             deep = _is_deep(image, content)  # loading forgets it
             image.load()
@@ -281,22 +280,6 @@ def _decode(image: Image.Image, name: str, apply_exif: bool, max_pixels: int, co
         return np.ascontiguousarray(_turned(array, _orientation(image)) if apply_exif else array)
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is damaged: {error}") from error
-
-
-def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
-    """Return the RGB pixels of a whole JPEG file of colours or greys, or None: Pillow is to read all others.
-
-    OpenCV's decoder gives the same pixels as Pillow's in about half the time, but makes up what a file lacks.
-    """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not is_whole_jpeg(content):
-        return None
-    try:
-        array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        return None
-    if array is None or array.shape[1::-1] != image.size:
-        return None
-    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:
@@ -318,31 +301,11 @@ def _deep(image: Image.Image, content: bytes) -> np.ndarray | None:
     return _from_array(swap_colors(array))
 
 
-def is_whole_jpeg(content: bytes) -> bool:
-    """Tell whether a JPEG file goes on to its end, without markers among the pixels that do not belong there.
-
-    Args:
-        content: of the file.
-
-    Returns:
-        Whether a decoder that makes up what is missing may be trusted with it.
-    """
-    place = 2
-    while (
-        content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] != b"\xda"
-    ):  # up to the header of the first scan
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-    if content[place : place + 2] != b"\xff\xda" or not content.endswith(b"\xff\xd9"):
-        return False
-    scans = np.frombuffer(content, np.uint8, offset=place + 2)[:-2]
-    after = scans[1:][scans[:-1] == 0xFF]
-    return bool(_WITHIN_SCANS[after].all())
-
-
 def _orientation(image: Image.Image) -> int:
     """Return the orientation of a loaded image as EXIF counts it; 1 is upright."""
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # Pillow's method for PNG would load an image that another decoder has decoded.
+        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
     except Exception:  # a damaged EXIF block says nothing about the orientation; the pixels are fine
         return 1
 
@@ -359,11 +322,23 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
+    """Return a loaded image as RGB, in bands of rows: a large one is not held a third time."""
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow holds some in 32
         return _from_array(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
-    if image.has_transparency_data:
-        return _from_array(np.asarray(image.convert("RGBA")))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+
+    def rgb(part: Image.Image) -> np.ndarray:
+        array = np.asarray(part if part.mode == mode else part.convert(mode))
+        return _from_array(array) if mode == "RGBA" else array
+
+    rows = max(1, _BAND // image.width)
+    if image.height <= rows:
+        return rgb(image)
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        array[top:bottom] = rgb(image.crop((0, top, image.width, bottom)))
+    return array
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

@@ -179,3 +179,8 @@ def test_of_two_processes_one_follows(
     assert run(monkeypatch, source, "-m", model, "--out", out) == 1
     assert "a.jsonl is there already" in capsys.readouterr().err
     assert (out / "a.jsonl").read_text() == "the other's" and len(list(out.iterdir())) == 1
+    with claim(out / "a.jsonl"):
+        (left,) = [path for path in out.iterdir() if path.name[0] == "."]
+    left.touch()  # as of a process that is killed when all is written
+    assert run(monkeypatch, source, "-m", model, "--out", out) == 1
+    assert "a.jsonl is there already" in capsys.readouterr().err and len(list(out.iterdir())) == 1

@@ -49,7 +49,7 @@ def track(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what a decoder finds wrong is said once, by us
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from facekd.api import load_model
-    from facekd.files import expand
+    from facekd.files import claim, expand
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.smoothing import Smoothing
@@ -65,7 +65,9 @@ def track(
     name = f"camera{source}" if source.isdigit() and not folder else stem or "stream"
     table, film = out / f"{name}.{format}", out / f"{name}.landmarks.mp4" if video else None
     for path in filter(None, (table, film)):
-        _refuse_existing(path)
+        if path.exists():
+            with claim(path):  # removes the claim of a process that was killed behind its last file
+                _refuse_existing(path)
     network = load_model(model, threads, provider, engine)
     landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)

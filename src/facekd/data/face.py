@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facekd.decoders import is_whole_jpeg
 from facekd.errors import InputError
-from facekd.images import is_whole_jpeg, read_image
+from facekd.images import read_image
 
 SPLITS = ("train", "val", "test")
 QUALITIES = ("exact", "derived", "predicted")
