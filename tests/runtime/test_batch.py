@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -170,3 +171,24 @@ def test_two_runs_do_not_write_into_one_folder(landmarker: Landmarker, photos: P
         with pytest.raises(InputError, match="another process is writing"):
             next(PhotoBatch([photos], landmarker, tmp_path / "out").run())
     assert detect_files([photos], landmarker, tmp_path / "out").photos == 3
+
+
+def test_a_large_folder_gives_its_first_result_at_once_and_memory_stays_flat(
+    landmarker: Landmarker, tmp_path: Path
+) -> None:
+    Image.new("RGB", (60, 60), (200, 200, 200)).save(tmp_path / "0.png")  # 10,800 bytes of pixels
+    for index in range(1, 300):
+        os.link(tmp_path / "0.png", tmp_path / f"{index}.png")
+    tracemalloc.start()
+    try:
+        with closing(PhotoBatch([tmp_path / "*.png"], landmarker, tmp_path / "out", format="jsonl").run()) as results:
+            next(results)
+            assert landmarker.detector.calls < 40  # a batch and what is read ahead
+            kept = {}
+            for index, result in enumerate(results, start=2):
+                assert result.faces == 1
+                del result
+                kept[index], _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert index == 300 and kept[299] - kept[100] < 100_000

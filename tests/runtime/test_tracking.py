@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from facekd.errors import ModelError
-from facekd.geometry import BoxTransform
+from facekd.geometry import BoxTransform, iou
 from facekd.images import read_image
 from facekd.markup import MarkUp
+from facekd.runtime import tracking
 from facekd.runtime.cuts import is_cut, thumbnail
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Landmarker
@@ -254,3 +256,56 @@ def test_faces_whose_points_do_not_say_where_they_are_are_not_followed(make_mode
         Tracker(Landmarker(make_model(markup=tip), threads=1))
     with pytest.raises(ModelError, match="no transform for a face detector's boxes"):
         Tracker(Landmarker(make_model("other", box_transform=None), threads=1))
+
+
+class Grid:
+    """Finds so many faces of 24 px in rows of ten."""
+
+    def __init__(self, count: int) -> None:
+        self.centres = np.array([(30 + 60 * (k % 10), 30 + 60 * (k // 10)) for k in range(count)])
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.hstack([self.centres - 12, self.centres + 12]).astype(np.float32), np.ones(len(self.centres))
+
+    def frame(self) -> np.ndarray:
+        frame = np.zeros((660, 660, 3), np.uint8)
+        for x, y in self.centres:
+            frame[y - 3 : y + 4, x - 3 : x + 4] = 255
+        return frame
+
+
+def test_the_work_grows_with_the_faces_not_with_their_pairs(
+    make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = 0
+
+    def counted(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        compared += 1
+        return iou(first, second)
+
+    monkeypatch.setattr(tracking, "iou", counted)
+    model, calls = make_model(offsets=OFFSETS * 14 / 12.8, scale=1.1, confidence=False), {}
+    for count in (50, 100):
+        grid = Grid(count)
+        tracker = Tracker(Landmarker(model, grid, threads=1), every=2)
+        follow(tracker, [grid.frame()] * 2)
+        compared = 0
+        assert len(follow(tracker, [grid.frame()] * 4, 2)[-1]) == count
+        calls[count] = compared
+    assert calls[100] < 2.1 * calls[50]
+
+
+def test_memory_does_not_grow_with_the_frames(landmarker: Landmarker) -> None:
+    tracker, frames = Tracker(landmarker, confidence=0), [frame_with((30, 40), (100, 90)) for _ in range(50)]
+    follow(tracker, frames)
+    tracemalloc.start()
+    try:
+        follow(tracker, frames, 50)
+        before, _ = tracemalloc.get_traced_memory()
+        for start in range(100, 300, 50):
+            follow(tracker, frames, start)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000  # a frame has 72,000 bytes

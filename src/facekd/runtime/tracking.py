@@ -212,8 +212,8 @@ class Tracker:
             return False
         if not iou(box, track.box) >= _JUMP:  # also when a point is not finite
             return False
-        older = [other for other in self._tracks if other.id < track.id and other.face]
-        return all(iou(box, other.box) < _LONE for other in older)
+        older = [other.box for other in self._tracks if other.id < track.id and other.face]
+        return not older or bool((iou(box, np.array(older)) < _LONE).all())
 
     def _smoothed(self, track: _Track, face: Face, time: float) -> TrackedFace:
         points = face.points
