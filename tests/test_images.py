@@ -533,3 +533,19 @@ def test_arrays_may_hold_bgr() -> None:
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(rgb), "PNG"), color="bgr"), rgb)
     with pytest.raises(InputError, match="color 'bgra' is no order of channels; did you mean 'bgr'"):
         read_image(rgb, color="bgra")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files on this system")
+@pytest.mark.parametrize("kind", ["fifo", "loop", "folder", "device"])
+def test_what_is_no_file_is_one_sentence_and_nothing_waits(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"photo .*x\.jpg (is no file|cannot be read: Too many levels)"):
+        read_image(path)

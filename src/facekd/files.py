@@ -307,9 +307,11 @@ def _temporary_file(target: Path) -> tuple[Path, int]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text whole or not at all, the same on every system: UTF-8, and lines end as they are given.
 
+    Bytes of a file's name that are no UTF-8 are written as escapes.
+
     Args:
         path: the file.
         text: what to write.
     """
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

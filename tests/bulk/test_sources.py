@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -95,3 +97,23 @@ def test_a_file_that_went_away_is_told_in_its_place(photos: Path) -> None:
     system, _ = open_location(str(photos))
     ((_, found),) = read_part(system, Part("files", ("/no/such.jpg",)))
     assert "/no/such.jpg cannot be read" in str(found)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"b\xff.jpg")).write_bytes((photos / "grey.png").read_bytes())
+    with pytest.raises(InputError, match=r"b'.*b\\xff\.jpg' is no UTF-8 text, .*; rename it"):
+        list(find_parts(str(tmp_path), 9))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take rights there")
+def test_links_that_come_back_are_not_followed_and_others_are(photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(photos, target_is_directory=True)
+    (tmp_path / "below").mkdir()
+    for name, target in (("self", "."), ("up", ".."), ("root", tmp_path)):
+        (tmp_path / "below" / name).symlink_to(target, target_is_directory=True)
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (part,) = find_parts(str(tmp_path), 99)
+    assert len(part.files) == 16 and not any("below" in name for name in part.files)

@@ -20,7 +20,7 @@ import layouts
 from facekd.data import folder, w300
 from facekd.data import prepare as preparing
 from facekd.data.crop import Cropper
-from facekd.data.dataset import Annotation, Item, Problem
+from facekd.data.dataset import Annotation, Item, Problem, train_or_val
 from facekd.data.face import decode
 from facekd.data.pack import Pack
 from facekd.data.prepare import Summary, prepare
@@ -313,3 +313,13 @@ def test_no_worker_outlives_a_killed_prepare(tmp_path: Path) -> None:
         assert len(started) >= 2
         process.process.kill()
         assert alive(started) == {}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    names = ["a\nb.jpg", os.fsdecode(b"b\xff.jpg"), "<script>.jpg"]
+    missing = Problem(os.fsdecode(b"c\xff.jpg"), "is no photo")
+    run([*(annotation(i, name=name) for i, name in enumerate(names)), missing], tmp_path / "a.parquet")
+    assert list(Pack.open(tmp_path / "a.parquet").names) == ["a\nb.jpg", "b\\udcff.jpg", "<script>.jpg"]
+    assert (tmp_path / "a.parquet.problems.txt").read_text(encoding="utf-8") == "c\\udcff.jpg: is no photo\n"
+    assert train_or_val(names[1]) in ("train", "val")

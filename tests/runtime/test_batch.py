@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
@@ -192,3 +193,27 @@ def test_a_large_folder_gives_its_first_result_at_once_and_memory_stays_flat(
     finally:
         tracemalloc.stop()
     assert index == 300 and kept[299] - kept[100] < 100_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "pts"])
+def test_names_of_any_bytes_and_what_is_no_file(format: str, landmarker: Landmarker, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "x.jpg").mkdir(parents=True)  # a folder of such a name holds photos like any other
+    names = ["a\nb.png", os.fsdecode(b"b\xff.png"), "<script>.png", "x.jpg/in.png"]
+    for name in names:
+        Image.new("RGB", (60, 60), (200, 200, 200)).save(folder / name)
+    os.mkfifo(folder / "fifo.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "back").symlink_to(".")
+    for _ in range(2):
+        summary = detect_files([folder], landmarker, tmp_path / "out", format=format, draw=draw)
+        assert summary == Summary(photos=6, faces=4, failed=2)
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.jpg")}
+    assert written - {"x.jpg"} == {name.replace(".png", ".landmarks.jpg") for name in names}
+    if format == "jsonl":
+        lines = (tmp_path / "out" / "landmarks.jsonl").read_text().splitlines()
+        assert {json.loads(line)["photo"] for line in lines} >= {str(folder / name) for name in names}
+    if format == "csv":
+        text = (tmp_path / "out" / "landmarks.csv").read_text(errors="surrogateescape")
+        assert {row["photo"] for row in csv.DictReader(io.StringIO(text))} >= {str(folder / name) for name in names}

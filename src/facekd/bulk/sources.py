@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -122,12 +122,37 @@ def _listed(system: pafs.FileSystem, path: str) -> Iterator[str]:
     if info.type == pafs.FileType.File:
         yield path
         return
-    found = system.get_file_info(pafs.FileSelector(path, recursive=True))
-    for name in sorted(each.path for each in found if each.type == pafs.FileType.File):
+    if isinstance(system, pafs.LocalFileSystem):
+        files = _walk(path)
+    else:
+        found = system.get_file_info(pafs.FileSelector(path, recursive=True))
+        files = (each.path for each in found if each.type == pafs.FileType.File)
+    for name in sorted(files):
         hidden = any(part[0] in "._" for part in PurePosixPath(name).relative_to(path).parts)
         fits = fnmatch.fnmatchcase(name, pattern) if pattern else not hidden
         if fits and name.lower().endswith(suffixes):
             yield name
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the files below a folder; links to folders are followed unless they lead back."""
+    start = Path(folder).resolve()
+    above = {folder: frozenset(map(str, (start, *start.parents)))}  # the folders that the way to each leads through
+    for root, folders, names in os.walk(folder, followlinks=True):
+        through = above.pop(root)
+        below = {name: os.path.realpath(os.path.join(root, name)) for name in folders}
+        folders[:] = [name for name in folders if below[name] not in through]
+        above.update((os.path.join(root, name), through | {below[name]}) for name in folders)
+        for path in (Path(root, name) for name in names):
+            if path.is_file():
+                try:
+                    os.fsencode(path).decode()
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{os.fsencode(path)!r} is no UTF-8 text, as names must be for facekd bulk; rename it, or use "
+                        "facekd detect"
+                    ) from error
+                yield path.as_posix()
 
 
 def _before_pattern(path: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ from facekd.version import __version__
 # Modules that another extra than "train" brings.
 EXTRAS = dict.fromkeys(("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"), "serve")
 EXTRAS |= {"ray": "bulk"}
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def build() -> typer.Typer:
@@ -69,7 +71,10 @@ def main() -> None:
         sentence = str(error)
     except OSError as error:
         place = error.filename2 or error.filename  # of a renaming, the user knows the new name
-        sentence = f"{place} cannot be used: {error.strerror}" if place else str(error)
+        why = error.strerror or str(error)
+        sentence = f"{place} cannot be used: {why}" if place else f"reading or writing failed: {why}"
+        if error.errno in _FULL:
+            sentence += "; free some space, or give another place for the output"
     except MemoryError:
         sentence = "there is not enough memory; give fewer or smaller photos, or fewer --jobs or --workers"
     except ModuleNotFoundError as error:

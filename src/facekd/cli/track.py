@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -104,7 +104,8 @@ def _write(
         lines = RecordWriter(file, table.suffix[1:], tracker.landmarker.model.markup, "frame", "time", "id")
         if film:
             temporary = stack.enter_context(atomic(film))
-            pictures = stack.enter_context(closing(VideoWriter(temporary, video.fps, video.size)))
+            pictures = VideoWriter(temporary, video.fps, video.size)
+            stack.callback(pictures.release)
         for seconds, frame, faces in _followed(video, tracker, limit):
             record = {"frame": count, "time": round(seconds, 4)}
             count += 1
@@ -118,6 +119,9 @@ def _write(
             if pictures:
                 drawn = draw(frame, [each.face for each in faces], labels=[str(each.id) for each in faces])
                 pictures.add(drawn, seconds)
+        file.close()  # before one of the two takes its name: if the disk is full, there is neither
+        if pictures:
+            pictures.close()
     return count, ids, failed
 
 

@@ -107,7 +107,7 @@ def train_or_val(photo: str) -> str:
     Returns:
         "train" or "val".
     """
-    hashed = int.from_bytes(hashlib.sha256(photo.encode()).digest()[:8], "big") / 2**64
+    hashed = int.from_bytes(hashlib.sha256(photo.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
     return "val" if hashed < VALIDATION_SHARE else "train"
 
 

@@ -103,6 +103,7 @@ class PackWriter:
         if isinstance(face.image, np.ndarray) and face.image.shape[:2] != (face.size, face.size):
             raise InputError(f"{face.name}: its image {face.image.shape} is no square of {face.size} px")
         face = face.encoded(self.jpeg_quality)
+        name = face.name.encode("utf-8", "backslashreplace").decode()  # a photo's name may be no text
         self._rows.append(
             {
                 "image": face.image,
@@ -111,7 +112,7 @@ class PackWriter:
                 "box": tight_box(points) if face.box is None else np.asarray(face.box, np.float32),
                 "photo_box": None if face.photo_box is None else np.asarray(face.photo_box, np.float32),
                 "to_photo": np.asarray(face.to_photo, np.float32).ravel(),
-                "name": face.name,
+                "name": name,
                 "split": face.split,
                 "subsets": list(face.subsets),
                 "quality": face.quality,
@@ -119,7 +120,7 @@ class PackWriter:
                 "visible": None if face.visible is None else np.asarray(face.visible, bool) & ~missing,
             }
         )
-        self._digest.update(bytes(face.image) + points.tobytes() + f"{face.name} {face.split}".encode())
+        self._digest.update(bytes(face.image) + points.tobytes() + f"{name} {face.split}".encode())
         self.count += 1
         self._counts["split"][face.split] += 1
         self._counts["subset"].update(face.subsets)

@@ -15,7 +15,7 @@ from facekd.evaluation import faces, page
 from facekd.evaluation.metrics import ContourError, contour_errors, normalisers, paired_difference
 from facekd.evaluation.protocol import Result
 from facekd.evaluation.tables import BOX_NAMES
-from facekd.files import atomic_folder
+from facekd.files import atomic_folder, write_text
 from facekd.version import __version__
 
 _PAGE = {"index.html", "report.json"}  # with faces/ all of a report: a folder that holds more is not ours to replace
@@ -65,7 +65,7 @@ def write(
         galleries = {
             name: faces.save(result, temporary, f"faces/{k}") for k, (name, result) in enumerate(named.items())
         }
-        (temporary / "index.html").write_text(page.render(content, galleries), encoding="utf-8")
+        write_text(temporary / "index.html", page.render(content, galleries))
         (temporary / "report.json").write_text(json.dumps(_plain(content), indent=1, allow_nan=False), encoding="utf-8")
     return Path(folder) / "index.html"
 

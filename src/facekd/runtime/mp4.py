@@ -48,6 +48,23 @@ def set_frame_times(path: Path, seconds: np.ndarray) -> None:
         file.truncate()
 
 
+def frame_count(path: str | Path) -> int:
+    """Return how many frames an mp4 file has.
+
+    Args:
+        path: the file, as OpenCV writes it.
+
+    Returns:
+        The count; 0 if the file is not whole.
+    """
+    with open(path, "rb") as file:
+        try:
+            file.seek(_find_index(file))
+        except InputError:
+            return 0
+        return _field(bytearray(file.read()), b"stsz", 12)
+
+
 def _find_index(file: BinaryIO) -> int:
     """Return where the box `moov` begins, the last of the file."""
     place = 0

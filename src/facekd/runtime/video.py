@@ -14,7 +14,7 @@ from facekd.errors import InputError
 from facekd.files import expand
 from facekd.images import find_photos, read_ahead, read_image
 from facekd.runtime.batch import DRAWN
-from facekd.runtime.mp4 import set_frame_times
+from facekd.runtime.mp4 import frame_count, set_frame_times
 
 
 class Video:
@@ -156,10 +156,17 @@ class VideoWriter:
         """Finish the file; before that it cannot be played.
 
         Raises:
-            InputError: the frames' times cannot be written into it.
+            InputError: it could not be written whole, or the frames' times cannot be written into it.
         """
-        self._writer.release()
+        self.release()
+        # OpenCV does not say what it cannot write.
+        if self._times and self._path.suffix == ".mp4" and frame_count(self._path) != len(self._times):
+            raise InputError("the video could not be written whole; free some space, or choose --no-video")
         times = np.array(self._times) - self._times[0] if self._times else np.zeros(0)
         # OpenCV writes frames that all last alike.
         if (np.abs(times - np.arange(len(times)) / self._fps) > 0.25 / self._fps).any():
             set_frame_times(self._path, times)
+
+    def release(self) -> None:
+        """Let go of the file, whole or not."""
+        self._writer.release()
