@@ -34,6 +34,7 @@ def load(name: str) -> ModuleType:
 jitter, runtime, peer, confidence, roll, detection, face_confidence, serve, missing = map(
     load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve", "missing")
 )
+bounds = load("bounds")
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
 
@@ -344,3 +345,38 @@ def test_the_page_of_missing_points_says_what_its_figures_say() -> None:
         told = row["visibility"]
         assert told["ap_occluded"] > 5 * told["share_occluded"]
         assert f"| {row['weight']:g} | {told['ap_occluded']:.1f} | {row['nme']:.2f} [" in page
+
+
+def test_the_page_of_limits_says_what_its_figures_say_and_they_are_kept() -> None:
+    folder = BENCHMARKS.parent / "docs" / "benchmarks"
+    result = json.loads((folder / "bounds.json").read_text())
+    assert (folder / "bounds.md").read_text() == bounds.page(result)
+    peaks = {row["format"]: row["peak_mb"] for row in result["photos"]}
+    assert peaks["JPEG"] < 600 and peaks["PNG"] < 600 and peaks["JPEG, turned by EXIF"] < 1000
+    assert all(peaks[each] < 1200 for each in peaks if each != "TIFF, not compressed")
+    many, (short, long), faces = result["folder"], result["videos"], result["faces"]
+    assert many["photos"] == 10_000 and many["first_processor_seconds"] < 2
+    assert many["mb_at_the_end"] < 1.1 * many["mb_after_a_tenth"] and long["peak_mb"] < 1.1 * short["peak_mb"]
+    assert [row["followed"] for row in faces] == [25, 50, 100]
+    assert faces[2]["ms_per_frame"] < 2.5 * faces[1]["ms_per_frame"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the script reads /proc")
+def test_the_page_of_kills_says_what_its_figures_say_and_nothing_was_broken() -> None:
+    stops, folder = load("stops"), BENCHMARKS.parent / "docs" / "benchmarks"
+    result = json.loads((folder / "stops.json").read_text())
+    assert (folder / "stops.md").read_text() == stops.page(result)
+    assert {"detect", "track", "prepare", "distill", "export", "bulk", "study"} == set(result["rows"])
+    for name, row in result["rows"].items():
+        assert row["kills"] >= 50 and row["runs_to_the_end"] >= 10, name
+        assert row["broken"] == row["different"] == row["left_over"] == [] and row["workers_left"] == 0, name
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the script reads /proc")
+def test_kills_find_what_is_broken(tmp_path: Path) -> None:
+    stops = load("stops")
+    (tmp_path / ".half.json").write_text("{")  # temporary: not an output
+    (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a"')  # added to: the last line may be cut
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8")
+    assert [each.partition(":")[0] for each in sorted(stops.damaged(tmp_path))] == ["a.json", "b.jpg"]
