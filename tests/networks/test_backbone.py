@@ -49,6 +49,20 @@ def test_an_unknown_backbone_is_answered_with_the_nearest(name: str, meant: str)
         LandmarkNet(Architecture(name, "coordinate", 68, 64))
 
 
+@pytest.mark.parametrize("name", ["hf_hub:timm/resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k", "local-dir:resnet18"])
+def test_an_address_is_answered_with_the_name_in_it(name: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"is an address; give timm's name, such as 'resnet18(\.a1_in1k)?', and init: t"
+    ):
+        create_backbone(name)
+
+
+def test_an_unknown_tag_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ModelError, match="no weights 'a1_in2k' of backbone 'resnet18'; did you mean 'a1_in1k'"):
+        create_backbone("resnet18.a1_in2k")
+    assert create_backbone("resnet18.a1_in1k", num_classes=0)
+
+
 def test_weights_that_cannot_be_downloaded_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to the hub")

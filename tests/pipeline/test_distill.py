@@ -22,7 +22,7 @@ from facekd.pipeline import start
 from facekd.pipeline.distill import distill
 from facekd.recipes.load import load
 from facekd.shape import ShapeModel
-from facekd.training import logger
+from facekd.training import logger, loop
 from processes import ended
 from tiny_run import SHAPE, SPATIAL, STAGE, STAGES, recipe, write_recipe
 
@@ -121,9 +121,45 @@ def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(
     tiny_pack: Pack, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     wild = load(tiny_recipe, ["tough.lr=1e30", "tough.clip_grad=0", "tough.epochs=3", "tough.warmup=0"])
-    with pytest.raises(TrainingError, match=r"tough: the loss is (nan|inf) in epoch \d; .* lower tough.lr"):
+    with pytest.raises(
+        TrainingError, match=r"tough: the loss is (nan|inf) in epoch \d; lower tough.lr \(now 1e\+30\)$"
+    ):
         distill(wild, tiny_pack, tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run" / "tough" / "model.safetensors").exists()
+
+
+def test_the_last_step_of_all_can_be_the_one_that_diverges(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Its loss is of the weights before it."""
+    wild = recipe({"a": STAGE | {"epochs": 1, "batch": 24, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(
+        TrainingError, match=r"a: landmarks are no longer numbers in epoch 1; lower a.lr \(now 1e\+30\)$"
+    ):
+        distill(wild, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run" / "a" / "model.safetensors").exists()
+
+
+def test_a_run_that_diverges_after_a_checkpoint_is_begun_elsewhere(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 0)
+    wild = recipe({"a": STAGE | {"batch": 24, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(TrainingError, match=r"in epoch 2; lower a.lr \(now 1e\+30\) and begin in another folder, for"):
+        distill(wild, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
+
+
+@pytest.mark.slow
+def test_a_folder_in_which_nothing_was_learnt_is_free(tiny_pack: Pack, more_faces: Pack, tmp_path: Path) -> None:
+    """What was begun in vain is begun anew with other settings and other faces, of which nothing is left over."""
+    wild = recipe({"a": STAGE | {"epochs": 1, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(TrainingError):
+        distill(wild, more_faces, tmp_path, accelerator="cpu")
+    assert json.loads((tmp_path / "box_transform.json").read_text())["faces"] == 10
+    distill(recipe({"a": STAGE | {"epochs": 1}}), tiny_pack, tmp_path, accelerator="cpu")
+    assert json.loads((tmp_path / "pack.json").read_text())["sha256"] == tiny_pack.meta["sha256"]
+    assert load(tmp_path / "recipe.yaml").trained("a").lr == STAGE["lr"]
+    assert json.loads((tmp_path / "box_transform.json").read_text())["faces"] == 24
+    with pytest.raises(InputError, match="another pack"):
+        distill(recipe({"a": STAGE | {"epochs": 1}}), more_faces, tmp_path, accelerator="cpu")
 
 
 @pytest.mark.slow

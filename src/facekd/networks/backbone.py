@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facekd.errors import ModelError
+from facekd.errors import ModelError, nearest
 
 
 def check_backbone(name: str) -> None:
@@ -21,10 +21,18 @@ def check_backbone(name: str) -> None:
         name: a model name of timm, with or without a tag behind a dot.
 
     Raises:
-        ModelError: it has none; the message lists names that are spelt alike.
+        ModelError: it has none, or not with that tag; the message lists names that are spelt alike.
     """
-    if not timm.is_model(name.split(".")[0]):
+    hub, _, path = name.rpartition(":")
+    if hub:
+        plain = path.rpartition("/")[2]
+        raise ModelError(f"backbone '{name}' is an address; give timm's name, such as '{plain}', and init: timm")
+    model, _, tag = name.partition(".")
+    if not timm.is_model(model):
         raise ModelError(f"timm has no backbone '{name}'; {_similar_names(name)}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise ModelError(f"timm has no weights '{tag}' of backbone '{model}'; {nearest(tag, tags)}")
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:

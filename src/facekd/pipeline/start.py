@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from facekd.errors import FacekdError, InputError, ModelError, RecipeError
+from facekd.exporters.onnx import check
 from facekd.geometry import apply, crop_faces, crop_matrix, normalise, zoom
 from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
@@ -32,21 +33,25 @@ _ENOUGH = 10  # faces; with fewer, points that lie near each other by chance wou
 _KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
-def check_network(stage: TrainStage, points: int) -> None:
+def check_network(stage: TrainStage, points: int, exported: bool = False) -> None:
     """Try a stage's network on a blank batch, so that what cannot work is refused before anything is begun.
 
     Args:
         stage: to train.
         points: N of the mark-up.
+        exported: whether it is to be exported; that is tried, too.
 
     Raises:
-        ModelError: the backbone cannot be had, or does not take images of that size, with that head or in that batch.
+        ModelError: the backbone cannot be had, does not take images of that size, with that head or in that batch, or
+            cannot be exported.
     """
     settings, faces = stage.network, min(2, stage.optimisation.batch)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = LandmarkNet(_architecture(stage, points)).train()
             net(torch.zeros(faces, 3, stage.frame.size, stage.frame.size))
+            if exported:
+                check(net)
     except FacekdError:
         raise
     except Exception as error:  # backbones of timm raise all kinds
