@@ -237,13 +237,19 @@ def test_only_the_stages_that_are_named_are_measured(tiny_pack: Pack, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("faces", [0, 6])
+def test_too_few_faces_for_validation_are_said_and_nothing_is_fitted_on_them(
+    faces: int, tiny_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = recipe({"student": SPATIAL | {"nll_weight": 0.1, "shape_prior": True}})
-    folder = distill(settings, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
-    assert networks.load(folder / "student" / "model.safetensors")[1].calibration == (1.0, 0.0)
-    assert "val_nme" not in json.loads((folder / "student" / "summary.json").read_text())
-    assert logger.curve(folder / "student" / "log.jsonl") == {"epoch": [], "validation NME, %": []}
-    assert not (folder / "evaluation.json").exists()
+    folder = distill(settings, tiny_pack.select(indices=range(24 + faces)), tmp_path / "run", accelerator="cpu")
+    about = networks.load(folder / "student" / "model.safetensors")[1]
+    assert (about.calibration, about.face_calibration, about.shape_prior) == ((1.0, 0.0), None, None)
+    for needed, what in ((50, "a shape prior: landmarks stay"), (10, "its confidence: that stays")):
+        assert f"student: {faces} validation faces, and {needed} are needed to fit {what}" in caplog.text
+    assert ("val_nme" in json.loads((folder / "student" / "summary.json").read_text())) == bool(faces)
+    assert bool(logger.curve(folder / "student" / "log.jsonl")["epoch"]) == bool(faces)
+    assert not (folder / "evaluation.json").exists()  # there are no faces for the test
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from facekd.training.sampling import permutation, weighted_order
 
 _LOGGER = logging.getLogger(__name__)
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
-_TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
+TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
@@ -152,7 +152,7 @@ def fit(
     val, measured = data.val, 0
     if len(val):
         measured = int(np.isfinite(metrics.primary_normaliser(val.points, data.markup, val.boxes)).sum())
-    best = Best(settings.patience if measured >= _TELLING else 0)
+    best = Best(settings.patience if measured >= TELLING else 0)
     start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
