@@ -24,7 +24,7 @@ from facekd.networks.transfer import correspondence, transfer
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.recipes.groups import Input
-from facekd.recipes.resolve import AverageStage, RandomWeights, TimmWeights, TrainStage, WeightFile
+from facekd.recipes.resolve import AverageStage, RandomWeights, Stage, TimmWeights, TrainStage, WeightFile
 from facekd.runtime.detector import YuNet, holding
 
 _FACES = 256  # that say how wide features vary
@@ -34,7 +34,7 @@ _KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
 def check_network(stage: TrainStage, points: int, exported: bool = False) -> None:
-    """Try a stage's network on a blank batch, so that what cannot work is refused before anything is begun.
+    """Try a stage's network on a blank batch, and its start, so that what cannot work is refused before any training.
 
     Args:
         stage: to train.
@@ -42,13 +42,18 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
         exported: whether it is to be exported; that is tried, too.
 
     Raises:
-        ModelError: the backbone cannot be had, does not take images of that size, with that head or in that batch, or
-            cannot be exported.
+        RecipeError: the stage it starts from has another network.
+        ModelError: the backbone or its weights cannot be had, it does not take images of that size, with that head or
+            in that batch, or cannot be exported.
     """
-    settings, faces = stage.network, min(2, stage.optimisation.batch)
+    settings, faces, start = stage.network, min(2, stage.optimisation.batch), stage.start
+    if isinstance(start, TrainStage | AverageStage):
+        trained = start.members[0] if isinstance(start, AverageStage) else start
+        _check_same(stage, start, _architecture(trained, points))
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = LandmarkNet(_architecture(stage, points)).train()
+            _take_backbone(net, stage)
             net(torch.zeros(faces, 3, stage.frame.size, stage.frame.size))
             if exported:
                 check(net)
@@ -61,6 +66,29 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
             f"({str(error).partition(chr(10))[0]}); change input.size, {stage.name}.backbone, {stage.name}.head or "
             f"{stage.name}.batch"
         ) from error
+
+
+def _check_same(stage: TrainStage, start: Stage, earlier: Architecture) -> None:
+    """Refuse a start from a stage of another network; weights fit whatever size and dropout are."""
+    own = _architecture(stage, earlier.points)
+    if replace(earlier, size=own.size, dropout=own.dropout) != own:
+        raise RecipeError(
+            f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
+            "stride and standardise, and nll_weight and visibility_weight to both or to none"
+        )
+
+
+def _take_backbone(net: LandmarkNet, stage: TrainStage) -> None:
+    """Give a network the backbone that its stage starts with: of timm's hub, or of a file that is none of ours."""
+    weights = stage.start
+    if isinstance(weights, TimmWeights):
+        load_backbone(net.backbone, stage.network.backbone, "timm", f"{stage.name}.init")
+    if isinstance(weights, WeightFile) and not _is_ours(weights.path):
+        load_backbone(net.backbone, stage.network.backbone, str(weights.path), f"{stage.name}.init")
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == ".onnx" or is_checkpoint(path)
 
 
 def _architecture(stage: TrainStage, points: int) -> Architecture:
@@ -93,31 +121,21 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
         RecipeError: the stage it starts from has another network.
         ModelError: weights cannot be had, or do not fit.
     """
-    settings, architecture = stage.network, _architecture(stage, context.pack.markup.count)
-    net, start = LandmarkNet(architecture), stage.start
+    net, start = LandmarkNet(_architecture(stage, context.pack.markup.count)), stage.start
     match start:
         case TrainStage() | AverageStage():
             earlier, _ = load(context.model(start))
-            # Weights fit whatever size and dropout are.
-            if replace(earlier.architecture, size=architecture.size, dropout=architecture.dropout) != architecture:
-                raise RecipeError(
-                    f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
-                    "stride and standardise, and nll_weight and visibility_weight to both or to none"
-                )
+            _check_same(stage, start, earlier.architecture)
             net.load_state_dict(earlier.state_dict())
             return net
-        case WeightFile(path=path) if path.suffix == ".onnx" or is_checkpoint(path):
+        case WeightFile(path=path) if _is_ours(path):
             _start_from(context, stage, net, path)
             return net
-        case WeightFile():
-            load_backbone(net.backbone, settings.backbone, str(start.path), f"{stage.name}.init")
-        case TimmWeights():
-            load_backbone(net.backbone, settings.backbone, "timm", f"{stage.name}.init")
-        case RandomWeights():
-            pass
+        case WeightFile() | TimmWeights() | RandomWeights():
+            _take_backbone(net, stage)
         case _:
             assert_never(start)
-    if settings.mean_start:
+    if stage.network.mean_start:
         known = shapes(labelled_faces(context, stage.frame, stage.train_on), stage.frame)
         net.start_at(torch.from_numpy(np.nanmean(known, axis=0)).float())
     return net
