@@ -262,6 +262,7 @@ def train(
     set: Mapping[str, Any] | Iterable[str] | None = None,
     unlabelled: Pack | str | Path | None = None,
     accelerator: str = "auto",
+    threads: int | None = None,
 ) -> Path:
     """Train the networks of a recipe, each stage after those it needs, and evaluate them; the same call goes on.
 
@@ -272,6 +273,7 @@ def train(
         set: settings to change: {"student.epochs": 20}, or ["student.epochs=20"], whose values are read as YAML.
         unlabelled: a pack or its file: more faces for stages that need no labels.
         accelerator: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: as many as the cores that this process may use.
 
     Returns:
         The run's folder; `load_model`, `evaluate` and `export` take it.
@@ -282,11 +284,13 @@ def train(
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
+    from facekd.training.threads import set_threads
+
+    set_threads(threads)  # before torch is imported
     from facekd.pipeline.distill import distill
     from facekd.recipes.load import load
 
     settings = load(recipe, set or ())
-
     more = None if unlabelled is None else _pack(unlabelled)
     return distill(settings, _pack(data), out, accelerator, more)
 

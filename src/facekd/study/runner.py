@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facekd.cores import usable_cores
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
 from facekd.errors import FacekdError, InputError, TrainingError
@@ -39,6 +40,7 @@ from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import StudyContext
 from facekd.training import logger
+from facekd.training.threads import set_threads
 from facekd.version import __version__
 
 _WAIT = 0.5  # seconds between two looks at what other processes do
@@ -193,13 +195,8 @@ def _worker(
     wanted: list[Entry], folder: Path, packs: tuple[Path, Path | None], accelerator: str, jobs: int, log: Path
 ) -> None:
     """Work with this process's share of the cores, and write what it says to a file."""
-    import cv2
-    import torch
-
     end_with_parent()
-    threads = max(1, (os.cpu_count() or jobs) // jobs)
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    set_threads(max(1, usable_cores() // jobs))
     with (
         log.open("a", buffering=1, encoding="utf-8") as file,
         contextlib.redirect_stdout(file),
