@@ -35,10 +35,10 @@ from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.pipeline.start import check_network
 from facekd.recipes.resolve import Stage, TrainStage, closure
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import LOG, PACK, read_summary
+from facekd.run_folder import BOX_TRANSFORM, LOG, PACK, is_begun, read_summary
 from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
-from facekd.study.context import StudyContext
+from facekd.study.context import NETWORKS, StudyContext
 from facekd.training import logger
 from facekd.training.threads import set_threads
 from facekd.version import __version__
@@ -93,9 +93,12 @@ def run(
 
 
 def _claim(folder: Path, pack: Pack) -> None:
+    """Write down which pack a study is made of, or check that it is the one that its networks learnt from."""
     stamp, text = folder / PACK, json.dumps({"sha256": pack.meta["sha256"]})
     if stamp.is_file() and stamp.read_text(encoding="utf-8") != text:
-        raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+        if any(is_begun(path) for path in (folder / NETWORKS).glob("*")):
+            raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+        (folder / BOX_TRANSFORM).unlink(missing_ok=True)  # it is of the other faces
     write_text(stamp, text)
 
 
