@@ -259,6 +259,10 @@ def test_too_few_faces_for_validation_are_said_and_nothing_is_fitted_on_them(
         ({"init": "no/such.safetensors"}, r"there is no file no/such\.safetensors; .* --set baseline\.init=FILE"),
         ({"init": "timm"}, "timm has no weights for 'mobilenetv2_035'; --set baseline.init=none"),
         ({"init": "tough", "nll_weight": 0.1}, "baseline.init is tough, which is another network"),
+        (
+            {"init": "facekd-68-lite"},
+            "baseline.init is facekd-68-lite.onnx, a network of backbone mobilenetv2_100, and b",
+        ),
     ],
 )
 def test_what_no_training_can_fix_is_said_before_any(

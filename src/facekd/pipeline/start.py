@@ -17,7 +17,7 @@ from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import is_checkpoint, load
-from facekd.networks.exported import load_exported, set_statistics
+from facekd.networks.exported import load_exported, read_architecture, set_statistics
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence, transfer
@@ -42,7 +42,7 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
         exported: whether it is to be exported; that is tried, too.
 
     Raises:
-        RecipeError: the stage it starts from has another network.
+        RecipeError: the stage or file it starts from has another network.
         ModelError: the backbone or its weights cannot be had, it does not take images of that size, with that head or
             in that batch, or cannot be exported.
     """
@@ -50,6 +50,8 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
     if isinstance(start, TrainStage | AverageStage):
         trained = start.members[0] if isinstance(start, AverageStage) else start
         _check_same(stage, start, _architecture(trained, points))
+    if isinstance(start, WeightFile) and _is_ours(start.path):
+        _check_alike(stage, start.path, read_architecture(start.path))
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = LandmarkNet(_architecture(stage, points)).train()
@@ -76,6 +78,17 @@ def _check_same(stage: TrainStage, start: Stage, earlier: Architecture) -> None:
             f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
             "stride and standardise, and nll_weight and visibility_weight to both or to none"
         )
+
+
+def _check_alike(stage: TrainStage, path: Path, given: Architecture) -> None:
+    """Refuse a start from a file whose network has another backbone or head."""
+    for key in ("backbone", "head", "stride", "standardise"):
+        mine, theirs = getattr(stage.network, key), getattr(given, key)
+        if mine != theirs:
+            raise RecipeError(
+                f"{stage.name}.init is {path.name}, a network of {key} {theirs}, and {stage.name} has {mine}; "
+                f"--set {stage.name}.{key}={theirs}"
+            )
 
 
 def _take_backbone(net: LandmarkNet, stage: TrainStage) -> None:
@@ -144,14 +157,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
 def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Path) -> None:
     """Start a network with the weights of one of ours, whatever its points are."""
     source, about = load_exported(path) if path.suffix == ".onnx" else load(path)
-    own, given = net.architecture, source.architecture
-    for key in ("backbone", "head", "stride", "standardise"):
-        mine, theirs = getattr(own, key), getattr(given, key)
-        if mine != theirs:
-            raise RecipeError(
-                f"{stage.name}.init is {path.name}, a network of {key} {theirs}, and {stage.name} has {mine}; "
-                f"--set {stage.name}.{key}={theirs}"
-            )
+    _check_alike(stage, path, source.architecture)
     markup = context.pack.markup
     same = about.markup.name == markup.name and about.markup.count == markup.count
     weights = np.eye(markup.count) if same else conversion(about.markup, markup)
@@ -166,7 +172,7 @@ def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Pat
             )
         if weights is None:
             weights, shift = correspondence(seen.predicted, seen.labels)
-    source = _resized(source, own.size)
+    source = _resized(source, net.architecture.size)
     if path.suffix == ".onnx":
         faces = labelled_faces(context, stage.frame, ("train",))
         some = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int))
