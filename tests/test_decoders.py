@@ -59,11 +59,8 @@ def test_a_whole_png_is_decoded_as_pillow_does(piece: int, monkeypatch: pytest.M
         assert np.array_equal(by_opencv(content), PHOTO) and np.array_equal(read_image(content), PHOTO)
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_bands_make_no_difference(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_BAND", 7 * 60)
-    if hidden:  # where there are no files in memory
-        monkeypatch.delattr("os.memfd_create", raising=False)
+def test_without_files_in_memory_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.memfd_create", raising=False)
     assert np.array_equal(by_opencv(png()), PHOTO)
 
 

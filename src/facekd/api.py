@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekd.errors import ModelError
+from facekd.errors import InputError, ModelError
 from facekd.files import claim
 from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
@@ -227,7 +227,7 @@ def export(
     Raises:
         ModelError: there is no network, the face detector found too few of its training faces, the format lacks
             something that is asked for or its converter, or the file does not compute what torch does.
-        InputError: `int8_data` has no training faces, or another process is writing one of the outputs.
+        InputError: `int8_data` has no training faces or another mark-up, or another process writes one of the outputs.
     """
     out, checkpoint = Path(out), resolve_model(model, "onnx")
     if checkpoint.suffix == out.suffix:
@@ -238,8 +238,9 @@ def export(
     chosen = formats.of(out, precision, batch, int8_data is not None)
     _check_detector(checkpoint, without_detector, bundle is not None)
     faces = None if int8_data is None else _pack(int8_data).readable()
-    if faces is not None:
-        faces.select("train")  # before the minutes that a conversion may take
+    if faces is not None:  # before the minutes that a conversion may take
+        faces.select("train")
+        _check_markup(checkpoint, faces)
     figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
     options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
     options |= {} if batch is None else {"batch": batch}
@@ -249,11 +250,10 @@ def export(
         for path in filter(None, (out, small, folder)):
             stack.enter_context(claim(path))
         parity = chosen.load().export(checkpoint, out, name=name, figures=figures, **options)
-        card = formats.read_card(out)
         lost = formats.quantise(out, small, faces) if small and faces else None
         if folder:
             bundles.write(checkpoint, [file for file in (out, small) if file], folder)
-    return ExportResult(out, card, parity, small, lost, folder)
+    return ExportResult(out, formats.read_card(out), parity, small, lost, folder)
 
 
 def train(
@@ -264,6 +264,7 @@ def train(
     set: Mapping[str, Any] | Iterable[str] | None = None,
     unlabelled: Pack | str | Path | None = None,
     accelerator: str = "auto",
+    threads: int | None = None,
 ) -> Path:
     """Train the networks of a recipe, each stage after those it needs, and evaluate them; the same call goes on.
 
@@ -274,6 +275,7 @@ def train(
         set: settings to change: {"student.epochs": 20}, or ["student.epochs=20"], whose values are read as YAML.
         unlabelled: a pack or its file: more faces for stages that need no labels.
         accelerator: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: as many as the cores that this process may use.
 
     Returns:
         The run's folder; `load_model`, `evaluate` and `export` take it.
@@ -284,11 +286,13 @@ def train(
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
+    from facekd.training.threads import set_threads
+
+    set_threads(threads)  # before torch is imported
     from facekd.pipeline.distill import distill
     from facekd.recipes.load import load
 
     settings = load(recipe, set or ())
-
     more = None if unlabelled is None else _pack(unlabelled)
     return distill(settings, _pack(data), out, accelerator, more)
 
@@ -310,6 +314,18 @@ def _check_detector(checkpoint: Path, without_detector: bool, bundle: bool) -> N
         )
     if bundle:
         raise ModelError("a bundle's photo takes a face detector, and this network is without one; leave bundle out")
+
+
+def _check_markup(checkpoint: Path, faces: Pack) -> None:
+    """Refuse faces to calibrate on whose points are others than the network's: they would be cut out by other boxes."""
+    from facekd.networks.exported import read_metadata
+
+    own, given = read_metadata(checkpoint).markup, faces.markup
+    if (own.name, own.count) != (given.name, given.count):
+        raise InputError(
+            f"{faces.path} has {given.count} points of '{given.name}', and the network finds {own.count} of "
+            f"'{own.name}'; calibrate int8 on a pack like that it was trained on"
+        )
 
 
 def _pack(data: Pack | str | Path) -> Pack:

@@ -18,8 +18,7 @@ from PIL import Image
 # ones Huffman tables, restart intervals and scan headers.
 _WITHIN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xC4, 0xDD, 0xDA, 0xFF])
 _LARGE = 25_000_000  # pixels from which on the memory is worth some time
-_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_BAND = 1_000_000  # pixels that are converted at once
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PIECE = 1 << 20  # bytes
 
 
@@ -49,10 +48,6 @@ def decode(image: Image.Image, content: bytes) -> np.ndarray | None:
             return None
     if array is None or array.shape[1::-1] != image.size:
         return None
-    rows = max(1, _BAND // array.shape[1])
-    for top in range(0, len(array), rows):  # in one piece OpenCV would copy it
-        band = array[top : top + rows]
-        cv2.cvtColor(band, cv2.COLOR_BGR2RGB, dst=band)
     return array
 
 
@@ -60,7 +55,7 @@ def _decode_in_place(content: bytes, width: int, height: int) -> np.ndarray | No
     """Decode into an array that is there, which OpenCV only does from files; what it returns otherwise is a copy.
 
     Returns:
-        (height, width, 3) uint8 BGR, or None: this system has no files in memory, or OpenCV is older than 4.11.
+        (height, width, 3) uint8 RGB, or None where this system has no files in memory.
     """
     if not hasattr(os, "memfd_create"):
         return None
@@ -69,7 +64,7 @@ def _decode_in_place(content: bytes, width: int, height: int) -> np.ndarray | No
         file.write(content)
         try:
             found = cv2.imread(f"/proc/self/fd/{file.fileno()}", array, _FLAGS)
-        except (cv2.error, TypeError):
+        except cv2.error:
             return None
     return array if found is array else None
 

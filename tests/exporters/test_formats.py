@@ -133,11 +133,11 @@ def test_every_format_names_a_module_that_is_there() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks on this system")
 @pytest.mark.parametrize("claimed", ["net.onnx", "net-int8.onnx", "bundle"])
-def test_what_is_exported_has_one_writer(claimed: str, checkpoint: Path, tmp_path: Path, tiny_pack: object) -> None:
+def test_what_is_exported_has_one_writer(claimed: str, run_folder: Path, tmp_path: Path, tiny_pack: object) -> None:
     with claim(tmp_path / "out" / claimed):
         with pytest.raises(InputError, match=f"another process is writing .*{claimed};"):
             api.export(
-                checkpoint, tmp_path / "out" / "net.onnx", int8_data=tiny_pack, bundle=tmp_path / "out" / "bundle"
+                run_folder, tmp_path / "out" / "net.onnx", int8_data=tiny_pack, bundle=tmp_path / "out" / "bundle"
             )
         assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == []
 

@@ -76,6 +76,21 @@ def read_metadata(path: Path) -> ModelCard | ModelMetadata:
     return ModelCard.load(path) if path.suffix == ".onnx" else load(path)[1]
 
 
+def read_architecture(path: Path) -> Architecture:
+    """Read what a file's network is built of.
+
+    Args:
+        path: a .safetensors or an .onnx file of ours.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        ModelError: it cannot be read, or the file does not say so.
+    """
+    return _architecture(ModelCard.load(path), path) if path.suffix == ".onnx" else load(path)[0].architecture
+
+
 def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     """Read an .onnx file that `exporters.onnx.export` wrote.
 
