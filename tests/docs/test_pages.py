@@ -152,7 +152,7 @@ def test_every_abbreviation_is_in_the_glossary() -> None:
     entries = re.findall(r"^(\S.*)\n:   ", glossary, re.MULTILINE)
     known = {name.strip() for entry in entries for name in entry.split(",")}
     names = (
-        "CC0 CVIU ICCV AMD EPYC UTF-8 API MB AFW LFPW JPEG PNG NVIDIA B3 OUT PACK"  # and units, and what commands take
+        "CC0 CVIU ICCV AMD EPYC UTF-8 API MB AFW LFPW JPEG PNG TIFF NVIDIA B3 OUT PACK"  # and units, and what commands take
     )
     known |= set(names.split())
     unknown: set[str] = set()
