@@ -181,7 +181,11 @@ def _other_attribute(attribute: onnx.AttributeProto, rng: Random) -> None:
 
 
 def _other_tensor(tensor: TensorProto, rng: Random) -> None:
-    name, array = tensor.name, numpy_helper.to_array(tensor)
+    name = tensor.name
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError, onnx.checker.ValidationError):  # changed before
+        return
     match rng.randrange(5):
         case 0:
             array = array.astype(rng.choice(_CASTS))
@@ -240,7 +244,7 @@ def checkpoint(content: bytes, rng: Random) -> bytes:
     except Exception:  # what was damaged before
         return mutators.damaged(content, rng)
     for _ in range(rng.choice((1, 1, 2))):
-        places = list(mutators._places(state))
+        places = mutators.places_of(state)
         group, key = rng.choice(places) if places else (None, None)
         if group is not None and isinstance(group[key], torch.Tensor) and rng.random() < 0.8:
             group[key] = _other_torch(group[key], rng)

@@ -155,25 +155,22 @@ def _make_recipe(name: str) -> None:
 
 _SETTINGS = """student.epochs=20
 student.lr=1e-3
-loss=kd
-student.loss={name: kd, alpha: 0.5}
+student.loss={name: kd, beta: 0.5}
 student.teachers=[tough]
 input.size=64
 seed=3
 evaluation.boxes=[truth]
-precision=bf16-mixed
-augment.roll=30
+precision=bf16
+student.init=none
 """
 
 
-def _read_settings() -> None:
-    lines = Path("set.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in lines:
-        recipes_of_a_line(line)
+def _make_setting(line: str) -> None:
+    Path("set.txt").write_text(line, encoding="utf-8")
 
 
-def recipes_of_a_line(line: str) -> None:
-    resolve(recipes.load("quick", [line]))
+def _read_setting() -> None:
+    resolve(recipes.load("quick", [Path("set.txt").read_text(encoding="utf-8", errors="replace")]))
 
 
 def _make_study() -> None:
@@ -222,7 +219,13 @@ FILE_KINDS = [
         {".yaml": YAML},
         share=2,
     ),
-    Kind("--set", (lambda: Path("set.txt").write_text(_SETTINGS),), _read_settings, {".txt": TEXT}),
+    Kind(
+        "--set",
+        tuple(partial(_make_setting, line) for line in _SETTINGS.splitlines()),
+        _read_setting,
+        {".txt": TEXT},
+        share=2,
+    ),
     Kind("studies", (_make_study,), lambda: config.entries(config.load("study.yaml")), {"study.yaml": YAML}),
     Kind(
         "mark-ups",

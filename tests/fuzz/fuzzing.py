@@ -174,7 +174,12 @@ def _work(connection: Connection, folder: Path, log: Path) -> None:
                 whole[name] = examples(kind, folder)
             connection.send(Outcome("read"))
             continue
-        write(case(kind, whole[name], given, number) if isinstance(given, int) else given, folder)
+        try:
+            write(case(kind, whole[name], given, number) if isinstance(given, int) else given, folder)
+        except Exception:  # the fuzzer's own fault, to be seen as the others are
+            connection.send("go")
+            connection.send(Outcome("traceback", detail=traceback.format_exc()))
+            continue
         connection.send("go")
         connection.send(read(kind, folder))
 

@@ -72,15 +72,15 @@ def _other_token(line: str, rng: Random) -> str:
     if not tokens:
         return rng.choice(_TEXTS)
     token = rng.choice(tokens)
-    other = rng.choice(("", token.group() * 2, str(rng.choice(_NUMBERS[:-4] + ["nan", "inf"])), rng.choice(_TEXTS)))
+    other = rng.choice(("", token.group() * 2, str(rng.choice([*_NUMBERS, "nan", "inf"])), rng.choice(_TEXTS)))
     return line[: token.start()] + other + line[token.end() :]
 
 
 def value(given: Any, rng: Random) -> Any:
     """Change plain values somewhere: drop, rename, double, retype, nest; a text that is JSON is changed within."""
-    places = list(_places(given))
+    places = places_of(given)
     if not places:
-        return rng.choice(_ODD)
+        return odd(rng)
     group, key = rng.choice(places)
     here = group[key]
     match rng.randrange(12):
@@ -91,40 +91,45 @@ def value(given: Any, rng: Random) -> Any:
         case 0 if isinstance(group, list):
             del group[key]
         case 1 if isinstance(group, list):
-            group.insert(key, here)
+            group.insert(key, copied(here))
         case 2:
-            group[key] = [here] * rng.choice((0, 1, 2, 300))
+            group[key] = [copied(here) for _ in range(rng.choice((0, 1, 2, 40)))]
         case 3:
             group[key] = {rng.choice(("x", str(key))): here}
         case 4:
             group[key] = str(here)
         case 5:
             other, place = rng.choice(places)
-            group[key] = _copy(other[place])
+            group[key] = copied(other[place])
         case 6 | 7 if isinstance(here, int | float) and not isinstance(here, bool):
-            group[key] = rng.choice((-here, here * 1e9, here + 1, here / 3, rng.choice(_NUMBERS)))
+            group[key] = rng.choice((-here, here * 10**9, here + 1, here // 3, rng.choice(_NUMBERS)))
         case 8 if isinstance(here, list | dict):
             group[key] = type(here)()
         case _:
-            group[key] = rng.choice(_ODD)
+            group[key] = odd(rng)
     return given
 
 
-def _copy(given: Any) -> Any:
+def odd(rng: Random) -> Any:
+    """Return a value that readers forget."""
+    return copied(rng.choice(_ODD))
+
+
+def copied(given: Any) -> Any:
+    """Return plain values that share nothing with those given."""
     if isinstance(given, dict):
-        return {key: _copy(each) for key, each in given.items()}
-    return [_copy(each) for each in given] if isinstance(given, list) else given
+        return {key: copied(each) for key, each in given.items()}
+    return [copied(each) for each in given] if isinstance(given, list) else given
 
 
-def _places(given: Any) -> list[tuple[Any, Any]]:
-    """Return groups and keys of all values below."""
+def places_of(given: Any) -> list[tuple[Any, Any]]:
+    """Return groups and keys of the values below; of very many, the first and some of the others."""
     found: list[tuple[Any, Any]] = []
     waiting = [given]
     while waiting:
         here = waiting.pop()
         pairs = list(here.items()) if isinstance(here, dict) else list(enumerate(here)) if isinstance(here, list) else []
         found += [(here, key) for key, _ in pairs]
-        # Of a long list of numbers one place in eight is enough: else nothing but points would be changed.
         waiting += [each for _, each in pairs]
     return found if len(found) < 200 else found[:100] + found[100 :: len(found) // 100]
 
@@ -189,7 +194,7 @@ def csv_cells(content: bytes, rng: Random) -> bytes:
             case 2:
                 row.append("7")
             case _ if row:
-                row[min(column, len(row) - 1)] = str(rng.choice(_ODD[:-1]))
+                row[min(column, len(row) - 1)] = str(odd(rng))
         if not max(map(len, rows)):
             break
     out = io.StringIO()

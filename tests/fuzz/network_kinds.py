@@ -42,7 +42,8 @@ class Finder:
 def use(model: Predictor) -> None:
     """Use a network as a user does, to JSON."""
     model(np.zeros((0, model.size, model.size, 3), np.uint8))
-    for face in Landmarker(model, Finder()).detect(_PHOTO):
+    transform = None if model.box_transform else BoxTransform()
+    for face in Landmarker(model, Finder(), box_transform=transform).detect(_PHOTO):
         json.dumps(face.to_dict(), allow_nan=False)
 
 

@@ -45,7 +45,7 @@ from facekd.shape import ShapeModel
 from facekd.study import config, runner
 
 _SMALL = STAGE | {"backbone": BACKBONE, "loss": "l2", "epochs": 1, "batch": 24}
-_RECIPE = BASE | {"stages": {"student": _SMALL}, "evaluation": {"bootstrap": 10, "boxes": ["truth"]}}
+_RECIPE = BASE | {"stages": {"student": _SMALL}, "evaluation": {"bootstrap": 100, "boxes": ["truth"]}}
 
 
 class _Centre:
@@ -73,7 +73,7 @@ def _read_pack() -> None:
     protocol.evaluate(_Centre(pack), pack, bootstrap=10).to_json()
     statistics(pack)
     findings(pack)
-    pack.frames(32, Path("frames.npy"))
+    pack.frames(Path("frames.npy"), 32)
 
 
 def _batch() -> PhotoBatch:
@@ -207,11 +207,13 @@ def _read_shape() -> None:
     model.along(0, 1.0)
 
 
+_OPEN = ExitStack()  # for as long as the process is there
+
+
 @cache
 def _server() -> Served:
-    # The process ends with the server.
     write_model(model := Path.cwd().parent / "served.onnx")
-    return ExitStack().enter_context(serving(models=(str(model),), workers=1))
+    return _OPEN.enter_context(serving(models=(str(model),), workers=1))
 
 
 _FORM = "multipart/form-data; boundary=xyz"
