@@ -102,7 +102,7 @@ def test_a_network_that_another_process_trains_is_waited_for(
 ) -> None:
     one = write_study(tmp_path, rows=[{"name": "teacher", "stage": "tough"}])
     options = ["--data", tiny_pack.path, "--out", tmp_path / "out", "--accelerator", "cpu", "--jobs", 1]
-    with held("facekd", "study", one, *options, at="facekd.training.loop:_save", when="before") as other:
+    with held("facekd", "study", one, *options, at="facekd.training.checkpoint:save", when="before") as other:
         waited = []
 
         def wait(seconds: float) -> None:
