@@ -71,7 +71,8 @@ def read(out: str) -> Iterator[PhotoResult]:
 def _photos(parquet: pq.ParquetFile, path: str) -> Iterator[PhotoResult]:
     columns = parquet.schema_arrow
     about = (columns.metadata or {}).get(METADATA)
-    if about is None or any(name not in columns.names or columns.field(name).type != kind for name, kind in _COLUMNS):
+    types = {name: [column.type for column in columns if column.name == name] for name, _ in _COLUMNS}
+    if about is None or any(types[name] != [kind] for name, kind in _COLUMNS):
         raise InputError(f"{path} was not written by facekd bulk")
     fields = Fields(parse_json(about, path, advice=_ADVICE), path, advice=_ADVICE)
     markup = MarkUp.from_dict(fields.values.get("markup"), f"{path}: markup")

@@ -249,8 +249,18 @@ class ShapeModel:
             with np.load(path) as file:
                 values = {name: file[name] for name in cls.__dataclass_fields__}
         # Of a name that is none, KeyError; of an archive that is damaged, all the others.
-        except (OSError, EOFError, BadZipFile, KeyError, ValueError, TypeError, AttributeError, NotImplementedError,
-                RuntimeError, zlib.error) as error:
+        except (
+            OSError,
+            EOFError,
+            BadZipFile,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            NotImplementedError,
+            RuntimeError,
+            zlib.error,
+        ) as error:
             raise InputError(f"{path} is not a shape model that can be read ({error}): fit it again") from error
         if not _fits(values):
             raise InputError(f"{path} is not a shape model: its arrays do not fit each other; fit it again")

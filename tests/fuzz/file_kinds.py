@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import label_files
-import layouts
 import mutators
 import numpy as np
 import yaml
 from fuzzing import Kind
 from PIL import Image
 
+import label_files
+import layouts
 from facekd import markup as markups
 from facekd.data import cofw, folder, w300, wflw
 from facekd.data.prepare import prepare
@@ -53,7 +53,9 @@ def _exif() -> bytes:
 
 
 def _photos() -> tuple[Callable[[], object], ...]:
-    plain = [(f"photo.{ending}", {}) for ending in ("jpg", "png", "bmp", "gif", "webp", "tif", "ppm", "tga", "ico", "jp2")]
+    plain = [
+        (f"photo.{ending}", {}) for ending in ("jpg", "png", "bmp", "gif", "webp", "tif", "ppm", "tga", "ico", "jp2")
+    ]
     return tuple(
         partial(_save, name, **options)
         for name, options in [

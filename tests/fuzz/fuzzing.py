@@ -84,7 +84,9 @@ def examples(kind: Kind, folder: Path) -> list[Files]:
         make()
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         here = str(folder).encode()
-        found.append({name: text.replace(here, _FOLDER) if name.endswith(_TEXTS) else text for name, text in files.items()})
+        found.append(
+            {name: text.replace(here, _FOLDER) if name.endswith(_TEXTS) else text for name, text in files.items()}
+        )
     return found
 
 
@@ -172,6 +174,9 @@ def _work(connection: Connection, folder: Path, log: Path) -> None:
         if given is None:
             if name not in whole:
                 whole[name] = examples(kind, folder)
+                for files in whole[name]:  # once before any is timed: libraries are loaded and warm
+                    write(files, folder)
+                    read(kind, folder)
             connection.send(Outcome("read"))
             continue
         try:
@@ -205,10 +210,8 @@ class Worker:
             given: the fuzzer's seed; or the files themselves.
             number: of the case.
         """
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        if isinstance(given, int):
-            self._ask((kind, None, 0))
+        if isinstance(given, int) or self._process is None:
+            self.prepare(kind)
         self._connection.send((kind, given, number))
         self._answer(_START)
         start = time.perf_counter()
@@ -220,6 +223,12 @@ class Worker:
             return self._ended("dead", start)
         assert isinstance(found, Outcome)
         return Outcome("hang", found.seconds, found.megabytes) if found.seconds > HANG else found
+
+    def prepare(self, kind: str) -> None:
+        """Start the process if need be, and let it make the whole files of a kind."""
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        self._ask((kind, None, 0))
 
     def close(self) -> None:
         """End the process."""
@@ -259,7 +268,9 @@ def keep(outcome: Outcome, files: Path, folder: Path) -> None:
     """Keep the files of a case, and what it did, for a look at it or as a seed of the tests."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(files, folder / "files", symlinks=True)
-    (folder / "outcome.txt").write_text(f"{outcome.what}, {outcome.seconds:.2f} s\n{outcome.detail}\n", encoding="utf-8")
+    (folder / "outcome.txt").write_text(
+        f"{outcome.what}, {outcome.seconds:.2f} s\n{outcome.detail}\n", encoding="utf-8"
+    )
 
 
 def seeds(folder: Path) -> list[tuple[str, str, Files]]:

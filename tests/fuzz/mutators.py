@@ -15,9 +15,42 @@ import yaml
 Mutator = Callable[[bytes, Random], bytes]
 
 # Numbers that readers forget.
-_NUMBERS: list[Any] = [0, -1, 1, 2, 255, 65536, 2**31, -(2**31), 2**63, 10**30, 10**400, 0.5, -0.0, 1e-320, 1e38, -1e300]
+_NUMBERS: list[Any] = [
+    0,
+    -1,
+    1,
+    2,
+    255,
+    65536,
+    2**31,
+    -(2**31),
+    2**63,
+    10**30,
+    10**400,
+    0.5,
+    -0.0,
+    1e-320,
+    1e38,
+    -1e300,
+]
 _NUMBERS += [float("inf"), float("-inf"), float("nan")]
-_TEXTS = ["", " ", "x", "nan", "../../x", "/", "C:\\x", "a\nb", "\0", "\u202e", "\U0001f600", "%s", "{x}", "<b>", "0" * 5000]
+_TEXTS = [
+    "",
+    " ",
+    "x",
+    "nan",
+    "../../x",
+    "/",
+    "C:\\x",
+    "a\nb",
+    "\0",
+    "\u202e",
+    "\U0001f600",
+    "%s",
+    "{x}",
+    "<b>",
+    "0" * 5000,
+]
 _ODD: list[Any] = [None, True, False, [], {}, [[]], [None], {"x": None}, [1, "x"], *_NUMBERS, *_TEXTS]
 _TOKEN = re.compile(r"[A-Za-z_]+|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|[^\sA-Za-z0-9]")
 
@@ -128,7 +161,9 @@ def places_of(given: Any) -> list[tuple[Any, Any]]:
     waiting = [given]
     while waiting:
         here = waiting.pop()
-        pairs = list(here.items()) if isinstance(here, dict) else list(enumerate(here)) if isinstance(here, list) else []
+        pairs = (
+            list(here.items()) if isinstance(here, dict) else list(enumerate(here)) if isinstance(here, list) else []
+        )
         found += [(here, key) for key, _ in pairs]
         waiting += [each for _, each in pairs]
     return found if len(found) < 200 else found[:100] + found[100 :: len(found) // 100]

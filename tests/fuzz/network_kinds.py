@@ -14,7 +14,6 @@ import torch
 from file_kinds import JSON
 from fuzzing import Files, Kind
 from safetensors.torch import save_file
-from tiny_model import write_model
 
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE
@@ -27,6 +26,7 @@ from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import LiteRTModel, OnnxModel, Predictor
 from facekd.runtime.trial import try_out
+from tiny_model import write_model
 
 BACKBONE = "test_efficientnet"  # timm's own for tests, 0.4 million parameters
 _PHOTO = np.random.default_rng(0).integers(0, 256, (80, 60, 3), np.uint8)

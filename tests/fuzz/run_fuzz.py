@@ -72,10 +72,13 @@ class Fuzzer:
                 name = min(free, key=lambda each: self.tallies[each].seconds)
                 tally = self.tallies[name]
                 tally.busy = True
+            worker.prepare(name)
             start = time.monotonic()
             while time.monotonic() < min(self.until, start + _SLICE):
                 number, tally.number = tally.number, tally.number + 1
                 outcome = worker.run(name, self.seed, number)
+                if outcome.what == "hang":  # or was the machine busy?
+                    outcome = worker.run(name, self.seed, number)
                 where = f"{name}-{self.seed}-{number}"
                 tally.add(outcome, where)
                 if outcome.what in FAULTS:

@@ -19,14 +19,8 @@ import pyarrow.parquet as pq
 import yaml
 from file_kinds import JSON, YAML, _photos
 from fuzzing import Kind
-from layouts import photo
 from network_kinds import BACKBONE, Finder
 from PIL import Image
-from serving import Served, serving
-from tiny_faces import POINTS, TRIANGLE
-from tiny_faces import write_pack as write_triangles
-from tiny_model import write_model
-from tiny_run import BASE, STAGE, write_pack
 
 from facekd import api, results
 from facekd.bulk.actor import PartWriter, WorkerSettings, encode_part
@@ -43,6 +37,12 @@ from facekd.runtime.batch import PhotoBatch
 from facekd.runtime.landmarker import Landmarker
 from facekd.shape import ShapeModel
 from facekd.study import config, runner
+from layouts import photo
+from serving import Served, serving
+from tiny_faces import POINTS, TRIANGLE
+from tiny_faces import write_pack as write_triangles
+from tiny_model import write_model
+from tiny_run import BASE, STAGE, write_pack
 
 _SMALL = STAGE | {"backbone": BACKBONE, "loss": "l2", "epochs": 1, "batch": 24}
 _RECIPE = BASE | {"stages": {"student": _SMALL}, "evaluation": {"bootstrap": 100, "boxes": ["truth"]}}
@@ -233,7 +233,9 @@ def _make_upload() -> None:
 
 def _make_form() -> None:
     _photos()[0]()
-    head = b'--xyz\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    head = (
+        b'--xyz\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    )
     _make_body(_FORM, head + Path("photo.jpg").read_bytes() + b"\r\n--xyz--\r\n")
     Path("photo.jpg").unlink()
 
@@ -245,7 +247,9 @@ def _read_upload() -> None:
     kind, query = ("".join(sign for sign in text if " " <= sign < "\x7f") for text in texts)
     server = _server()
     for path in ("/v1/faces", "/v1/faces:batch"):
-        answer = server.post(Path("body.bin").read_bytes(), f"{path}?{httpx.QueryParams(query)}", headers={"content-type": kind.strip()})
+        answer = server.post(
+            Path("body.bin").read_bytes(), f"{path}?{httpx.QueryParams(query)}", headers={"content-type": kind.strip()}
+        )
         if answer.status_code >= 500:
             raise AssertionError(f"{answer.status_code} {answer.text}")
         answer.json()

@@ -217,8 +217,10 @@ def _read_parquet(system: pafs.FileSystem, part: Part) -> Iterator[tuple[str, by
                 label = f"{name}#{first}" if shown is None else str(shown)
                 first += 1
                 content = inner.get("bytes")
-                held = isinstance(content, bytes) and len(content) > 0
-                yield label, content if held else InputError(f"row {first - 1} of {name} holds no bytes")
+                if isinstance(content, bytes) and content:
+                    yield label, content
+                else:
+                    yield label, InputError(f"row {first - 1} of {name} holds no bytes")
 
 
 def _read_tar(system: pafs.FileSystem, name: str) -> Iterator[tuple[str, bytes | InputError]]:

@@ -54,9 +54,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
             except ValueError:
                 numbers = np.empty(0)
             if len(numbers) != _NUMBERS:
-                reason = (
-                    f"expected {_NUMBERS} numbers and a photo's name, found {len(values)} words before the name"
-                )
+                reason = f"expected {_NUMBERS} numbers and a photo's name, found {len(values)} words before the name"
                 yield Problem(f"{path.name}, line {number}", reason)
                 continue
             attributes = [name for name, has in zip(ATTRIBUTES, numbers[-6:], strict=True) if has]

@@ -6,12 +6,34 @@ import multiprocessing
 import os
 import sys
 from multiprocessing.connection import Connection
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from facekd.errors import ModelError
-from facekd.runtime.model import ENGINES, bundled, load
+from facekd.runtime.model import ENGINES, bundled, load, resolve_model
+from facekd.runtime.ort import Providers
 
 _LONGEST = 60  # seconds to load a network and to run it once; those of facekd take far less than one
+
+
+def tried(model: str | PathLike[str], engine: str = "auto", providers: Providers | None = None) -> Path:
+    """Find the file of a network, and try it out.
+
+    Args:
+        model: as for `facekd.runtime.model.resolve_model`.
+        engine: likewise.
+        providers: likewise.
+
+    Returns:
+        The file.
+
+    Raises:
+        ModelError: there is none, or it cannot be used.
+    """
+    path = resolve_model(model, engine, providers)
+    try_out(path)
+    return path
 
 
 def try_out(path: Path) -> None:
@@ -29,7 +51,7 @@ def try_out(path: Path) -> None:
     if path.suffix not in ENGINES.values() or path.with_suffix(".onnx") in bundled().values():
         return
     # A fork costs some milliseconds, a new process some tenths of a second.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_load, args=(path, theirs), daemon=True)
     process.start()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from facekd.errors import TrainingError
 from facekd.evaluation import metrics
