@@ -166,7 +166,7 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
         for key in list(state)
         if key.startswith(prefix)
     }
-    architecture = _architecture(fields)
+    architecture = read_architecture(fields)
     try:
         metadata = _metadata(fields, architecture, prior)
     except InputError as error:  # of the groups that packs and mark-up files have, too
@@ -174,8 +174,18 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     return _network(architecture, state, where), metadata
 
 
-def _architecture(fields: Fields) -> Architecture:
-    """Return the architecture of a file; ModelError where it is none."""
+def read_architecture(fields: Fields) -> Architecture:
+    """Read what a network is built of, as a file says it.
+
+    Args:
+        fields: of the file; it is under "architecture".
+
+    Returns:
+        The architecture.
+
+    Raises:
+        ModelError: it is none, or of another version.
+    """
     group = fields.group("architecture")
     _refuse_unknown(group, Architecture.__dataclass_fields__)
     head = group.text("head")

@@ -19,10 +19,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from facekd.documents import Fields
 from facekd.errors import ModelError
 from facekd.geometry import normalise
 from facekd.networks.architecture import Architecture
-from facekd.networks.checkpoint import ModelMetadata, load
+from facekd.networks.checkpoint import ModelMetadata, load, read_architecture
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.card import ModelCard
@@ -128,8 +129,9 @@ def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
 
 def _architecture(card: ModelCard, path: str | Path) -> Architecture:
     """Return what an exported network is built of; cards of version 0.1 have only the recipe to say so."""
-    if "architecture" in card.made_with:
-        return Architecture(**card.made_with["architecture"])
+    made_with = Fields(card.made_with, f"the card of {path}", ModelError)
+    if made_with.has("architecture"):
+        return read_architecture(made_with)
     recipe = card.made_with.get("recipe", {})
     try:
         stages, name = recipe.get("stages", recipe), recipe["stage"]
@@ -145,7 +147,7 @@ def _architecture(card: ModelCard, path: str | Path) -> Architecture:
             standardise=stage["standardise"],
             stride=stage["stride"],
         )
-    except KeyError:
+    except (KeyError, TypeError, AttributeError, IndexError):
         raise ModelError(f"the card of {path} does not say what network it is; give a .safetensors file") from None
 
 

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
+from facekd.documents import read_text
 from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.files import write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
@@ -37,7 +38,7 @@ from facekd.recipes.schema import Recipe
 from facekd.run_folder import LOG, PACK, read_summary
 from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
-from facekd.study.context import StudyContext
+from facekd.study.context import NETWORKS, StudyContext
 from facekd.training import logger
 from facekd.version import __version__
 
@@ -92,7 +93,7 @@ def run(
 
 def _claim(folder: Path, pack: Pack) -> None:
     stamp, text = folder / PACK, json.dumps({"sha256": pack.meta["sha256"]})
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") != text:
+    if stamp.is_file() and read_text(stamp, "file") != text:
         raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
     write_text(stamp, text)
 
@@ -218,6 +219,7 @@ def _write(study: Study, wanted: list[Entry], context: StudyContext) -> list[dic
     """Write the records of what is done, the table and the plots; return the records, in the study's order."""
     done = [entry for entry in wanted if context.finished(entry.stage, entry.recipe.evaluation)]
     records = [_record(entry, context) for entry in done]
+    _check_alike(records, context)
     rows = study.names
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
@@ -227,9 +229,24 @@ def _write(study: Study, wanted: list[Entry], context: StudyContext) -> list[dic
     return records
 
 
+def _check_alike(records: list[dict[str, Any]], context: StudyContext) -> None:
+    """Refuse figures on other faces than those of the first network: a table has one kind of columns."""
+    measured = [record for record in records if "error" not in record]
+    kinds = [
+        (record["results"][0]["normaliser"], {k: v["count"] for k, v in record["results"][0]["subsets"].items()})
+        for record in measured
+    ]
+    for record, kind in zip(measured, kinds, strict=True):
+        if kind != kinds[0]:
+            raise InputError(
+                f"the figures in {context.folder / NETWORKS / record['id']} are on other faces than those in "
+                f"{measured[0]['id']}; delete both, and the same command measures again"
+            )
+
+
 def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
     """Return what a row's JSON file holds."""
-    folder, error = context.stage_dir(entry.stage), context.error(entry.stage)
+    folder, error = context.stage_dir(entry.stage), context.read_error(entry.stage)
     record = {
         "row": entry.row,
         "table": entry.table,
@@ -239,12 +256,11 @@ def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
         "facekd": __version__,
         "recipe": entry.recipe.published(),
     }
-    if error.is_file():
-        return record | {"error": error.read_text(encoding="utf-8").strip()}
-    figures = context.figures(entry.stage, entry.recipe.evaluation)
+    if error is not None:
+        return record | {"error": error}
     return record | {
         "machine": f"{os.cpu_count()} cores",
         "summary": read_summary(folder),
         "curve": logger.curve(folder / LOG),
-        "results": json.loads(figures.read_text(encoding="utf-8")),
+        "results": context.read_figures(entry.stage, entry.recipe.evaluation),
     }
