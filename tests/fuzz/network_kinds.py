@@ -15,11 +15,13 @@ from file_kinds import JSON
 from fuzzing import Files, Kind
 from safetensors.torch import save_file
 
+from facekd.exporters.onnx import export
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import ModelMetadata, is_checkpoint, load, save
+from facekd.networks.exported import load_exported
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.card import ModelCard, sha256
@@ -49,7 +51,12 @@ def use(model: Predictor) -> None:
 
 def fit_card(files: Files, rng: Random) -> None:
     """Make the card's checksum fit the damaged network, as a file made for it has it."""
-    card = json.loads(files["tiny.json"])
+    try:
+        card = json.loads(files["tiny.json"])
+    except ValueError:
+        return
+    if not isinstance(card, dict) or files["tiny.json"].count(b"sha256") != 1:
+        return
     path = Path("fitted.onnx")
     path.write_bytes(files["tiny.onnx"])
     card["sha256"] = sha256(path)
@@ -116,10 +123,36 @@ def _read_weights() -> None:
         net(torch.zeros(1, 3, 32, 32))
 
 
+def _make_exported() -> None:
+    _make_checkpoint()
+    export(Path("model.safetensors"), Path("tiny.onnx"))
+    Path("model.safetensors").unlink()
+
+
+def _read_exported() -> None:
+    try_out(Path("tiny.onnx"))
+    load_exported("tiny.onnx")
+
+
 NETWORK_KINDS = [
     Kind("model cards", (lambda: write_model(Path("tiny.onnx")),), _read_card, {".json": JSON}, share=2),
-    Kind("ONNX", (lambda: write_model(Path("tiny.onnx")),), _read_onnx, {".onnx": (containers.network,) * 2}, fit_card),
-    Kind("LiteRT", (_make_tflite,), _read_tflite, {".tflite": (_damage_tflite,) * 3}),
+    Kind(
+        "ONNX",
+        (lambda: write_model(Path("tiny.onnx")),),
+        _read_onnx,
+        {".onnx": (containers.network,) * 2},
+        fit_card,
+        0.5,
+    ),
+    Kind("LiteRT", (_make_tflite,), _read_tflite, {".tflite": (_damage_tflite,) * 3}, share=0.5),
+    Kind(
+        "exported networks",
+        (_make_exported,),
+        _read_exported,
+        {".onnx": (containers.network,) * 2, ".json": JSON},
+        fit_card,
+        share=0.5,
+    ),
     Kind("networks", (_make_checkpoint,), _read_checkpoint, {".safetensors": (containers.safetensors,) * 2}),
     Kind("weights", (_make_weights,), _read_weights, {".safetensors": (containers.safetensors,) * 2}),
 ]
