@@ -194,7 +194,7 @@ def _read_markup() -> None:
 
 
 FILE_KINDS = [
-    Kind("photos", _photos(), _read_photo, dict.fromkeys(("",), ()), share=4),
+    Kind("photos", _photos(), _read_photo, {"": ()}, share=4),
     Kind("videos", (partial(_film, "a.mp4", "mp4v"), partial(_film, "a.avi", "MJPG")), _read_video, {"": ()}),
     Kind("labels pts", (partial(_labels, "pts"),), _read_pts, {".pts": TEXT}),
     *(

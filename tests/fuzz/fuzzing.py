@@ -6,6 +6,7 @@ A case is told by kind, seed and number: the same three give the same files.
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import resource
@@ -25,7 +26,6 @@ from mutators import Mutator, damaged
 from facekd.errors import FacekdError
 
 HANG = 10.0  # seconds of a processor that a file may take
-_LONGEST = 60.0  # seconds by the clock, on a machine that others use as well
 MEMORY = 1000.0  # MB that reading it may add
 _START = 300.0  # seconds: nothing waits for them but a fuzzer that is broken
 _FOLDER = b"@FOLDER@"  # in seeds in place of the folder they were made in
@@ -157,13 +157,13 @@ def _forget_peak() -> None:
         pass
 
 
-def _work(connection: Connection, folder: Path, log: Path) -> None:
+def _work(connection: Connection, folder: Path, log: Path, module: str) -> None:
     """Answer what `Worker` asks for, until it says no more."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):  # decoders in C write there
         os.dup2(output, stream)
     faulthandler.enable(os.fdopen(output, "w"))
-    from kinds import KINDS
+    kinds: dict[str, Kind] = importlib.import_module(module).KINDS
 
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = int(1e6 * _memory("VmSize")) + 16 * 10**9  # so that a file that asks for all memory does not get it
@@ -171,13 +171,14 @@ def _work(connection: Connection, folder: Path, log: Path) -> None:
     whole: dict[str, list[Files]] = {}
     while (asked := connection.recv()) is not None:
         name, given, number = asked
-        kind = KINDS[name]
+        kind = kinds[name]
         if given is None:
             if name not in whole:
                 whole[name] = examples(kind, folder)
-                for files in whole[name]:  # once before any is timed: libraries are loaded and warm
-                    write(files, folder)
-                    read(kind, folder)
+                if module == "kinds":
+                    for files in whole[name]:  # once before any is timed: libraries are loaded and warm
+                        write(files, folder)
+                        read(kind, folder)
             connection.send(Outcome("read"))
             continue
         try:
@@ -195,9 +196,12 @@ class Worker:
 
     Args:
         folder: of its own, for the files.
+        module: holds the kinds, as KINDS.
+        longest: seconds by the clock that a file may take.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "kinds", longest: float = 60.0) -> None:
+        self.module, self.longest = module, longest
         self.folder, self.log = folder / "case", folder / "worker.log"
         folder.mkdir(parents=True, exist_ok=True)
         self._process: Any = None
@@ -217,7 +221,7 @@ class Worker:
         self._answer(_START)
         start = time.perf_counter()
         try:
-            found = self._answer(_LONGEST)
+            found = self._answer(self.longest)
         except TimeoutError:
             return self._ended("hang", start)
         except (EOFError, ConnectionError):
@@ -241,7 +245,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self.folder, self.log), daemon=False)
+        self._process = context.Process(target=_work, args=(theirs, self.folder, self.log, self.module), daemon=False)
         self._process.start()
         theirs.close()
 

@@ -278,15 +278,15 @@ RUN_KINDS = [
             ".tar": (),
         },
     ),
-    Kind("run folders", (_make_run, _make_unmeasured_run, _make_longer_run), _read_run, _RUN_FILES, share=0.3),
-    Kind("checkpoints", (_make_stopped_run,), _distilled, {".pt": (containers.checkpoint,) * 2}, share=0.3),
+    Kind("run folders", (_make_run, _make_unmeasured_run, _make_longer_run), _read_run, _RUN_FILES, share=0.15),
+    Kind("checkpoints", (_make_stopped_run,), _distilled, {".pt": (containers.checkpoint,) * 2}, share=0.15),
     Kind("shape models", (_make_shape,), _read_shape, {".npz": (containers.npz,)}),
     Kind(
         "study figures",
         (_make_study,),
         _read_study,
         {".json": JSON, ".jsonl": (mutators.json_lines,), "error.txt": (mutators.text,)},
-        share=0.3,
+        share=0.15,
     ),
     Kind(
         "uploads",
