@@ -273,17 +273,20 @@ def keep(outcome: Outcome, files: Path, folder: Path) -> None:
     """Keep the files of a case, and what it did, for a look at it or as a seed of the tests."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(files, folder / "files", symlinks=True)
+    for path in (folder / "files").rglob("*"):
+        if path.name.endswith(_TEXTS):
+            path.write_bytes(path.read_bytes().replace(str(files).encode(), _FOLDER))
     (folder / "outcome.txt").write_text(
         f"{outcome.what}, {outcome.seconds:.2f} s\n{outcome.detail}\n", encoding="utf-8"
     )
 
 
 def seeds(folder: Path) -> list[tuple[str, str, Files]]:
-    """Return the files that were faults once: kind, name and files of each."""
+    """Return the files that were faults once, KIND/NAME/..., spaces in the kind as _: kind, name and files of each."""
     found = []
     for path in sorted(folder.glob("*/*")):
         files = {each.relative_to(path).as_posix(): each.read_bytes() for each in path.rglob("*") if each.is_file()}
-        found.append((path.parent.name, path.name, files))
+        found.append((path.parent.name.replace("_", " "), path.name, files))
     return found
 
 

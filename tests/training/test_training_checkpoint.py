@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_is_one_sentence(
 def test_what_is_no_checkpoint_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match="checkpoint .* cannot be used"):
+    with pytest.raises(TrainingError, match=r"checkpoint .* cannot be used"):
         checkpoint.resume(path, CPU, *parts(), Best(0))
 
 
