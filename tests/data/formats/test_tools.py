@@ -323,7 +323,8 @@ def test_via_points_in_order_and_by_name(source: Path, regions: Any) -> None:
 
 @pytest.mark.parametrize("name", [5, True, None, ["a.jpg"], {"a": 1}])
 def test_via_photos_without_a_name_are_named(source: Path, name: Any) -> None:
-    content = {"a": {"filename": name, "regions": []}}
+    shape = {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {"point": "0"}}
+    content = {"a": {"filename": name, "regions": [shape]}}
     write(source / "via.json", {"_via_img_metadata": content, "_via_settings": {}})
     assert problems(source)[-1].startswith("a.jpg: no label")
 
