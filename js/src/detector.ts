@@ -8,9 +8,9 @@ import { type Detection, withoutRepeats, type YuNetNetwork } from './yunet.js';
 const SMALLEST = 8; // pixels; in narrower images YuNet finds no face but answers at random
 // The first pass: the photo's larger side is a quarter of `size` or of its own, within these bounds, in pixels.
 const COARSE = [160, 320] as const;
-// Scores below the threshold that may be of faces: small ones; large ones, which are seen more clearly; and large ones
-// that a pass at twice the scale is enough for.
-const [HINT, LARGE_HINT, WEAK_HINT] = [0.15, 0.35, 0.2];
+// Scores below the threshold that may be of faces: small ones; larger ones, which are seen more clearly; and those that
+// overlap with a face that was found, as rolled faces side by side do.
+const [HINT, LARGE_HINT, BESIDE_HINT] = [0.15, 0.2, 0.35];
 const [TINY, HINT_SIDE, SURE_SIDE, ROUGH] = [12, 24, 32, 48]; // pixels of the first pass
 const SURE_SCORE = 0.75;
 const [CROP, FACE_IN_CROP] = [128, 64]; // pixels of the crops that small faces are boxed in again
@@ -93,25 +93,26 @@ export class YuNet implements Detector {
     const hints = seen.filter(({ score }) => score < this.threshold);
     if (coarse === fine) return faces;
     const sideOf = ({ box }: Detection): number => side(box) * coarse;
-    const apart = hints.filter((hint) => faces.every((face) => iou(hint.box, face.box) < APART));
-    const small = apart.some((hint) => sideOf(hint) < HINT_SIDE);
-    // Boxes of rolled faces side by side overlap; so strong hints need not be apart, but are no parts of a face.
-    const strong = hints.filter(({ score }) => score >= LARGE_HINT);
+    const apart = (hint: Detection): boolean => faces.every((face) => iou(hint.box, face.box) < APART);
+    const small = hints.some((hint) => apart(hint) && sideOf(hint) < HINT_SIDE);
     const tiny = faces.some((face) => sideOf(face) < TINY);
-    if (!faces.length || tiny || small || !strong.every((hint) => faces.some((face) => mostlyInside(hint, face)))) {
+    if (!faces.length || tiny || small) {
       // Small faces of low score are trusted only if this pass finds them, too.
       const sure = faces.filter((face) => sideOf(face) >= SURE_SIDE || face.score >= SURE_SCORE);
       return [...sure, ...(await this.atBothScales(image))];
     }
-    if (apart.some(({ score }) => score >= WEAK_HINT)) {
-      return [...faces, ...(await this.detectAt(image, Math.min(fine, 2 * coarse), this.threshold))];
-    }
     const boxed: Detection[] = [];
     for (const face of faces) boxed.push(sideOf(face) < ROUGH ? await this.boxedAgain(image, face) : face);
+    for (const hint of hints) {
+      const strong = hint.score >= (apart(hint) ? LARGE_HINT : BESIDE_HINT);
+      if (!strong || faces.some((face) => mostlyInside(hint, face))) continue;
+      const again = await this.boxedAgain(image, hint);
+      if (again.score >= this.threshold) boxed.push(again);
+    }
     return boxed;
   }
 
-  /** Return a face with the box that a crop of it shows; as it is where that shows none. */
+  /** Return a face with the box that a crop of it shows, and the larger score; as it is where that shows none. */
   private async boxedAgain(image: Pixels, face: Detection): Promise<Detection> {
     const matrix = cropMatrix(face.box, CROP, CROP / FACE_IN_CROP);
     const back = invert(matrix);

@@ -98,19 +98,20 @@ export interface Resized {
 }
 
 /**
- * Resize an image: whole blocks of pixels are averaged, and bilinear sampling does the rest.
+ * Resize an image: it is halved until it is nearest to the size, and bilinear sampling does the rest.
  *
  * @param scale about how many pixels a pixel becomes; above 1 the image is enlarged.
  */
 export function shrink(image: Pixels, scale: number): Resized {
   const { width, height } = image;
   const size = [width, height].map((length) => Math.max(1, roundEven(length * scale))) as [number, number];
-  const factor = Math.max(1, Math.min(Math.floor(1 / scale + 1e-6), height, width));
-  const blocks = [Math.floor(width / factor), Math.floor(height / factor)] as const;
-  const step = [(blocks[0] * factor) / size[0], (blocks[1] * factor) / size[1]] as const;
-  const averaged = factor > 1 ? average(image, 0, 0, ...blocks, factor, factor) : image;
-  const same = averaged.width === size[0] && averaged.height === size[1];
-  return { image: same ? averaged : bilinear(averaged, ...size), step };
+  const halvings = Math.min(Math.max(0, roundEven(-Math.log2(scale))), Math.floor(Math.log2(Math.min(height, width))));
+  let halved = image;
+  for (let count = 0; count < halvings; count++) halved = average(halved, 0, 0, halved.width >> 1, halved.height >> 1, 2, 2);
+  const wide = 2 ** halvings; // pixels of the image that one is wide
+  const step = [(halved.width * wide) / size[0], (halved.height * wide) / size[1]] as const;
+  const same = halved.width === size[0] && halved.height === size[1];
+  return { image: same ? halved : bilinear(halved, ...size), step };
 }
 
 /**

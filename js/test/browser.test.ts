@@ -323,8 +323,9 @@ describe.skipIf(!existsSync(CHROMIUM))(`in Chromium (needs ${CHROMIUM})`, () => 
       frames.forEach(({ tracked }, index) => {
         expect(found[index].map(({ id }: { id: number }) => id), `frame ${index}`).toEqual(tracked.map(({ id }) => id));
         tracked.forEach((face, place) => {
-          expect(distance(found[index][place].points, face.points), `frame ${index}`).toBeLessThan(1);
-          expect(distance(found[index][place].raw, face.raw), `frame ${index}`).toBeLessThan(1);
+          // A third of a pixel in the box of a crop moves points by up to 1.5 pixels, and each crop is where the last points were.
+          expect(distance(found[index][place].points, face.points), `frame ${index}`).toBeLessThan(2.5);
+          expect(distance(found[index][place].raw, face.raw), `frame ${index}`).toBeLessThan(2.5);
         });
       });
       expect(faults).toEqual([]);

@@ -6,6 +6,7 @@ y1. A network frame of `size` pixels spans [-0.5, size - 0.5]. A matrix M (..., 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -168,15 +169,15 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         (size, size, C) uint8.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
-    scale = float(zoom(matrix))
+    scale = math.sqrt(abs(cv2.determinant(matrix[:, :2])))
     if scale < _SHRINKS:
         # By a whole number: OpenCV is many times faster then, and the sampling below sees to the rest.
         factor = round(1 / scale)
-        corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [-0.5, size - 0.5], [size - 0.5, size - 0.5]])
-        x0, y0, x1, y1 = tight_box(apply(invert(matrix), corners))
-        height, width = image.shape[:2]
+        back = cv2.invertAffineTransform(matrix)
+        middle, half = back @ [(size - 1) / 2, (size - 1) / 2, 1], np.abs(back[:, :2]).sum(axis=1) * size / 2
+        (x0, y0), (x1, y1) = middle - half, middle + half  # what the frame shows of the image
         left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
-        part = image[top : min(height, int(y1) + 2 + factor), left : min(width, int(x1) + 2 + factor)]
+        part = image[top : max(0, int(y1) + 2 + factor), left : max(0, int(x1) + 2 + factor)]
         if part.size == 0:
             return np.zeros((size, size, *image.shape[2:]), np.uint8)
         shrunk = [max(1, side // factor) for side in part.shape[1::-1]]

@@ -291,12 +291,10 @@ def _jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
     if image.format != "JPEG" or image.mode not in ("RGB", "L") or not is_whole_jpeg(content):
         return None
     try:
-        array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
-    if array is None or array.shape[1::-1] != image.size:
-        return None
-    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
+    return array if array is not None and array.shape[1::-1] == image.size else None
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:

@@ -39,7 +39,7 @@ class Answers:
 
 FACE = [60, 30, 50, 60]  # in the first pass
 PHOTO = (640, 480)
-FIRST, MIDDLE, WHOLE, QUARTER = (160, 120), (320, 240), (640, 480), (320, 240)
+FIRST, WHOLE, QUARTER, CROP = (160, 120), (640, 480), (320, 240), (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,10 @@ FIRST, MIDDLE, WHOLE, QUARTER = (160, 120), (320, 240), (640, 480), (320, 240)
         ([FACE, [10, 10, 20, 22, 0.16]], [FIRST, QUARTER, WHOLE]),  # perhaps a small face
         ([FACE, [10, 10, 20, 22, 0.14]], [FIRST]),
         ([FACE, [70, 40, 20, 22, 0.5]], [FIRST]),  # a part of the face
-        ([FACE, [10, 10, 40, 50, 0.36]], [FIRST, QUARTER, WHOLE]),  # perhaps a large face
-        ([FACE, [10, 10, 40, 50, 0.21]], [FIRST, MIDDLE]),  # less probably
+        ([FACE, [10, 10, 40, 50, 0.21]], [FIRST, CROP]),  # perhaps a larger face
         ([FACE, [10, 10, 40, 50, 0.19]], [FIRST]),
+        ([FACE, [85, 50, 40, 50, 0.36]], [FIRST, CROP]),  # perhaps one behind the first
+        ([FACE, [85, 50, 40, 50, 0.34]], [FIRST]),
         ([FACE, [10, 10, 9, 11]], [FIRST, QUARTER, WHOLE]),  # where one face is tiny, there may be others
     ],
 )
@@ -104,6 +105,19 @@ def test_small_faces_are_boxed_again_in_crops(seen: list[list[float]]) -> None:
     assert scores == pytest.approx([0.9])
 
 
+@pytest.mark.parametrize(("score", "count"), [(0.61, 2), (0.59, 1)])
+def test_what_may_be_a_face_is_one_if_a_crop_shows_it(score: float, count: int) -> None:
+    # The hint of 32 x 40 in the first pass is 128 x 160 at (81.5, 121.5) of the photo, and 64 px high in a crop of 128.
+    yunet = YuNet()
+    yunet._network = Answers({FIRST: [[90, 30, 50, 60], [4, 10, 32, 40, 0.4]], CROP: [[38, 32, 52, 64, score]]})
+    boxes, scores = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
+    assert len(boxes) == len(scores) == count
+    if count == 2:
+        assert scores[1] == pytest.approx(score)
+        left, top = 81.5 + (38 - 63.5) * 2.5, 121.5 + (32 - 63.5) * 2.5
+        np.testing.assert_allclose(boxes[1], [left, top, left + 52 * 2.5, top + 64 * 2.5], atol=1e-3)
+
+
 def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
     yunet = YuNet(size=320)
     yunet._network = Answers({(160, 80): [[-0.5, -0.5, 160, 80]]})  # the whole photo, (0, 0) the first pixel's centre
@@ -111,13 +125,13 @@ def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:
     np.testing.assert_allclose(boxes, [[-0.5, -0.5, 1279.5, 639.5]], atol=1e-3)
 
 
-def test_whole_blocks_are_averaged() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
-    small, step = shrink(image, 1 / 3)  # 11 / 3 and 7 / 3 pixels become 4 and 2; whole blocks are 3 and 2
-    blocks = image[:6, :9].reshape(2, 3, 3, 3, 3).mean(axis=(1, 3))
-    assert small.shape == (2, 4, 3)
-    np.testing.assert_allclose(small[:, [0, 3]], blocks[:, [0, 2]], atol=0.51)  # the outer ones; between them bilinear
-    np.testing.assert_allclose(step, [9 / 4, 3])
+def test_pixels_are_averaged_as_an_image_is_halved() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8)
+    small, step = shrink(image, 1 / 4)  # 11 pixels become 5 and then 2, which bilinear sampling makes 3; 9 become 4, 2
+    blocks = image[:8, :8].reshape(2, 4, 2, 4, 3).mean(axis=(1, 3))
+    assert small.shape == (2, 3, 3)
+    np.testing.assert_allclose(small[:, [0, 2]], blocks, atol=1)  # rounded twice
+    np.testing.assert_allclose(step, [8 / 3, 4])
 
 
 @pytest.mark.parametrize("scale", [1.5, 1.0, 0.7, 0.4, 0.25, 0.13, 0.0625])

@@ -20,7 +20,8 @@ from facekd.networks.predictor import TorchModel
 from facekd.runtime.detector import YuNet
 from facekd.runtime.model import ENGINES, NetworkModel, load
 
-_DIGITS = 4
+_DIGITS = 4  # of pixels and probabilities
+_MATRIX_DIGITS = 8  # a matrix's values are multiplied by thousands of pixels
 
 
 def write(checkpoint: str | Path, files: list[Path], folder: Path) -> None:
@@ -45,7 +46,7 @@ def write(checkpoint: str | Path, files: list[Path], folder: Path) -> None:
         "crop": "crop.png",
         "pixels": "x to the right, y down; (0, 0) is the centre of the top-left pixel",
         "boxes": _plain(boxes),
-        "photo_to_crop": _plain(crops.matrices),
+        "photo_to_crop": _plain(crops.matrices, _MATRIX_DIGITS),
         "found": {file.name: _found(_predictor(file, checkpoint), crops) for file in files},
     }
     with atomic_folder(folder) as temporary:
@@ -76,6 +77,6 @@ def _found(model: NetworkModel | TorchModel, crops: Crops) -> dict[str, Any]:
     }
 
 
-def _plain(values: np.ndarray) -> list[Any]:
-    rounded: list[Any] = np.asarray(values, np.float64).round(_DIGITS).tolist()
+def _plain(values: np.ndarray, digits: int = _DIGITS) -> list[Any]:
+    rounded: list[Any] = np.asarray(values, np.float64).round(digits).tolist()
     return rounded

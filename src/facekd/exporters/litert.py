@@ -38,14 +38,24 @@ _RANGES, _CONVOLUTIONS = "min_max_uniform_quantize", "MSE"
 
 
 class _Named(nn.Module):
-    """An export module whose outputs have names, which the converter keeps."""
+    """An export module whose outputs have names, which the converter keeps, and whose pixels are standardised fast.
+
+    LiteRT takes a sixth of a small network's time to subtract and divide three colours of each pixel. By rows, with
+    the colours' constants repeated, the same takes next to none.
+    """
 
     def __init__(self, module: ExportModule) -> None:
         super().__init__()
         self.module = module
+        mean, std = (getattr(module.net, name).flatten() for name in ("mean", "std"))
+        self.register_buffer("gain", (1 / (255 * std)).repeat(module.net.architecture.size))
+        self.register_buffer("offset", (-mean / std).repeat(module.net.architecture.size))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return self.module.named(image)
+        rows = image.flatten(2).float() * self.get_buffer("gain") + self.get_buffer("offset")
+        pixels = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+        net, metadata = self.module.net, self.module.metadata
+        return metadata.outputs(net.from_standardised(pixels), net.architecture.size)
 
 
 def export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -16,9 +17,9 @@ _SMALL = 20  # pixels; the smallest faces that YuNet finds reliably
 _TOUCHES = 3  # pixels; boxes so near to the edge of a tile may be of faces that it cuts
 # The first pass: the photo's larger side is a quarter of `size` or of its own, within these bounds, in pixels.
 _COARSE = 160, 320
-# Scores below the threshold that may be of faces: small ones; large ones, which are seen more clearly; and large ones
-# that a pass at twice the scale is enough for.
-_HINT, _LARGE_HINT, _WEAK_HINT = 0.15, 0.35, 0.2
+# Scores below the threshold that may be of faces: small ones; larger ones, which are seen more clearly; and those that
+# overlap with a face that was found, as rolled faces side by side do.
+_HINT, _LARGE_HINT, _BESIDE_HINT = 0.15, 0.2, 0.35
 _TINY, _HINT_SIDE, _SURE_SIDE, _ROUGH = 12, 24, 32, 48  # pixels of the first pass; see `YuNet._search`
 _SURE_SCORE = 0.75
 _CROP, _FACE_IN_CROP = 128, 64  # pixels of the crops that small faces are boxed in again
@@ -131,23 +132,22 @@ class YuNet:
         if coarse == fine:
             return faces
         side = centre_and_side(faces[:, :4])[1] * coarse
-        apart = hints[(iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART)]
-        small = centre_and_side(apart[:, :4])[1] * coarse < _HINT_SIDE
-        # Boxes of rolled faces side by side overlap; so strong hints need not be apart, but are no parts of a face.
-        strong = hints[hints[:, 4] >= _LARGE_HINT]
-        if not len(faces) or side.min() < _TINY or small.any() or not _mostly_inside(strong, faces).all():
+        if len(faces) and not len(hints) and side.min() >= _ROUGH:
+            return faces  # as in most photos: no rule below has a say
+        apart = iou(hints[:, None, :4], faces[:, :4]).max(axis=1, initial=0) < _APART
+        small = centre_and_side(hints[:, :4])[1] * coarse < _HINT_SIDE
+        if not len(faces) or side.min() < _TINY or (apart & small).any():
             # Small faces of low score are trusted only if this pass finds them, too.
             sure = (side >= _SURE_SIDE) | (faces[:, 4] >= _SURE_SCORE)
             return np.concatenate([faces[sure], self._at_both_scales(image)])
-        if (apart[:, 4] >= _WEAK_HINT).any():
-            middle = min(fine, 2 * coarse)
-            return np.concatenate([faces, self._detect_at(image, middle, self.threshold)])
         rough = side < _ROUGH
         faces[rough] = self._boxed_again(image, faces[rough])
-        return faces
+        strong = hints[:, 4] >= np.where(apart, _LARGE_HINT, _BESIDE_HINT)
+        hints = self._boxed_again(image, hints[strong & ~_mostly_inside(hints, faces)])
+        return np.concatenate([faces, hints[hints[:, 4] >= self.threshold]])
 
     def _boxed_again(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Return rows (k, 5) of faces with the boxes that crops of them show; as they are where one shows none."""
+        """Return rows (k, 5) with the boxes that crops of them show, and the larger score; else as they are."""
         if not len(faces):
             return faces
         crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP)
@@ -203,28 +203,25 @@ def holding(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Resize an image: whole blocks of pixels are averaged, and bilinear sampling does the rest.
+    """Resize an image: it is halved until it is nearest to the size, and bilinear sampling does the rest.
 
-    OpenCV's area average is many times slower for a fractional factor than for a whole one.
+    OpenCV averages blocks of two by two pixels four times as fast as larger ones, and many times as fast as fractions.
 
     Args:
         image: (H, W, C) uint8.
         scale: about how many pixels a pixel becomes; above 1 the image is enlarged.
 
     Returns:
-        The resized image (h, w, C), its edges those of the image but for a part of a block; and how many pixels of the
-        image one of its pixels is wide and high (2,).
+        The resized image (h, w, C), its edges those of the image but for some rows and columns that have no partner;
+        and how many pixels of the image one of its pixels is wide and high (2,).
     """
     height, width = image.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    factor = min(int(1 / scale + 1e-6), height, width)
-    if factor > 1:
-        blocks = width // factor, height // factor
-        image = image[: blocks[1] * factor, : blocks[0] * factor]
-        step = np.array(image.shape[1::-1]) / size
-        image = cv2.resize(image, blocks, interpolation=cv2.INTER_AREA)
-    else:
-        step = np.array([width, height]) / size
+    halvings = min(max(0, round(-math.log2(scale))), min(height, width).bit_length() - 1)
+    for _ in range(halvings):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
+    step = np.array(image.shape[1::-1]) * 2.0**halvings / size
     if size != image.shape[1::-1]:
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return image, step

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from facekd.geometry import crop_faces, upright_box
-from facekd.markup import FIVE, MarkUp, convert, convertible
+from facekd.markup import FIVE, MarkUp, conversion
 from facekd.runtime.output import NetworkOutput
 
 # A network's forward pass: crops (B, S, S, 3) -> the fields of a `NetworkOutput`, or the first of them.
@@ -23,6 +23,8 @@ _PASSES = 3  # at most: the roll that the first one finds of a face rotated by 6
 MAX_ROLL = 15.0  # degrees, by validation faces; what a second pass is worth beyond: docs/benchmarks/roll.md
 # Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre; x + iy.
 _UPRIGHT = np.array([-48 - 44j, 48 - 44j, 8j, -37 + 40j, 37 + 40j])
+_FIT = _UPRIGHT.conj() / (abs(_UPRIGHT) ** 2).sum()
+_SMALLEST = 1 / abs(_UPRIGHT[0])  # scale of a face whose eyes are a pixel from its centre
 
 
 def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
@@ -36,13 +38,12 @@ def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
         Degrees (...), clockwise as seen in the image. 0 for a mark-up without eyes, nose and mouth, and for a face no
         larger than a pixel.
     """
-    if not convertible(markup, FIVE):
+    five = conversion(markup, FIVE)
+    if five is None:
         return np.zeros(points.shape[:-2])
-    five = convert(np.asarray(points, np.float64), markup, FIVE)
     # What `facekd.geometry.fit_similarity` finds, as a complex number: its length is the scale, its angle the roll.
-    fit = (five[..., 0] + 1j * five[..., 1]) @ _UPRIGHT.conj() / (abs(_UPRIGHT) ** 2).sum()
-    size = abs(fit * _UPRIGHT[0])  # from the centre to an eye, in pixels
-    return np.where(size < 1, 0.0, np.degrees(np.angle(fit)))
+    fit = np.ascontiguousarray(points, np.float64).view(np.complex128)[..., 0] @ (_FIT @ five)
+    return np.where(abs(fit) < _SMALLEST, 0.0, np.degrees(np.angle(fit)))
 
 
 def predict_with_rotation(predict: PredictFn, images: np.ndarray, markup: MarkUp, scale: float) -> NetworkOutput:
@@ -92,6 +93,8 @@ def rotate_boxes(boxes: np.ndarray, quarters: int) -> np.ndarray:
     Returns:
         (k, 4).
     """
+    if quarters % 4 == 0:
+        return boxes
     corners = boxes.reshape(-1, 2, 2)
     for _ in range(quarters % 4):
         corners = np.stack([-corners[..., 1], corners[..., 0]], axis=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facekd.errors import ModelError
@@ -106,21 +107,22 @@ def decode(maps: np.ndarray, width: int, threshold: float) -> np.ndarray:
     # All levels together have 21 anchors per square of the largest stride: 16 + 4 + 1.
     squares = maps.shape[1] // 21
     starts = squares * np.array([0, 16, 20])
-    index = np.flatnonzero(maps[0] * maps[1] >= np.float32(threshold) ** 2)
+    product = maps[0] * maps[1]
+    index = np.flatnonzero(product >= np.float32(threshold) ** 2)
     level = np.searchsorted(starts, index, side="right") - 1
     stride = _STRIDES[level]
     y, x = np.divmod(index - starts[level], width // stride)
-    values = maps[:6, index]
+    values = maps[2:6, index]
     with np.errstate(over="ignore"):  # of noise the exponentials can overflow
-        sides = np.exp(values[4:6]) * stride
-    corner = (values[2:4] + np.stack([x, y])) * stride - sides / 2
-    score = np.sqrt(values[0] * values[1])
-    sane = np.isfinite(corner).all(axis=0) & np.isfinite(sides).all(axis=0) & (sides > 0).all(axis=0)
-    corner, sides, score = corner.T[sane], sides.T[sane], score[sane]
-    # OpenCV compares boxes of whole pixels, cut off; so the same faces are kept.
-    whole = np.trunc(corner)
-    kept = without_repeats(np.concatenate([whole, whole + np.trunc(sides)], axis=1), score)
-    return np.column_stack([corner, corner + sides, score])[kept].astype(np.float32)
+        sides = np.exp(values[2:]) * stride
+    rectangles = np.concatenate([(values[:2] + np.array([x, y])) * stride - sides / 2, sides])
+    sane = np.isfinite(rectangles).all(axis=0) & (sides > 0).all(axis=0)
+    rectangles, score = rectangles[:, sane].T, np.sqrt(product[index[sane]])
+    # OpenCV compares rectangles of whole pixels, cut off; so the same faces are kept.
+    kept = _without_repeats(np.trunc(rectangles), score)
+    found = np.column_stack([rectangles[kept], score[kept]])
+    found[:, 2:4] += found[:, :2]
+    return found.astype(np.float32)
 
 
 def without_repeats(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -133,15 +135,11 @@ def without_repeats(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Returns:
         Indices (j,) of those to keep, best first.
     """
-    kept: list[int] = []
-    x0, y0, x1, y1 = boxes.T
-    areas = (x1 - x0) * (y1 - y0)
-    left = np.argsort(-scores, kind="stable")
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(int(best))
-        width = np.minimum(x1[left], x1[best]) - np.maximum(x0[left], x0[best])
-        height = np.minimum(y1[left], y1[best]) - np.maximum(y0[left], y0[best])
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        left = left[shared <= OVERLAP * (areas[left] + areas[best] - shared)]
-    return np.array(kept, np.int64)
+    return _without_repeats(np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), scores)
+
+
+def _without_repeats(rectangles: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return which rectangles (k, 4), left, top, width and height, overlap with no better one."""
+    if len(rectangles) < 2:
+        return np.arange(len(rectangles))
+    return np.array(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0, OVERLAP), np.int64)
