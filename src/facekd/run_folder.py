@@ -132,15 +132,26 @@ def read_results(run: Path) -> list[dict[str, Any]]:
     fields = Fields(read_json(path, "figures", ModelError, advice), f"figures {path}", ModelError, advice=advice)
     found: list[dict[str, Any]] = list(fields.list("results", is_group, "groups of figures", 100_000))
     for values in found:
-        result = fields.inner(values, "results")
-        for key in ("model", "dataset", "split", "normaliser", "boxes"):
-            result.text(key)
-        subsets = result.group("subsets")
-        for name in subsets.values:
-            figures = subsets.group(name)
-            figures.integer("count", 0, 10**9)
-            figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
+        check_result(fields.inner(values, "results"))
     return found
+
+
+def check_result(result: Fields) -> None:
+    """Check the figures of a network on a set of faces, as `facekd.evaluation` writes them.
+
+    Args:
+        result: its fields.
+
+    Raises:
+        FacekdError: as the fields do; something is missing or of another kind.
+    """
+    for key in ("model", "dataset", "split", "normaliser", "boxes"):
+        result.text(key)
+    subsets = result.group("subsets")
+    for name in subsets.values:
+        figures = subsets.group(name)
+        figures.integer("count", 0, 10**9)
+        figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
 
 
 def network_file(path: Path) -> Path:

@@ -54,6 +54,7 @@ def track(
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.smoothing import Smoothing
     from facekd.runtime.tracking import Tracker
+    from facekd.runtime.trial import tried
     from facekd.runtime.video import FrameFolder, Video
 
     if format not in FORMATS:
@@ -67,7 +68,7 @@ def track(
     for path in filter(None, (table, film)):
         if path.exists():
             raise InputError(f"{path} is there already; move it away or choose another folder with --out")
-    network = load_model(model, threads, provider, engine)
+    network = load_model(tried(model, engine, provider), threads, provider, engine)
     landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
     opened, start = FrameFolder(source, fps or 30.0) if folder else Video(source), time.perf_counter()

@@ -18,7 +18,7 @@ from facekd.run_folder import network_file
 from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
-from facekd.runtime.output import NetworkOutput
+from facekd.runtime.output import NetworkOutput, check_output
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
 
@@ -26,7 +26,6 @@ DEFAULT = "facekd-68"
 ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
 _TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
 _OUTPUTS = NetworkOutput._fields  # what a network may give, by name
-_FARTHEST = 1e6  # pixels from a crop's corner; no landmark is so far
 _CPU = ("cpu", "cpuexecutionprovider")
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
@@ -270,21 +269,11 @@ class NetworkModel(ABC):
         for found in self._batches(images):
             parts.append(dict(zip(self.outputs, found, strict=True)))
             for name, values in parts[-1].items():
-                self._check_output(name, values, parts[0][name].shape[1:])
+                check_output(name, values, parts[0][name].shape[1:], f"model {self.path}")
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
         if any(len(values) != len(images) for values in whole.values()):
             raise ModelError(f"model {self.path} does not give one result for each crop; export it again")
         return NetworkOutput(**whole)
-
-    def _check_output(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-        """Refuse what no landmark network of facekd gives; ONNX Runtime holds a file to no shapes of its own."""
-        fits = values.dtype == np.float32 and values.shape[1:] == shape
-        if not fits or not np.abs(values).max(initial=0) < _FARTHEST:  # NaN is below nothing
-            given = "values that are not finite, or huge" if fits else f"{values.shape} {values.dtype}"
-            raise ModelError(
-                f"model {self.path} gives {name} as {given}; it must be (B, {', '.join(map(str, shape))}) float32: "
-                "export it again"
-            )
 
     @abstractmethod
     def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
