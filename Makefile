@@ -10,15 +10,16 @@ MINUTES ?= 60
 
 .PHONY: demo test test-export lower-bounds quick fuzz lint docs clean
 
-demo: $(VENV)/.train  ## distil a small student on synthetic faces and show what it did
+demo: $(VENV)/.train  ## distil a student on synthetic faces from scratch, fine-tune a bundled one, and show what they do
 	rm -rf demo
 	$(BIN)/facekd prepare synthetic demo/synthetic.parquet --count 1200 --size 160
 	$(BIN)/facekd inspect demo/synthetic.parquet --out demo/inspect
 	$(BIN)/facekd distill demo --data demo/synthetic.parquet --out demo/run
 	$(BIN)/facekd export demo/run demo/student.onnx
 	$(BIN)/facekd evaluate demo/student.onnx demo/synthetic.parquet
+	$(BIN)/facekd detect demo/student.onnx src/facekd/weights/sample.jpg --out demo/found --draw
 	@echo
-	@echo "Look at demo/run/report/index.html, demo/run/shape.png and demo/inspect/."
+	@echo "Look at demo/found/sample.landmarks.jpg, demo/run/report/index.html, demo/run/tolerant/shape.png and demo/inspect/."
 
 test: $(VENV)/.dev  ## lint, types, import contract and all tests
 	$(MAKE) --no-print-directory lint

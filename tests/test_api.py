@@ -65,7 +65,12 @@ def test_export_says_what_it_wrote(run_folder: Path, tiny_pack: Pack, tmp_path: 
         facekd.export(tmp_path / "nowhere", tmp_path / "b.onnx")
     with pytest.raises(InputError, match="no pack at"):
         facekd.export(run_folder, tmp_path / "b.onnx", int8_data=tmp_path / "no.parquet")
-    assert not (tmp_path / "b.onnx").exists()
+    other = write_pack(tmp_path / "three.parquet", TRIANGLE, POINTS)
+    with pytest.raises(
+        InputError, match=r"three.parquet has 3 points of 'triangle', and the network finds 5 of 'five5'"
+    ):
+        facekd.export(run_folder, tmp_path / "b.onnx", int8_data=Pack(**vars(other) | {"splits": np.full(4, "train")}))
+    assert not list(tmp_path.glob("b*"))
 
 
 def test_train_refuses_what_it_can_refuse_at_once(tiny_recipe: Path, tmp_path: Path) -> None:

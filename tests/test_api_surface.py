@@ -26,7 +26,7 @@ FUNCTIONS = {
     "load_model": "model threads providers engine",
     "read_pack": "path",
     "to_supervision": "faces",
-    "train": "recipe * data out set unlabelled accelerator",
+    "train": "recipe * data out set unlabelled accelerator threads",
 }
 CLASSES = {
     "BoxTransform": "scale shift_x shift_y",

@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
     "prometheus_client": "prometheus-client",
     "python_multipart": "python-multipart",
     "starlette": "fastapi",  # FastAPI is a layer on it, and fixes its version

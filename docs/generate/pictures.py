@@ -1,6 +1,6 @@
 """Draw the README's pictures.
 
-python docs/generate/pictures.py tour RUN PACK          # figures/tour.jpg: test faces of a run: hard, soft, student
+python docs/generate/pictures.py tour RUN PACK          # figures/tour.jpg: test faces of a run of the recipe demo
 python docs/generate/pictures.py portraits MODEL FOLDER # figures/portraits.jpg: what a model finds on photos
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from facekd.data.pack import Pack
 from facekd.drawing import draw
 from facekd.files import atomic
-from facekd.geometry import apply, crop_matrix, invert, square, tight_box, warp
+from facekd.geometry import apply, crop_faces, crop_matrix, invert, normalise, square, tight_box, to_pixels, warp
 from facekd.markup import MarkUp
 from facekd.networks.predictor import TorchModel
-from facekd.run_folder import SHAPE_MODEL, result_model
+from facekd.run_folder import MODEL, SHAPE_MODEL, result_model
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
 from facekd.shape import ShapeModel
@@ -28,19 +28,19 @@ CELL, COLUMNS, GAP = 200, 6, 6
 
 
 def tour(run: Path, pack: Path) -> np.ndarray:
-    """Return rows of test faces: hard-landmarks, soft-landmarks, and the student's landmarks."""
+    """Return rows of test faces: hard-landmarks, soft-landmarks, and what the student and the result find."""
     faces = Pack.open(pack).select("test")
     shape = ShapeModel.load(run / "tolerant" / SHAPE_MODEL)
-    student = TorchModel.load(result_model(run))
-    rows: list[list[np.ndarray]] = [[], [], []]
+    networks = [TorchModel.load(path) for path in (run / "student" / MODEL, result_model(run))]
+    rows: list[list[np.ndarray]] = [[], [], [], []]
     for i in np.linspace(0, len(faces) - 1, COLUMNS).astype(int):
-        image, size = faces.image(i), student.size
-        matrix = crop_matrix(faces.boxes[i], size, student.scale)
-        found = student(warp(image, matrix, size)[None])[0][0]
-        normalised = (apply(matrix, faces.points[i]) - (size - 1) / 2) / size
-        soft = shape.soft(normalised) * size + (size - 1) / 2
-        for row, points in zip(rows, (faces.points[i], *apply(invert(matrix), np.stack([soft, found]))), strict=True):
-            row.append(_cell(image, points, faces.markup, square(faces.boxes[i], 1.5)))
+        image, markup = faces.image(i), faces.markup
+        crops = [crop_faces(image, faces.boxes[i], network.size, network.scale) for network in networks]
+        found = [crop.to_photo(network(crop.images)[0])[0] for network, crop in zip(networks, crops, strict=True)]
+        matrix, size = crops[0].matrices[0], networks[0].size
+        soft = to_pixels(shape.soft(normalise(apply(matrix, faces.points[i]), size)), size)
+        for row, points in zip(rows, (faces.points[i], apply(invert(matrix), soft), *found), strict=True):
+            row.append(_cell(image, points, markup, square(faces.boxes[i], 1.5)))
     return _grid(rows)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekd.documents import read_text
-from facekd.errors import ModelError
+from facekd.errors import InputError, ModelError
 from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
@@ -226,7 +226,7 @@ def export(
     Raises:
         ModelError: there is no network, the face detector found too few of its training faces, the format lacks
             something that is asked for or its converter, or the file does not compute what torch does.
-        InputError: `int8_data` has no training faces.
+        InputError: `int8_data` has no training faces, or another mark-up than the network.
     """
     out, checkpoint = Path(out), resolve_model(model, "onnx")
     if checkpoint.suffix == out.suffix:
@@ -236,8 +236,9 @@ def export(
     chosen = formats.of(out, precision, batch, int8_data is not None)
     _check_detector(checkpoint, without_detector, bundle is not None)
     faces = None if int8_data is None else _pack(int8_data).readable()
-    if faces is not None:
-        faces.select("train")  # before the minutes that a conversion may take
+    if faces is not None:  # before the minutes that a conversion may take
+        faces.select("train")
+        _check_markup(checkpoint, faces)
     figures = ModelCard.load(checkpoint).figures if checkpoint.suffix == ".onnx" else _figures(Path(model))
     options: dict[str, Any] = {} if precision in (None, chosen.precisions[0]) else {"precision": precision}
     options |= {} if batch is None else {"batch": batch}
@@ -262,6 +263,7 @@ def train(
     set: Mapping[str, Any] | Iterable[str] | None = None,
     unlabelled: Pack | str | Path | None = None,
     accelerator: str = "auto",
+    threads: int | None = None,
 ) -> Path:
     """Train the networks of a recipe, each stage after those it needs, and evaluate them; the same call goes on.
 
@@ -272,6 +274,7 @@ def train(
         set: settings to change: {"student.epochs": 20}, or ["student.epochs=20"], whose values are read as YAML.
         unlabelled: a pack or its file: more faces for stages that need no labels.
         accelerator: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: as many as the cores that this process may use.
 
     Returns:
         The run's folder; `load_model`, `evaluate` and `export` take it.
@@ -282,11 +285,13 @@ def train(
         ModelError: a backbone or its weights cannot be had.
         TrainingError: a loss is no longer a number.
     """
+    from facekd.training.threads import set_threads
+
+    set_threads(threads)  # before torch is imported
     from facekd.pipeline.distill import distill
     from facekd.recipes.load import load
 
     settings = load(recipe, set or ())
-
     more = None if unlabelled is None else _pack(unlabelled)
     return distill(settings, _pack(data), out, accelerator, more)
 
@@ -308,6 +313,18 @@ def _check_detector(checkpoint: Path, without_detector: bool, bundle: bool) -> N
         )
     if bundle:
         raise ModelError("a bundle's photo takes a face detector, and this network is without one; leave bundle out")
+
+
+def _check_markup(checkpoint: Path, faces: Pack) -> None:
+    """Refuse faces to calibrate on whose points are others than the network's: they would be cut out by other boxes."""
+    from facekd.networks.exported import read_metadata
+
+    own, given = read_metadata(checkpoint).markup, faces.markup
+    if (own.name, own.count) != (given.name, given.count):
+        raise InputError(
+            f"{faces.path} has {given.count} points of '{given.name}', and the network finds {own.count} of "
+            f"'{own.name}'; calibrate int8 on a pack like that it was trained on"
+        )
 
 
 def _pack(data: Pack | str | Path) -> Pack:

@@ -90,27 +90,36 @@ def read_json(path: str | Path, what: str, error: type[FacekdError] = InputError
     return parse_json(read_text(path, what, error), f"{what} {path}", error, advice)
 
 
-def parse_yaml(
-    text: str, where: str, error: type[FacekdError] = InputError, load: Callable[[str], Any] | None = None
-) -> Any:
+def parse_yaml(text: str, where: str, error: type[FacekdError] = InputError) -> Any:
     """Read a YAML text.
 
     Args:
         text: the YAML.
         where: names it in messages.
         error: of which kind they are.
-        load: reads it; default: `yaml.safe_load`. It must be safe, too.
 
     Returns:
         Plain values.
 
     Raises:
-        FacekdError: of the given kind; it is not YAML, or too deep.
+        FacekdError: of the given kind; it is not YAML, too deep, or has a key twice.
     """
     import yaml  # only those with YAML files pay for it
 
+    class Loader(yaml.SafeLoader):
+        """YAML's safe loader, which takes the last of two equal keys, made to refuse them."""
+
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for place, key in enumerate(keys):
+                if key in keys[:place]:
+                    mark = node.value[place][0].start_mark
+                    raise yaml.MarkedYAMLError(problem=f"the key '{key}' is there twice", problem_mark=mark)
+            return node
+
     try:
-        return (load or yaml.safe_load)(text)
+        return yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, RecursionError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as bad:
         # PyYAML raises Python's own errors for tags with values that they cannot have, such as `!!timestamp x`.
         raise error(f"{where} is not YAML: {_short(bad)}") from bad

@@ -167,7 +167,7 @@ def _pair(fields: Fields, key: str, count: int) -> Pair | None:
         points = value if isinstance(value, list | tuple) else [value]
         return len(points) > 0 and all(is_index(item, count) for item in points)
 
-    groups = fields.list(key, are_points, "groups of points", 2, None)
+    groups = fields.list(key, are_points, f"groups of points from 0 to {count - 1}", 2, None)
     if groups is None:
         return None
     if len(groups) != 2:

@@ -45,6 +45,18 @@ def is_run(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
+def is_begun(stage: Path) -> bool:
+    """Return whether a stage has learnt something that its folder keeps.
+
+    Args:
+        stage: its folder, which need not be there.
+
+    Returns:
+        Whether it holds a network or a checkpoint.
+    """
+    return any((stage / name).is_file() for name in (MODEL, CHECKPOINT))
+
+
 def result_stage(run: Path) -> str:
     """Return the name of the stage a run is about, as its recipe says.
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from facekd.documents import parse_yaml
@@ -42,23 +41,6 @@ _PLAIN = {  # what YAML calls pydantic's types, by pydantic's name of the error
     "model_type": "it must hold keys and values",
     "model_attributes_type": "it must hold keys and values",
 }
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which takes the last of two equal keys, made to refuse them."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                mark = node.value[place][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' is there twice", problem_mark=mark)
-        return node
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
 
 
 def checked(kind: type[Checked], values: Mapping[str, Any], where: str) -> Checked:
@@ -97,7 +79,7 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     Raises:
         RecipeError: it is not YAML, or no keys and values.
     """
-    values = parse_yaml(text, where, RecipeError, _load)
+    values = parse_yaml(text, where, RecipeError)
     if not isinstance(values, dict):
         raise RecipeError(f"{where} must hold keys and values, such as name and stages")
     return values
@@ -120,7 +102,7 @@ def pairs(changes: Iterable[str]) -> dict[str, Any]:
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise RecipeError(f"--set {change}: write it as key=value, for example --set student.epochs=20")
-        found[path] = parse_yaml(text, f"--set {change}: the value", RecipeError, _load)
+        found[path] = parse_yaml(text, f"--set {change}: the value", RecipeError)
     return found
 
 

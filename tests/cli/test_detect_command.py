@@ -66,6 +66,18 @@ def faces(records: list[dict[str, Any]]) -> dict[str, Any]:
 EXPECTED = {"a bad.jpg": "bad", "b one.jpg": 1, "two.png": 2, "none.jpg": 0}
 
 
+def test_several_folders_are_photos_and_a_stage_s_folder_is_a_network(
+    run: Run, folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    Image.open(SAMPLE).crop((0, 0, 320, 320)).save(tmp_path / "c.jpg")
+    code, out, _ = run("detect", folder / "déjà", tmp_path / "c.jpg", folder / "déjà", "--threads", 1)
+    assert code == 0 and faces(json.loads(out)) == {"two.png": 2, "c.jpg": 1}
+    for network in (run_folder, run_folder / "student"):
+        code, out, err = run("detect", network, tmp_path / "c.jpg", "--min-confidence", 0, "--threads", 1)
+        (photo,) = json.loads(out)
+        assert code == 0 and [len(face["points"]) for face in photo["faces"]] == [5], err
+
+
 def test_json_on_stdout_in_input_order(run: Run, model: Path, folder: Path) -> None:
     code, out, err = run("detect", folder, "--model", model)
     records = json.loads(out)

@@ -142,6 +142,28 @@ def test_drawn_points_lie_where_they_are_and_sides_have_their_colours() -> None:
     assert not drawn[5, 25].any()
 
 
+@pytest.mark.parametrize("nowhere", [False, True])
+def test_faces_with_missing_points_are_on_the_sheet_of_soft_landmarks(
+    nowhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each face lacks a point, and is drawn without it; a point that all lack has no shape model."""
+    items = [face for face in faces() if face.split == "train"][:8]
+    for i, face in enumerate(items):
+        face.points[0 if nowhere else i] = np.nan
+    drawn = []
+
+    def watched(pack: Pack, shown: list[int], soft: np.ndarray) -> np.ndarray:
+        drawn.append((shown, np.isnan(soft).any(axis=2)))
+        return soft_sheet(pack, shown, soft)
+
+    monkeypatch.setattr(inspect.sheet, "soft_sheet", watched)
+    inspect.inspect(packed(tmp_path, items), tmp_path / "sheets", faces=16)
+    assert (tmp_path / "sheets" / "soft.jpg").is_file() != nowhere
+    for shown, missing in drawn:
+        assert shown == list(range(8))
+        np.testing.assert_array_equal(missing, np.eye(8, 68, dtype=bool))
+
+
 def test_sheets(tmp_path: Path) -> None:
     pack = packed(tmp_path, faces()[:8])
     sheet = label_sheet(pack, [7, 0, 1, 2, 3, 4, 5], ["worst"] * 7)

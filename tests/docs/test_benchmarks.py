@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from facekd.data.dataset import Annotation
 from facekd.data.pack import Pack
 from facekd.geometry import BoxTransform, apply, crop_matrix, tight_box
-from facekd.markup import FIVE
+from facekd.markup import FIVE, IBUG68
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -31,8 +31,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
-jitter, runtime, peer, confidence, roll, detection, face_confidence, serve, missing = map(
-    load, ("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve", "missing")
+jitter, runtime, peer, confidence, roll, detection, face_confidence, serve, missing, own_points = map(
+    load,
+    (
+        *("jitter", "runtime", "peer", "confidence", "roll", "detection", "face_confidence", "serve", "missing"),
+        "own_points",
+    ),
 )
 
 SHAPE = np.array([[0, 0], [100, 0], [100, 80], [0, 80], [50, 40]], np.float64)  # larger side: 100 px
@@ -344,3 +348,20 @@ def test_the_page_of_missing_points_says_what_its_figures_say() -> None:
         told = row["visibility"]
         assert told["ap_occluded"] > 5 * told["share_occluded"]
         assert f"| {row['weight']:g} | {told['ap_occluded']:.1f} | {row['nme']:.2f} [" in page
+
+
+def test_own_points_are_means_of_the_68(tiny_pack: Pack) -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (len(tiny_pack), 68, 2)).astype(np.float32)
+    found = own_points.relabelled(replace(tiny_pack, markup=IBUG68, points=points))
+    assert found.points.shape == (len(tiny_pack), 10, 2) and found.markup.count == 10
+    np.testing.assert_allclose(found.points[:, 0], points[:, 19])
+    np.testing.assert_allclose(found.points[:, 1], points[:, 36:42].mean(axis=1), rtol=1e-6)  # an eye's centre
+    np.testing.assert_allclose(found.boxes, tight_box(found.points))
+
+
+def test_own_points_have_a_row_per_start() -> None:
+    rows = [
+        {"photos": 20, "start": "ImageNet", "lr": 0.002, "val": {"nme_inter_ocular": 5.0}}
+        | {"test": {"nme_inter_ocular": 6.0, "nme_inter_ocular_interval": [5.5, 6.5]}}
+    ]
+    assert "| 20 | ImageNet | 0.002 | 5.00 | 6.00 | 5.50 to 6.50 |" in own_points.page("command", rows)

@@ -8,15 +8,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import Tensor, nn
 
 from facekd.errors import ModelError
 from facekd.exporters import onnx as module
-from facekd.exporters.onnx import Parity, export
+from facekd.exporters.onnx import Parity, check, export
 from facekd.geometry import BoxTransform
 from facekd.markup import IBUG68
 from facekd.networks.architecture import Architecture
 from facekd.networks.checkpoint import ModelMetadata, save
-from facekd.networks.network import LandmarkNet
+from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.predictor import TorchModel
 from facekd.pipeline.shape_prior import posterior
 from facekd.runtime.model import OnnxModel
@@ -94,3 +95,32 @@ def test_wrong_names(tmp_path: Path) -> None:
         export(tmp_path / "x.safetensors", tmp_path / "out.bin")
     with pytest.raises(ModelError, match=r"no model .*x\.safetensors"):
         export(tmp_path / "x.safetensors", tmp_path / "out.onnx")
+
+
+class Odd(nn.Module):
+    """A network that ONNX cannot hold: it pools 2 x 2 cells to 7 x 7, or finds as many points as the image says."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.architecture, self.kind = Architecture("odd", "coordinate", 5, 32), kind
+
+    def forward(self, images: Tensor) -> Prediction:
+        if self.kind == "pools":
+            pooled = nn.functional.adaptive_avg_pool2d(images[:, :, :2, :2], 7)
+            return Prediction(pooled[:, 0, :5, :2])
+        chosen = torch.nonzero(images[0, 0, 0, :5] >= 0).squeeze(1)
+        return Prediction(images[:, 0, :5, :2][:, chosen])
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("pools", "Unsupported: .*adaptive_avg_pool2d"), ("chooses", "the shapes of")]
+)
+def test_what_cannot_be_exported_is_known_without_weights(
+    kind: str, why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        ModelError, match=rf"^backbone 'odd' with head 'coordinate' at 32 px cannot be exported \({why}"
+    ):
+        check(Odd(kind))
+    assert capfd.readouterr().out == ""  # of torch, which prints the graph
+    check(LandmarkNet(Architecture("mobilenetv2_035", "coordinate", 5, 32)))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from facekd.errors import ModelError
+from facekd.networks import backbone
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import create_backbone, load_backbone, pixel_statistics
 from facekd.networks.network import LandmarkNet
@@ -49,14 +55,78 @@ def test_an_unknown_backbone_is_answered_with_the_nearest(name: str, meant: str)
         LandmarkNet(Architecture(name, "coordinate", 68, 64))
 
 
-def test_weights_that_cannot_be_downloaded_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no route to the hub")
+@pytest.mark.parametrize("name", ["hf_hub:timm/resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k", "local-dir:resnet18"])
+def test_an_address_is_answered_with_the_name_in_it(name: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"is an address; give timm's name, such as 'resnet18(\.a1_in1k)?', and init: t"
+    ):
+        create_backbone(name)
 
-    net = create_backbone("mobilenetv2_035")
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ModelError, match=r"--set tough\.init=FILE"):
-        load_backbone(net, "mobilenetv2_035", "timm", "tough.init")
+
+def test_an_unknown_tag_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ModelError, match="no weights 'a1_in2k' of backbone 'resnet18'; did you mean 'a1_in1k'"):
+        create_backbone("resnet18.a1_in2k")
+    assert create_backbone("resnet18.a1_in1k", num_classes=0)
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that takes connections and never answers; patience is short."""
+    monkeypatch.setattr(backbone, "_PATIENCE", 0.2)
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "http://{}:{}".format(*server.getsockname())
+
+
+class NotFound(BaseHTTPRequestHandler):
+    """A server that has nothing."""
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_whether_a_server_answers(listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbone, "_PATIENCE", 5)
+    with HTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert backbone._answers("http://{}:{}".format(*server.server_address))
+    assert not backbone._answers("http://{}:{}".format(*server.server_address))  # it is closed
+    monkeypatch.setattr(backbone, "_PATIENCE", 0.2)
+    assert not backbone._answers(listening)
+
+
+def test_names_that_are_looked_up_for_ever_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = threading.Event()
+    monkeypatch.setattr(backbone, "_PATIENCE", 0.2)
+    monkeypatch.setattr(backbone, "urlopen", lambda *_, **__: looked_up.wait())
+    assert not backbone._answers("http://hub.invalid")
+    looked_up.set()
+
+
+def test_without_the_hub_its_cache_is_asked_and_the_setting_named(
+    listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def create(*_: object, **__: object) -> None:
+        asked.append(constants.HF_HUB_OFFLINE)
+        raise OSError("it is not in the cache")
+
+    net = create_backbone("mobilenetv2_100")
+    monkeypatch.setattr(constants, "ENDPOINT", listening)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(ModelError, match=rf"hub \({listening} does not answer\).* --set tough\.init=FILE"):
+        load_backbone(net, "mobilenetv2_100", "timm", "tough.init")
+    assert asked == [True] and constants.HF_HUB_OFFLINE is False
+
+
+def test_backbones_of_which_the_hub_has_no_weights_are_not_asked_for() -> None:
+    with pytest.raises(ModelError, match=r"timm has no weights for 'mobilenetv2_035'; --set tough\.init=none"):
+        load_backbone(create_backbone("mobilenetv2_035"), "mobilenetv2_035", "timm", "tough.init")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])

@@ -22,7 +22,7 @@ from facekd.pipeline import start
 from facekd.pipeline.distill import distill
 from facekd.recipes.load import load
 from facekd.shape import ShapeModel
-from facekd.training import logger
+from facekd.training import logger, loop
 from processes import ended
 from tiny_run import SHAPE, SPATIAL, STAGE, STAGES, recipe, write_recipe
 
@@ -121,9 +121,45 @@ def test_a_loss_that_is_no_number_stops_with_the_last_state_kept(
     tiny_pack: Pack, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     wild = load(tiny_recipe, ["tough.lr=1e30", "tough.clip_grad=0", "tough.epochs=3", "tough.warmup=0"])
-    with pytest.raises(TrainingError, match=r"tough: the loss is (nan|inf) in epoch \d; .* lower tough.lr"):
+    with pytest.raises(
+        TrainingError, match=r"tough: the loss is (nan|inf) in epoch \d; lower tough.lr \(now 1e\+30\)$"
+    ):
         distill(wild, tiny_pack, tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run" / "tough" / "model.safetensors").exists()
+
+
+def test_the_last_step_of_all_can_be_the_one_that_diverges(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Its loss is of the weights before it."""
+    wild = recipe({"a": STAGE | {"epochs": 1, "batch": 24, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(
+        TrainingError, match=r"a: landmarks are no longer numbers in epoch 1; lower a.lr \(now 1e\+30\)$"
+    ):
+        distill(wild, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run" / "a" / "model.safetensors").exists()
+
+
+def test_a_run_that_diverges_after_a_checkpoint_is_begun_elsewhere(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 0)
+    wild = recipe({"a": STAGE | {"batch": 24, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(TrainingError, match=r"in epoch 2; lower a.lr \(now 1e\+30\) and begin in another folder, for"):
+        distill(wild, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
+
+
+@pytest.mark.slow
+def test_a_folder_in_which_nothing_was_learnt_is_free(tiny_pack: Pack, more_faces: Pack, tmp_path: Path) -> None:
+    """What was begun in vain is begun anew with other settings and other faces, of which nothing is left over."""
+    wild = recipe({"a": STAGE | {"epochs": 1, "lr": 1e30, "clip_grad": 0, "warmup": 0}})
+    with pytest.raises(TrainingError):
+        distill(wild, more_faces, tmp_path, accelerator="cpu")
+    assert json.loads((tmp_path / "box_transform.json").read_text())["faces"] == 10
+    distill(recipe({"a": STAGE | {"epochs": 1}}), tiny_pack, tmp_path, accelerator="cpu")
+    assert json.loads((tmp_path / "pack.json").read_text())["sha256"] == tiny_pack.meta["sha256"]
+    assert load(tmp_path / "recipe.yaml").trained("a").lr == STAGE["lr"]
+    assert json.loads((tmp_path / "box_transform.json").read_text())["faces"] == 24
+    with pytest.raises(InputError, match="another pack"):
+        distill(recipe({"a": STAGE | {"epochs": 1}}), more_faces, tmp_path, accelerator="cpu")
 
 
 @pytest.mark.slow
@@ -201,13 +237,19 @@ def test_only_the_stages_that_are_named_are_measured(tiny_pack: Pack, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("faces", [0, 6])
+def test_too_few_faces_for_validation_are_said_and_nothing_is_fitted_on_them(
+    faces: int, tiny_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = recipe({"student": SPATIAL | {"nll_weight": 0.1, "shape_prior": True}})
-    folder = distill(settings, tiny_pack.select("train"), tmp_path / "run", accelerator="cpu")
-    assert networks.load(folder / "student" / "model.safetensors")[1].calibration == (1.0, 0.0)
-    assert "val_nme" not in json.loads((folder / "student" / "summary.json").read_text())
-    assert logger.curve(folder / "student" / "log.jsonl") == {"epoch": [], "validation NME, %": []}
-    assert not (folder / "evaluation.json").exists()
+    folder = distill(settings, tiny_pack.select(indices=range(24 + faces)), tmp_path / "run", accelerator="cpu")
+    about = networks.load(folder / "student" / "model.safetensors")[1]
+    assert (about.calibration, about.face_calibration, about.shape_prior) == ((1.0, 0.0), None, None)
+    for needed, what in ((50, "a shape prior: landmarks stay"), (10, "its confidence: that stays")):
+        assert f"student: {faces} validation faces, and {needed} are needed to fit {what}" in caplog.text
+    assert ("val_nme" in json.loads((folder / "student" / "summary.json").read_text())) == bool(faces)
+    assert bool(logger.curve(folder / "student" / "log.jsonl")["epoch"]) == bool(faces)
+    assert not (folder / "evaluation.json").exists()  # there are no faces for the test
 
 
 @pytest.mark.parametrize(
@@ -215,6 +257,12 @@ def test_a_pack_without_faces_for_validation_or_test_trains(tiny_pack: Pack, tmp
     [
         ({"backbone": "mobilnetv2_035"}, "mobilnetv2_035"),
         ({"init": "no/such.safetensors"}, r"there is no file no/such\.safetensors; .* --set baseline\.init=FILE"),
+        ({"init": "timm"}, "timm has no weights for 'mobilenetv2_035'; --set baseline.init=none"),
+        ({"init": "tough", "nll_weight": 0.1}, "baseline.init is tough, which is another network"),
+        (
+            {"init": "facekd-68-lite"},
+            "baseline.init is facekd-68-lite.onnx, a network of backbone mobilenetv2_100, and b",
+        ),
     ],
 )
 def test_what_no_training_can_fix_is_said_before_any(
@@ -230,13 +278,16 @@ def test_what_no_training_can_fix_is_said_before_any(
 def test_settings_of_stages_that_were_not_begun_can_be_fixed(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[str] = []
+
     def offline(backbone: Any, name: str, weights: str, setting: str) -> None:
-        if setting == "student.init":
+        asked.append(setting)
+        if asked.count("student.init") == 2:  # it was there at the start
             raise ModelError("no internet")
 
     stages = {"baseline": STAGE | {"epochs": 1, "init": "timm"}, "student": STAGE | {"epochs": 1, "init": "timm"}}
-    with monkeypatch.context() as patch, pytest.raises(ModelError, match="no internet"):
-        patch.setattr(start, "load_backbone", offline)
+    monkeypatch.setattr(start, "load_backbone", offline)
+    with pytest.raises(ModelError, match="no internet"):
         distill(recipe(stages), tiny_pack, tmp_path, accelerator="cpu")
     trained = (tmp_path / "baseline" / "model.safetensors").read_bytes()
     with pytest.raises(RecipeError, match=r"stages\.baseline\.lr was 0\.001, is 0\.5"):

@@ -20,6 +20,7 @@ from facekd.networks.exported import load_network
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence
+from facekd.pipeline.distill import distill
 from facekd.pipeline.start import check_network, initial_network, look
 from facekd.recipes.resolve import resolve
 from facekd.runtime.landmarker import Landmarker
@@ -66,6 +67,18 @@ def test_networks_that_cannot_take_the_size_or_the_batch_are_refused_first(stage
     with pytest.raises(ModelError, match=rf"^a: backbone '{stage['backbone']}' with head .*{reason}"):
         check_network(resolve(recipe({"a": settings}, input={"size": size}))["a"], 5)
     assert (torch.random.get_rng_state() == before).all()
+
+
+@pytest.mark.slow
+def test_a_result_that_could_not_be_exported_is_refused_before_training(tiny_pack: Pack, tmp_path: Path) -> None:
+    """VGG's head pools 2 x 2 features to 7 x 7, which ONNX cannot; as a teacher, which is not exported, it trains."""
+    vgg = STAGE | {"backbone": "vgg11", "head": "coordinate"}
+    with pytest.raises(
+        ModelError, match=r"^'?backbone 'vgg11' with head 'coordinate' at 64 px cannot be exported \(Unsup"
+    ):
+        distill(recipe({"a": vgg}, input={"size": 64}), tiny_pack, tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run").exists()
+    check_network(resolve(recipe({"a": vgg}, input={"size": 64}))["a"], 5)
 
 
 def test_what_a_bundled_network_lacks_starts_by_itself(tmp_path: Path) -> None:

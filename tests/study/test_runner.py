@@ -162,6 +162,18 @@ def test_faces_without_labels_tell_apart_the_networks_that_learn_from_them(tiny_
     assert same == {"wise": True, "student": False, "next": False, "without": True}
 
 
+def test_a_study_in_which_nothing_was_learnt_takes_other_faces(tiny_pack: Pack, tmp_path: Path) -> None:
+    other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})
+    runner._claim(tmp_path, tiny_pack)
+    (tmp_path / "box_transform.json").touch()
+    (tmp_path / "networks" / "l1").mkdir(parents=True)
+    runner._claim(tmp_path, other)
+    assert not (tmp_path / "box_transform.json").exists()
+    (tmp_path / "networks" / "l1" / "checkpoint.pt").touch()
+    with pytest.raises(InputError, match="another pack"):
+        runner._claim(tmp_path, tiny_pack)
+
+
 @pytest.mark.slow
 def test_a_study_is_not_continued_with_other_faces(done: Path, tiny_pack: Pack) -> None:
     other = Pack(**vars(tiny_pack) | {"meta": tiny_pack.meta | {"sha256": "0"}})

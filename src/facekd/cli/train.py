@@ -28,13 +28,16 @@ def distill(
     change: list[str] = typer.Option([], "--set", help="Change a setting: --set student.epochs=20. Repeatable."),
     unlabelled: Path | None = typer.Option(None, help="More faces, without labels: facekd prepare unlabelled."),
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda; several devices: start with torchrun."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads; default: as many as the cores it may use."),
 ) -> None:
     """Train a recipe's networks, stage by stage; evaluate all and write a report."""
     from facekd import api
     from facekd.evaluation.tables import markdown_table
     from facekd.run_folder import EVALUATION, REPORT, read_results, result_model
 
-    folder = api.train(recipe, data=data, out=out, set=change, unlabelled=unlabelled, accelerator=accelerator)
+    folder = api.train(
+        recipe, data=data, out=out, set=change, unlabelled=unlabelled, accelerator=accelerator, threads=threads
+    )
     if int(os.environ.get("RANK", 0)):  # under torchrun, one process speaks for all
         return
     if (folder / EVALUATION).is_file():
@@ -117,6 +120,9 @@ def study(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
     """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
+    from facekd.training.threads import set_threads
+
+    set_threads()  # before torch is imported
     from facekd.data.pack import Pack
     from facekd.settings import pairs
     from facekd.study import config, runner

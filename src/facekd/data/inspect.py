@@ -47,9 +47,9 @@ def inspect(
         if finding.faces:
             picture = sheet.label_sheet(pack, finding.faces[:faces], finding.details)
             sheet.save(folder / f"{_file_name(finding.kind)}.jpg", picture)
-    complete = ~np.isnan(pack.points).any(axis=(1, 2))
-    train = np.flatnonzero((pack.splits == "train") & complete).tolist()
-    if len(train) > 1:
+    missing, is_train = np.isnan(pack.points).any(axis=2), pack.splits == "train"
+    train = np.flatnonzero(is_train & ~missing.all(axis=1)).tolist()
+    if len(train) > 1 and not missing[train].all(axis=0).any():  # of a point without labels no model knows
         shown = _spread(train, max(1, faces // 2))
         sheet.save(folder / "soft.jpg", sheet.soft_sheet(pack, shown, _soft(pack, train, shown, variance)))
     listed = [{"kind": f.kind, "text": f.text, "faces": [str(pack.names[i]) for i in f.faces]} for f in found]

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import cv2
 
+from facekd.cores import usable_cores
 from facekd.data.crop import MARGIN, SAMPLE, Cropped, Cropper, fitting_margin, fitting_size, needed_margin
 from facekd.data.dataset import NO_LABEL, Item, Problem
 from facekd.data.pack import PackWriter
@@ -106,7 +107,7 @@ def prepare(
     Raises:
         InputError: a setting out of range, no face left, or, if `strict`, the first problem.
     """
-    jobs = cores() if jobs is None else jobs
+    jobs = usable_cores() if jobs is None else jobs
     _check(out, margin, size, jpeg_quality, jobs)
     if margin is None:
         annotations, margin = _with_margin(annotations, markup, jobs)
@@ -159,15 +160,6 @@ def _list_problems(path: Path, problems: list[Problem]) -> None:
         write_text(path, "".join(f"{problem}\n" for problem in problems))
     else:
         path.unlink(missing_ok=True)
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which in a container is fewer than there are.
-
-    Returns:
-        The count, at least 1.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -16,10 +18,12 @@ from facekd.errors import ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, crop_faces
 from facekd.images import read_image
+from facekd.markup import MarkUp
 from facekd.networks.checkpoint import ModelMetadata
 from facekd.networks.exported import load_network
 from facekd.networks.network import LandmarkNet, cost
 from facekd.networks.predictor import TorchModel
+from facekd.runtime import ort
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.detector import YuNet
 from facekd.runtime.model import NetworkModel, OnnxModel, Predictor
@@ -144,6 +148,25 @@ def export(
     return apart
 
 
+def check(net: LandmarkNet) -> None:
+    """Try whether a network can be exported, whatever its weights are.
+
+    Args:
+        net: put into evaluation mode.
+
+    Raises:
+        ModelError: ONNX lacks an operator that it needs, or does not fix the shapes of its outputs.
+    """
+    points, size = net.architecture.points, net.architecture.size
+    module = ExportModule(net, ModelMetadata(MarkUp("", points, tuple(range(points)), crop="face"), 1.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        _write_onnx(module, size, path)
+        outputs = ort.Session(path, threads=1).session.get_outputs()
+    if not all(isinstance(side, int) for node in outputs for side in node.shape[1:]):
+        raise _not_exportable(module, "the shapes of its outputs are not known before it runs")
+
+
 def compare(torch_model: TorchModel, exported: NetworkModel, frames: np.ndarray | None = None) -> Parity:
     """Return how far two forms of one network are apart.
 
@@ -196,18 +219,32 @@ def _write_onnx(module: ExportModule, size: int, path: Path) -> None:
     frame = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     outputs = list(module.named(frame))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    # Of a network that cannot be exported, torch prints the graph, which are pages.
+    quiet = patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True)
+    with warnings.catch_warnings(), torch.no_grad(), quiet:
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        torch.onnx.export(
-            module,
-            (frame,),
-            str(path),
-            input_names=["image"],
-            output_names=outputs,
-            dynamic_axes={key: {0: "batch"} for key in ["image", *outputs]},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                (frame,),
+                str(path),
+                input_names=["image"],
+                output_names=outputs,
+                dynamic_axes={key: {0: "batch"} for key in ["image", *outputs]},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+        except Exception as error:  # of operators that ONNX lacks, torch raises all kinds
+            raise _not_exportable(module, str(error)) from error
+
+
+def _not_exportable(module: ExportModule, why: str) -> ModelError:
+    """Return the error of a network that ONNX cannot hold; of `why` the first sentence counts."""
+    made = module.net.architecture
+    return ModelError(
+        f"backbone '{made.backbone}' with head '{made.head}' at {made.size} px cannot be exported "
+        f"({why.partition(chr(10))[0].partition('. ')[0].strip('. ')}); give another backbone, head or input.size"
+    )
 
 
 def card_of(net: LandmarkNet, metadata: ModelMetadata, name: str, figures: dict[str, Any], file: Path) -> ModelCard:

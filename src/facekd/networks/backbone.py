@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
+import threading
 from typing import Any
+from unittest.mock import patch
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import timm
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facekd.errors import ModelError
+from facekd.errors import ModelError, nearest
+
+_PATIENCE = 5.0  # seconds for the hub to answer, which takes it a fraction of one
 
 
 def check_backbone(name: str) -> None:
@@ -21,10 +29,18 @@ def check_backbone(name: str) -> None:
         name: a model name of timm, with or without a tag behind a dot.
 
     Raises:
-        ModelError: it has none; the message lists names that are spelt alike.
+        ModelError: it has none, or not with that tag; the message lists names that are spelt alike.
     """
-    if not timm.is_model(name.split(".")[0]):
+    hub, _, path = name.rpartition(":")
+    if hub:
+        plain = path.rpartition("/")[2]
+        raise ModelError(f"backbone '{name}' is an address; give timm's name, such as '{plain}', and init: timm")
+    model, _, tag = name.partition(".")
+    if not timm.is_model(model):
         raise ModelError(f"timm has no backbone '{name}'; {_similar_names(name)}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise ModelError(f"timm has no weights '{tag}' of backbone '{model}'; {nearest(tag, tags)}")
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
@@ -88,14 +104,43 @@ def load_backbone(backbone: nn.Module, name: str, weights: str, setting: str = "
 
 
 def _hub_weights(name: str, setting: str) -> dict[str, Tensor]:
+    if not timm.is_model_pretrained(name):
+        raise ModelError(f"timm has no weights for '{name}'; --set {setting}=none, or choose another backbone")
+    offline = constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)
     try:
-        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+        # What was downloaded before is found offline, too, and without the hub's own retries, which take a minute.
+        with patch.object(constants, "HF_HUB_OFFLINE", offline):
+            state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and its hub raise all kinds; the user can do the same about each
+        why = type(error).__name__
+        if offline:
+            why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} does not answer"
         raise ModelError(
-            f"weights of '{name}' could not be had from timm's hub ({type(error).__name__}); without internet "
+            f"weights of '{name}' could not be had from timm's hub ({why}); without internet "
             f"give a .safetensors file, or none: --set {setting}=FILE"
         ) from error
     return state
+
+
+def _answers(address: str) -> bool:
+    """Return whether a server answers within a few seconds, whatever it says."""
+    answered = []
+
+    def ask() -> None:
+        try:
+            urlopen(Request(address, method="HEAD"), timeout=_PATIENCE).close()
+        except HTTPError:
+            pass
+        except OSError as error:  # certificates are the hub's library's to check, which may know others
+            if not isinstance(getattr(error, "reason", error), ssl.SSLError):
+                return
+        answered.append(True)
+
+    # A thread, for names may take longer to be looked up than the time limit, which does not hold for that.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE)
+    return bool(answered)
 
 
 def _file_weights(path: str) -> dict[str, Tensor]:

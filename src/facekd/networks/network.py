@@ -112,7 +112,9 @@ def cost(net: LandmarkNet) -> tuple[int, int]:
     size = net.architecture.size
     device = next(net.parameters()).device
     training, counter = net.training, FlopCounterMode(display=False)
+    # The counter watches gradients, and views of parameters, such as a transformer's class token, have none here.
+    values = {name: parameter.detach() for name, parameter in net.named_parameters()}
     with torch.no_grad(), counter:
-        net.eval()(torch.zeros(1, 3, size, size, device=device))
+        torch.func.functional_call(net.eval(), values, torch.zeros(1, 3, size, size, device=device))
     net.train(training)
     return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2

@@ -23,9 +23,9 @@ from facekd.pipeline.more_epochs import go_on
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.pipeline.start import check_network
 from facekd.recipes.load import load
-from facekd.recipes.resolve import Stage, TrainStage, resolve
+from facekd.recipes.resolve import AverageStage, Stage, TrainStage, resolve
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import EVALUATION, LOG, PACK, RECIPE, REPORT, read_summary
+from facekd.run_folder import BOX_TRANSFORM, EVALUATION, LOG, MODEL, PACK, RECIPE, REPORT, is_begun, read_summary
 from facekd.settings import read_yaml
 from facekd.training import distributed, logger
 from facekd.version import __version__
@@ -52,15 +52,18 @@ def distill(
         RecipeError: the folder holds a run of another recipe, or a stage cannot start from the one it names.
         InputError: the pack has no training faces, holds less of them than networks are to see, or is not the one that
             the run began with.
-        ModelError: a backbone or its weights cannot be had, or it does not take the size; then no folder is made.
+        ModelError: a backbone or its weights cannot be had, it does not take the size, or the result could not be
+            exported; then no folder is made.
         TrainingError: a loss is no longer a number.
     """
     folder, stages = Path(folder), resolve(recipe)
     fabric = distributed.fabric(recipe.precision, accelerator)
+    result = stages[recipe.result]
+    exported = result.members[0] if isinstance(result, AverageStage) else result
     for stage in stages.values():
         check_margin(pack, stage.frame)
-        if isinstance(stage, TrainStage):
-            check_network(stage, pack.markup.count)
+        if isinstance(stage, TrainStage) and not (folder / stage.name / MODEL).is_file():
+            check_network(stage, pack.markup.count, stage is exported)
     if fabric.global_rank == 0:
         _claim(folder, recipe, pack, unlabelled)
     fabric.barrier()
@@ -79,16 +82,20 @@ def distill(
 def _claim(folder: Path, recipe: Recipe, pack: Pack, unlabelled: Pack | None) -> None:
     """Write down what the run is made of, or check that it is what the folder was made of.
 
-    Settings of stages that were not begun may change: what was wrong with them can be fixed. So may the epochs of those
-    that were, to more.
+    A folder is the run's from when a stage has learnt something. Settings of stages that were not begun may change:
+    what was wrong with them can be fixed. So may the epochs of those that were, to more.
     """
     made_of = {"sha256": pack.meta["sha256"]}
     if unlabelled:
         made_of["unlabelled"] = unlabelled.meta["sha256"]
     mine = {PACK: json.dumps(made_of), RECIPE: recipe.to_yaml()}
+    stamp = folder / PACK
+    free = stamp.is_file() and not any(is_begun(path) for path in folder.iterdir())
+    if free and read_text(stamp, "file", InputError) != mine[PACK]:
+        (folder / BOX_TRANSFORM).unlink(missing_ok=True)  # it is of the other faces; the cache knows its own
     for name, text in mine.items():
         path = folder / name
-        if not path.is_file():
+        if free or not path.is_file():
             write_text(path, text)
             continue
         if read_text(path, "file", InputError) == text:
@@ -118,7 +125,7 @@ def _still_holds(path: Path, recipe: Recipe) -> bool:
         before, now = resolve(load(path)), resolve(recipe)
     except FacekdError:  # a file of weights is gone, or the recipe is of another version
         return False
-    begun = [name for name in before | now if (path.parent / name).exists()]
+    begun = [name for name in before | now if is_begun(path.parent / name)]
     return all(name in before and name in now and before[name].identity() == now[name].identity() for name in begun)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 
@@ -19,12 +20,12 @@ from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
 from facekd.pipeline.face_calibration import fit_face_calibration
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
-from facekd.pipeline.shape_prior import fit_shape_prior
+from facekd.pipeline.shape_prior import MIN_FACES, fit_shape_prior
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
 from facekd.shape import ShapeModel
 from facekd.training.faces import Faces
-from facekd.training.loop import face_errors
+from facekd.training.loop import TELLING, face_errors
 
 _SHAPE_VIEWS = 8  # of each training face: what a shape prior knows of shapes
 _RADIUS = 0.05  # of the primary normaliser: within it a point counts as right
@@ -66,9 +67,11 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
         meta: as `metadata` returns it.
 
     Returns:
-        The same with shape prior and both calibrations; as it was without validation faces.
+        The same with shape prior and both calibrations, as far as there are enough validation faces for each.
     """
-    if not (context.pack.splits == "val").any() or not (stage.shape_prior or net.architecture.sigma):
+    faces = int((context.pack.splits == "val").sum())
+    _say_too_few(context, stage, net.architecture.sigma, faces)
+    if not faces or not (stage.shape_prior or net.architecture.sigma):
         return meta
     predictions, truth = _on_validation_faces(context, net, meta)
     if stage.shape_prior:
@@ -78,12 +81,24 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
         landmarks, log_sigma = predictions.landmarks, predictions.log_sigma
         prior = fit_shape_prior(known, landmarks, log_sigma, truth, context.mirror, error)
         meta = replace(meta, shape_prior=prior)
-    if predictions.log_sigma is not None:
+    if predictions.log_sigma is not None and faces >= TELLING:
         distance = (meta.landmarks(predictions) - truth).norm(dim=-1)
         meta = replace(meta, calibration=calibrate(predictions.log_sigma, distance, meta.confidence_radius))
         model = TorchModel(net, meta, str(context.fabric.device))
         meta = replace(meta, face_calibration=fit_face_calibration(model, context.pack.select("val")))
     return meta
+
+
+def _say_too_few(context: Context, stage: Stage, sigma: bool, faces: int) -> None:
+    """Say what there are too few validation faces for, of what a stage is to have fitted on them."""
+    wanted = (
+        (stage.shape_prior, MIN_FACES, "a shape prior: landmarks stay as the network gives them"),
+        (sigma, TELLING, "its confidence: that stays as the network gives it, most often too high"),
+    )
+    for is_wanted, needed, what in wanted:
+        if is_wanted and faces < needed and context.is_global_zero:
+            text = f"{stage.name}: {faces} validation faces, and {needed} are needed to fit {what}"
+            logging.getLogger(__name__).warning(text)
 
 
 def _trained(stage: Stage) -> TrainStage:

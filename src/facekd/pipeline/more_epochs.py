@@ -13,9 +13,9 @@ from facekd.errors import FacekdError, ModelError
 from facekd.files import atomic, write_text
 from facekd.networks.checkpoint import load as load_network
 from facekd.recipes.load import load
-from facekd.recipes.resolve import Stage, TrainStage, resolve
+from facekd.recipes.resolve import TrainStage, resolve
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import CHECKPOINT, EVALUATION, LOG, MODEL, RECIPE, REPORT, read_summary
+from facekd.run_folder import CHECKPOINT, EVALUATION, LOG, MODEL, RECIPE, REPORT, is_begun, read_summary
 from facekd.training.logger import read
 
 _MAY_GROW = ("epochs", "patience")  # settings of a stage that its training can go on with
@@ -40,7 +40,7 @@ def go_on(folder: Path, recipe: Recipe) -> bool:
         return False
     names = _longer(before, recipe)
     stages = resolve(recipe)
-    used = {other.name for stage in stages.values() if _begun(folder, stage) for other in stage.needs}
+    used = {other.name for stage in stages.values() if is_begun(folder / stage.name) for other in stage.needs}
     if not names or used & set(names) or not all(isinstance(stages[name], TrainStage) for name in names):
         return False
     (folder / EVALUATION).unlink(missing_ok=True)
@@ -70,10 +70,6 @@ def _without(recipe: Recipe, names: list[str]) -> dict[str, Any]:
     for name in names:
         values["stages"][name] = {k: v for k, v in values["stages"][name].items() if k not in _MAY_GROW}
     return values
-
-
-def _begun(folder: Path, stage: Stage) -> bool:
-    return (folder / stage.name).exists()
 
 
 def _reopen(folder: Path) -> None:

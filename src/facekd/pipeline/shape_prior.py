@@ -17,7 +17,7 @@ from facekd.networks.shape_prior import MAX_LOG_RATIO, ShapePrior
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the error covariance, to choose from
 _BIAS = 0.8  # of the mean error that counts
 _FOLDS = 5
-_MIN_FACES = 50  # validation faces; fewer tell nothing
+MIN_FACES = 50  # validation faces; fewer tell nothing
 _MIN_GAIN = 2.0  # standard errors by which the mean error has to fall
 
 
@@ -46,7 +46,7 @@ def fit_shape_prior(
     known = ~error(landmarks, truth).isnan()
     landmarks, truth = landmarks[known], truth[known]
     log_sigma = None if log_sigma is None else log_sigma[known]
-    if len(landmarks) < _MIN_FACES or len(shapes) <= 2 * landmarks.shape[1]:
+    if len(landmarks) < MIN_FACES or len(shapes) <= 2 * landmarks.shape[1]:
         return None
     sigmas = torch.zeros(landmarks.shape[:2]) if log_sigma is None else log_sigma.float()
 

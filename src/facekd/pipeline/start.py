@@ -11,19 +11,20 @@ import numpy as np
 import torch
 
 from facekd.errors import FacekdError, InputError, ModelError, RecipeError
+from facekd.exporters.onnx import check
 from facekd.geometry import apply, crop_faces, crop_matrix, normalise, zoom
 from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import is_checkpoint, load
-from facekd.networks.exported import load_exported, set_statistics
+from facekd.networks.exported import load_exported, read_architecture, set_statistics
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence, transfer
 from facekd.pipeline.context import Context
 from facekd.pipeline.faces import augmenter, labelled_faces, shapes
 from facekd.recipes.groups import Input
-from facekd.recipes.resolve import AverageStage, RandomWeights, TimmWeights, TrainStage, WeightFile
+from facekd.recipes.resolve import AverageStage, RandomWeights, Stage, TimmWeights, TrainStage, WeightFile
 from facekd.runtime.detector import YuNet, holding
 
 _FACES = 256  # that say how wide features vary
@@ -32,21 +33,32 @@ _ENOUGH = 10  # faces; with fewer, points that lie near each other by chance wou
 _KNOWN = 1.4  # times the usual size that a network still knows faces at
 
 
-def check_network(stage: TrainStage, points: int) -> None:
-    """Try a stage's network on a blank batch, so that what cannot work is refused before anything is begun.
+def check_network(stage: TrainStage, points: int, exported: bool = False) -> None:
+    """Try a stage's network on a blank batch, and its start, so that what cannot work is refused before any training.
 
     Args:
         stage: to train.
         points: N of the mark-up.
+        exported: whether it is to be exported; that is tried, too.
 
     Raises:
-        ModelError: the backbone cannot be had, or does not take images of that size, with that head or in that batch.
+        RecipeError: the stage or file it starts from has another network.
+        ModelError: the backbone or its weights cannot be had, it does not take images of that size, with that head or
+            in that batch, or cannot be exported.
     """
-    settings, faces = stage.network, min(2, stage.optimisation.batch)
+    settings, faces, start = stage.network, min(2, stage.optimisation.batch), stage.start
+    if isinstance(start, TrainStage | AverageStage):
+        trained = start.members[0] if isinstance(start, AverageStage) else start
+        _check_same(stage, start, _architecture(trained, points))
+    if isinstance(start, WeightFile) and _is_ours(start.path):
+        _check_alike(stage, start.path, read_architecture(start.path))
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = LandmarkNet(_architecture(stage, points)).train()
+            _take_backbone(net, stage)
             net(torch.zeros(faces, 3, stage.frame.size, stage.frame.size))
+            if exported:
+                check(net)
     except FacekdError:
         raise
     except Exception as error:  # backbones of timm raise all kinds
@@ -56,6 +68,40 @@ def check_network(stage: TrainStage, points: int) -> None:
             f"({str(error).partition(chr(10))[0]}); change input.size, {stage.name}.backbone, {stage.name}.head or "
             f"{stage.name}.batch"
         ) from error
+
+
+def _check_same(stage: TrainStage, start: Stage, earlier: Architecture) -> None:
+    """Refuse a start from a stage of another network; weights fit whatever size and dropout are."""
+    own = _architecture(stage, earlier.points)
+    if replace(earlier, size=own.size, dropout=own.dropout) != own:
+        raise RecipeError(
+            f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
+            "stride and standardise, and nll_weight and visibility_weight to both or to none"
+        )
+
+
+def _check_alike(stage: TrainStage, path: Path, given: Architecture) -> None:
+    """Refuse a start from a file whose network has another backbone or head."""
+    for key in ("backbone", "head", "stride", "standardise"):
+        mine, theirs = getattr(stage.network, key), getattr(given, key)
+        if mine != theirs:
+            raise RecipeError(
+                f"{stage.name}.init is {path.name}, a network of {key} {theirs}, and {stage.name} has {mine}; "
+                f"--set {stage.name}.{key}={theirs}"
+            )
+
+
+def _take_backbone(net: LandmarkNet, stage: TrainStage) -> None:
+    """Give a network the backbone that its stage starts with: of timm's hub, or of a file that is none of ours."""
+    weights = stage.start
+    if isinstance(weights, TimmWeights):
+        load_backbone(net.backbone, stage.network.backbone, "timm", f"{stage.name}.init")
+    if isinstance(weights, WeightFile) and not _is_ours(weights.path):
+        load_backbone(net.backbone, stage.network.backbone, str(weights.path), f"{stage.name}.init")
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == ".onnx" or is_checkpoint(path)
 
 
 def _architecture(stage: TrainStage, points: int) -> Architecture:
@@ -88,31 +134,21 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
         RecipeError: the stage it starts from has another network.
         ModelError: weights cannot be had, or do not fit.
     """
-    settings, architecture = stage.network, _architecture(stage, context.pack.markup.count)
-    net, start = LandmarkNet(architecture), stage.start
+    net, start = LandmarkNet(_architecture(stage, context.pack.markup.count)), stage.start
     match start:
         case TrainStage() | AverageStage():
             earlier, _ = load(context.model(start))
-            # Weights fit whatever size and dropout are.
-            if replace(earlier.architecture, size=architecture.size, dropout=architecture.dropout) != architecture:
-                raise RecipeError(
-                    f"{stage.name}.init is {start.name}, which is another network; give both one backbone, head, "
-                    "stride and standardise, and nll_weight and visibility_weight to both or to none"
-                )
+            _check_same(stage, start, earlier.architecture)
             net.load_state_dict(earlier.state_dict())
             return net
-        case WeightFile(path=path) if path.suffix == ".onnx" or is_checkpoint(path):
+        case WeightFile(path=path) if _is_ours(path):
             _start_from(context, stage, net, path)
             return net
-        case WeightFile():
-            load_backbone(net.backbone, settings.backbone, str(start.path), f"{stage.name}.init")
-        case TimmWeights():
-            load_backbone(net.backbone, settings.backbone, "timm", f"{stage.name}.init")
-        case RandomWeights():
-            pass
+        case WeightFile() | TimmWeights() | RandomWeights():
+            _take_backbone(net, stage)
         case _:
             assert_never(start)
-    if settings.mean_start:
+    if stage.network.mean_start:
         known = shapes(labelled_faces(context, stage.frame, stage.train_on), stage.frame)
         net.start_at(torch.from_numpy(np.nanmean(known, axis=0)).float())
     return net
@@ -121,14 +157,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
 def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Path) -> None:
     """Start a network with the weights of one of ours, whatever its points are."""
     source, about = load_exported(path) if path.suffix == ".onnx" else load(path)
-    own, given = net.architecture, source.architecture
-    for key in ("backbone", "head", "stride", "standardise"):
-        mine, theirs = getattr(own, key), getattr(given, key)
-        if mine != theirs:
-            raise RecipeError(
-                f"{stage.name}.init is {path.name}, a network of {key} {theirs}, and {stage.name} has {mine}; "
-                f"--set {stage.name}.{key}={theirs}"
-            )
+    _check_alike(stage, path, source.architecture)
     markup = context.pack.markup
     same = about.markup.name == markup.name and about.markup.count == markup.count
     weights = np.eye(markup.count) if same else conversion(about.markup, markup)
@@ -143,7 +172,7 @@ def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Pat
             )
         if weights is None:
             weights, shift = correspondence(seen.predicted, seen.labels)
-    source = _resized(source, own.size)
+    source = _resized(source, net.architecture.size)
     if path.suffix == ".onnx":
         faces = labelled_faces(context, stage.frame, ("train",))
         some = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from facekd.cores import usable_cores
 from facekd.errors import InputError
 from facekd.runtime.ort import Providers
 
@@ -52,7 +52,7 @@ class ServeSettings:
     @property
     def threads(self) -> int:
         """How many workers there are."""
-        return self.workers or _cores()
+        return self.workers or usable_cores()
 
     @property
     def max_bytes(self) -> int:
@@ -73,10 +73,3 @@ class ServeSettings:
     def max_held(self) -> int:
         """Bytes of photos that may be received or wait at the same time; it bounds the memory."""
         return 2 * MOST_PHOTOS * self.max_bytes
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

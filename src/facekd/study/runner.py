@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facekd.cores import usable_cores
 from facekd.data.pack import Pack
 from facekd.data.prepare import end_with_parent
 from facekd.documents import read_text
@@ -35,11 +36,12 @@ from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.pipeline.start import check_network
 from facekd.recipes.resolve import Stage, TrainStage, closure
 from facekd.recipes.schema import Recipe
-from facekd.run_folder import LOG, PACK, read_summary
+from facekd.run_folder import BOX_TRANSFORM, LOG, PACK, is_begun, read_summary
 from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import NETWORKS, StudyContext
 from facekd.training import logger
+from facekd.training.threads import set_threads
 from facekd.version import __version__
 
 _WAIT = 0.5  # seconds between two looks at what other processes do
@@ -92,9 +94,12 @@ def run(
 
 
 def _claim(folder: Path, pack: Pack) -> None:
+    """Write down which pack a study is made of, or check that it is the one that its networks learnt from."""
     stamp, text = folder / PACK, json.dumps({"sha256": pack.meta["sha256"]})
     if stamp.is_file() and read_text(stamp, "file") != text:
-        raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+        if any(is_begun(path) for path in (folder / NETWORKS).glob("*")):
+            raise InputError(f"{folder} was begun with another pack than {pack.path}; give that one or another --out")
+        (folder / BOX_TRANSFORM).unlink(missing_ok=True)  # it is of the other faces
     write_text(stamp, text)
 
 
@@ -194,13 +199,8 @@ def _worker(
     wanted: list[Entry], folder: Path, packs: tuple[Path, Path | None], accelerator: str, jobs: int, log: Path
 ) -> None:
     """Work with this process's share of the cores, and write what it says to a file."""
-    import cv2
-    import torch
-
     end_with_parent()
-    threads = max(1, (os.cpu_count() or jobs) // jobs)
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    set_threads(max(1, usable_cores() // jobs))
     with (
         log.open("a", buffering=1, encoding="utf-8") as file,
         contextlib.redirect_stdout(file),

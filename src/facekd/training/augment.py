@@ -7,7 +7,6 @@ that teachers, student and a resumed run see the same one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facekd.cores import usable_cores
 from facekd.errors import InputError
 from facekd.geometry import centre_and_side, normalise, to_pixels
 from facekd.markup import MarkUp
@@ -287,4 +287,4 @@ def _widened(reach: float, deviation: float) -> float:
 @cache
 def _threads() -> ThreadPoolExecutor:
     """Return the threads for warps; OpenCV releases the interpreter lock meanwhile."""
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="warp")
+    return ThreadPoolExecutor(min(8, usable_cores()), thread_name_prefix="warp")

@@ -25,9 +25,9 @@ from facekd.geometry import frame_box, to_pixels
 from facekd.losses.objective import Objective, TeacherKey
 from facekd.markup import MarkUp
 from facekd.networks.depthwise import accelerate
-from facekd.networks.network import LandmarkNet
+from facekd.networks.network import LandmarkNet, Prediction
 from facekd.recipes.resolve import TrainStage
-from facekd.run_folder import CHECKPOINT
+from facekd.run_folder import CHECKPOINT, is_begun
 from facekd.training import checkpoint
 from facekd.training.augment import Augmenter
 from facekd.training.distributed import global_batch_size, labelled_weight, sync_batch_norm
@@ -39,7 +39,7 @@ from facekd.training.sampling import permutation, weighted_order
 
 _LOGGER = logging.getLogger(__name__)
 _SAVE_EVERY = 20  # seconds, at least, between two checkpoints
-_TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
+TELLING = 10  # validation faces, below which their error says too little of what is the best epoch
 _REPEATED = 1 << 20  # beyond the number of any epoch
 
 
@@ -132,7 +132,7 @@ def fit(
         epochs, seconds, images_per_second and the last record's values.
 
     Raises:
-        TrainingError: the loss is not a number, or there are more processes than faces in a batch.
+        TrainingError: the loss or landmarks are not numbers, or there are more processes than faces in a batch.
     """
     settings, seed, train = stage.optimisation, stage.seed, data.train
     torch.manual_seed(seed)
@@ -152,7 +152,7 @@ def fit(
     val, measured = data.val, 0
     if len(val):
         measured = int(np.isfinite(metrics.primary_normaliser(val.points, data.markup, val.boxes)).sum())
-    best = Best(settings.patience if measured >= _TELLING else 0)
+    best = Best(settings.patience if measured >= TELLING else 0)
     start = checkpoint.resume(folder / CHECKPOINT, fabric.device, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
@@ -186,15 +186,16 @@ def fit(
             epoch = (step + 1) // per_epoch
             means = {key: _mean(fabric, value) / per_epoch for key, value in sums.items()}
             sums = {}
-            if not math.isfinite(means["total"]):
-                raise TrainingError(
-                    f"{stage.name}: the loss is {means['total']} in epoch {epoch}; the last good state is kept in "
-                    f"{folder}, lower {stage.name}.lr (now {settings.lr:g}) and start the run anew in another folder"
-                )
-            if first and measured:
-                with average.applied_to(net):
+            finite = math.isfinite(means["total"])
+            with average.applied_to(net):
+                if finite and first and measured:
                     means["val_nme"] = validate(fabric, net, data.val, data.plain, data.markup, settings.batch)
-                means |= {"val_faces": measured} if measured < len(data.val) else {}
+                    means |= {"val_faces": measured} if measured < len(data.val) else {}
+                    finite = math.isfinite(means["val_nme"])
+                elif finite and step + 1 == last:  # the loss does not know of this step's weights
+                    finite = _gives_numbers(fabric, net, images)
+            if not finite:
+                raise _diverged(stage, folder, means["total"], epoch)
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             over = fabric.broadcast(best.offer(epoch, means["val_nme"], average.state) if "val_nme" in means else False)
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last or over):
@@ -208,6 +209,23 @@ def fit(
     record = logger.records[-1] if logger.records else {}
     record |= best.record()
     return record | {"epochs": record.get("epoch", settings.num_epochs), "seconds": round(logger.seconds, 1)}
+
+
+@torch.no_grad()
+def _gives_numbers(fabric: Fabric, net: LandmarkNet, images: Tensor) -> bool:
+    """Return whether a network's landmarks of a batch are finite."""
+    with fabric.autocast():
+        prediction: Prediction = net.eval()(images)
+    return bool(prediction.landmarks.isfinite().all())
+
+
+def _diverged(stage: TrainStage, folder: Path, loss: float, epoch: int) -> TrainingError:
+    """Return the error of a stage whose loss or landmarks are no longer numbers."""
+    what = "landmarks are no longer numbers" if math.isfinite(loss) else f"the loss is {loss}"
+    anew = f" and begin in another folder, for {folder} holds earlier epochs" if is_begun(folder) else ""
+    return TrainingError(
+        f"{stage.name}: {what} in epoch {epoch}; lower {stage.name}.lr (now {stage.optimisation.lr:g}){anew}"
+    )
 
 
 @dataclass
