@@ -4,7 +4,8 @@
 
 Eye centres and the mouth's centre are none of the 68 points, so that the start has to find what corresponds. All three
 starts have the recipe finetune; lr is the best of three on the validation faces. facekd-68-lite learnt from 300W's
-training faces, too. Each run that is done is in RUNS and is not done again. Writes own-points.json and, from it, own-points.md.
+training faces, too. Each run that is done is in RUNS and is not done again. Writes own-points.json and, from it, the
+page own-points.md.
 """
 
 from __future__ import annotations
@@ -116,10 +117,11 @@ def page(command: str, rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Own points: how many photos, and which start",
         "",
-        "300W's training faces, relabelled to ten points of our own: brows, eye centres, nose tip and its base, mouth corners, the mouth's",
-        "centre, chin. Three of them are none of the 68 points that the bundled network knows. Of the training faces so many are kept,",
-        "always the same; validation and test faces are all there. Each start is trained by the recipe `finetune` with three learning",
-        "rates, and the one with the lowest NME on the validation faces counts. One seed.",
+        "300W's training faces, relabelled to ten points of our own: brows, eye centres, nose tip and its base, mouth",
+        "corners, the mouth's centre, chin. Three of them are none of the 68 points that the bundled network knows. Of",
+        "the training faces so many are kept, always the same; validation and test faces are all there. Each start is",
+        "trained by the recipe `finetune` with three learning rates, and the one with the lowest NME on the validation",
+        "faces counts. One seed.",
         "",
         "| photos | start | learning rate | validation NME, % | test NME, % | 95 % interval |",
         "|---|---|---|---|---|---|",
@@ -132,9 +134,9 @@ def page(command: str, rows: list[dict[str, Any]]) -> str:
         )
     lines += [
         "",
-        "NME: % of the distance of the eye centres, which is shorter than the one between the outer corners that 300W's figures are",
-        "divided by. 689 test faces, looked at once per row. The bundled network has learnt from 300W's training faces, too, so faces",
-        "of another kind may gain less from it.",
+        "NME: % of the distance of the eye centres, which is shorter than the one between the outer corners that 300W's",
+        "figures are divided by. 689 test faces, looked at once per row. The bundled network has learnt from 300W's",
+        "training faces, too, so faces of another kind may gain less from it.",
         "",
         f"    {command}",
         "",

@@ -77,7 +77,7 @@ def read_metadata(path: Path) -> ModelCard | ModelMetadata:
     return ModelCard.load(path) if path.suffix == ".onnx" else load(path)[1]
 
 
-def read_architecture(path: Path) -> Architecture:
+def load_architecture(path: Path) -> Architecture:
     """Read what a file's network is built of.
 
     Args:
