@@ -17,7 +17,7 @@ from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import is_checkpoint, load
-from facekd.networks.exported import load_exported, load_architecture, set_statistics
+from facekd.networks.exported import load_architecture, load_exported, set_statistics
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence, transfer
