@@ -12,6 +12,7 @@ RUN/cache/                            decoded frames, teachers' predictions; may
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def is_run(folder: Path) -> bool:
     Returns:
         Whether it holds a recipe.
     """
-    return (folder / RECIPE).is_file()
+    return os.path.isfile(folder / RECIPE)
 
 
 def is_begun(stage: Path) -> bool:
@@ -89,7 +90,7 @@ def result_model(run: Path) -> Path:
         ModelError: the folder is no run, or that network is not trained yet; names those that are.
     """
     path = run / result_stage(run) / MODEL
-    if not path.is_file():
+    if not os.path.isfile(path):
         others = [str(found.relative_to(run)) for found in sorted(run.glob(f"*/{MODEL}"))]
         there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
         raise ModelError(f"the run {run} has no {path.relative_to(run)} yet; {there}")
@@ -168,4 +169,4 @@ def network_file(path: Path) -> Path:
     """
     if is_run(path):  # even an unfinished one is what its name means
         return result_model(path)
-    return path / MODEL if path.is_dir() else path
+    return path / MODEL if os.path.isdir(path) else path

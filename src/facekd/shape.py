@@ -292,8 +292,10 @@ def distances(points: Array) -> Array:
     return found
 
 
-def _fits(values: dict[str, Array]) -> bool:
-    """Return whether arrays have the types, shapes and ranges of a model's."""
+def _fits(values: dict[str, Any]) -> bool:
+    """Return whether arrays have the types, shapes and ranges of a model's; what is no array comes as bytes."""
+    if not all(isinstance(value, np.ndarray) for value in values.values()):
+        return False
     size, count = values["mean"].size, values["variances"].size
     shapes = {"mean": (size // 2, 2), "components": (size, count), "variances": (count,)}
     for name, value in values.items():

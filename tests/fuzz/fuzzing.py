@@ -165,9 +165,9 @@ def _work(connection: Connection, folder: Path, log: Path, module: str) -> None:
     faulthandler.enable(os.fdopen(output, "w"))
     kinds: dict[str, Kind] = importlib.import_module(module).KINDS
 
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = int(1e6 * _memory("VmSize")) + 16 * 10**9  # so that a file that asks for all memory does not get it
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    if sys.platform == "linux":  # a file that asks for all memory does not get it
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (int(1e6 * _memory("VmSize")) + 16 * 10**9, hard))
     whole: dict[str, list[Files]] = {}
     while (asked := connection.recv()) is not None:
         name, given, number = asked

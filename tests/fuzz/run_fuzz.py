@@ -177,12 +177,13 @@ def main() -> int:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-    found = record(fuzzer, options.minutes, options.workers)
-    if options.out:
-        (options.out / "fuzz.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (options.out / "fuzz.md").write_text(page(found), encoding="utf-8")
+        start = time.monotonic()
+        while any(thread.is_alive() for thread in threads):  # a run that is stopped has its figures of so far
+            time.sleep(min(60.0, max(1.0, fuzzer.until - time.monotonic())))
+            found = record(fuzzer, round(min(options.minutes, (time.monotonic() - start) / 60), 1), options.workers)
+            if options.out:
+                (options.out / "fuzz.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                (options.out / "fuzz.md").write_text(page(found), encoding="utf-8")
     print(page(found))
     return int(bool(found["faults"]))
 

@@ -166,7 +166,7 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
         for key in list(state)
         if key.startswith(prefix)
     }
-    architecture = read_architecture(fields)
+    architecture = check_architecture(fields)
     try:
         metadata = _metadata(fields, architecture, prior)
     except InputError as error:  # of the groups that packs and mark-up files have, too
@@ -177,7 +177,7 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     return net, metadata
 
 
-def read_architecture(fields: Fields) -> Architecture:
+def check_architecture(fields: Fields) -> Architecture:
     """Read what a network is built of, as a file says it.
 
     Args:

@@ -23,7 +23,7 @@ from facekd.documents import Fields
 from facekd.errors import ModelError
 from facekd.geometry import normalise
 from facekd.networks.architecture import Architecture
-from facekd.networks.checkpoint import ModelMetadata, build_network, load, read_architecture, read_shape_prior
+from facekd.networks.checkpoint import ModelMetadata, build_network, check_architecture, load, read_shape_prior
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.card import ModelCard
@@ -149,7 +149,7 @@ def _architecture(card: ModelCard, path: str | Path) -> Architecture:
     """Return what an exported network is built of; cards of version 0.1 have only the recipe to say so."""
     made_with = Fields(card.made_with, f"the card of {path}", ModelError)
     if made_with.has("architecture"):
-        return read_architecture(made_with)
+        return check_architecture(made_with)
     recipe = card.made_with.get("recipe", {})
     try:
         stages, name = recipe.get("stages", recipe), recipe["stage"]
@@ -160,7 +160,7 @@ def _architecture(card: ModelCard, path: str | Path) -> Architecture:
     except (KeyError, TypeError, AttributeError, IndexError):
         raise ModelError(f"the card of {path} does not say what network it is; give a .safetensors file") from None
     told |= {"points": card.markup.count, "size": card.size, "sigma": card.confidence is not None}
-    return read_architecture(made_with.inner({"architecture": told}, "recipe"))
+    return check_architecture(made_with.inner({"architecture": told}, "recipe"))
 
 
 def _fill(net: LandmarkNet, graph: onnx.GraphProto, values: dict[str, Tensor], path: str | Path) -> None:

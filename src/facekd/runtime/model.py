@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from os import PathLike
@@ -93,7 +94,7 @@ def resolve(model: str | PathLike[str], engine: str = "auto", providers: ort.Pro
         raise ModelError(f"engine '{engine}': {nearest(engine, ['auto', *ENGINES])}")
     path = expand(model)
     if path.suffix in ENGINES.values():
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelError(f"no model file {path}")
         if engine != "auto" and path.suffix != ENGINES[engine]:
             raise ModelError(f"engine '{engine}' takes {ENGINES[engine]} files, not {path}; `facekd export` writes one")
@@ -131,13 +132,13 @@ def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: o
     if not name:
         return resolve(DEFAULT, engine, providers)
     file = network_file(path)
-    if file.suffix in ENGINES.values() and file.is_file():
+    if file.suffix in ENGINES.values() and os.path.isfile(file):
         return resolve(file, engine, providers)
-    if file.suffix == ".safetensors" and file.is_file():
+    if file.suffix == ".safetensors" and os.path.isfile(file):
         return file
     if name in bundled():
         return resolve(name, engine, providers)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
     raise ModelError(
         f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "

@@ -50,7 +50,7 @@ def try_out(path: Path) -> None:
     """
     if path.suffix not in ENGINES.values() or path.with_suffix(".onnx") in bundled().values():
         return
-    # A fork costs some milliseconds, a new process some tenths of a second.
+    # A fork costs some milliseconds, a new process some tenths of a second; both load the network once.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_load, args=(path, theirs), daemon=True)
