@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 EXPORT := .venv-export
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-export lower-bounds quick lint docs clean
+MINUTES ?= 60
+
+.PHONY: demo test test-export lower-bounds quick fuzz lint docs clean
 
 demo: $(VENV)/.train  ## distil a student on synthetic faces from scratch, fine-tune a bundled one, and show what they do
 	rm -rf demo
@@ -35,6 +37,9 @@ lower-bounds: $(LOWEST)/.done  ## detection with the oldest base dependencies th
 
 quick: $(VENV)/.dev  ## the tests that take little: under a minute in all
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+fuzz: $(VENV)/.dev  ## damaged files of every kind for an hour (MINUTES=60); those that are faults are kept in fuzz-faults/
+	$(BIN)/python tests/fuzz/run_fuzz.py --minutes $(MINUTES) --out docs/benchmarks
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -72,4 +77,4 @@ $(LOWEST)/.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(EXPORT) $(LOWEST) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT) $(LOWEST) demo site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis fuzz-faults

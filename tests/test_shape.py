@@ -270,3 +270,34 @@ def test_distances_of_partial_shapes() -> None:
     found = distances(partial)
     assert np.isnan(found[4]) and np.isfinite(np.delete(found, 4)).all()
     assert found[7] == np.nanmax(found) == pytest.approx(distances(shapes)[7], rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("mean", np.zeros(())),
+        ("mean", np.zeros((4, 2))),
+        ("mean", np.full((5, 2), np.nan)),
+        ("components", np.zeros((10, 0))),
+        ("components", np.zeros((10, 3), np.int64)),
+        ("variances", np.zeros(0)),
+        ("variances", -np.ones(3)),
+        ("variance", np.float64(0)),
+        ("variance", np.zeros((2,))),
+        ("clip", np.array("x")),
+        ("procrustes", np.float64(1)),
+    ],
+)
+def test_arrays_that_are_no_shape_model_are_one_sentence(tmp_path: Path, name: str, array: np.ndarray) -> None:
+    path = tmp_path / "shape.npz"
+    ShapeModel.fit(np.random.default_rng(0).normal(0, 1, (4, 5, 2))).save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | {name: array}))
+    with pytest.raises(InputError, match="is not a shape model"):
+        ShapeModel.load(path)
+
+
+def test_whole_percentages_are_read_back(tmp_path: Path) -> None:
+    ShapeModel.fit(np.random.default_rng(0).normal(0, 1, (4, 5, 2)), variance=80, clip=np.inf).save(tmp_path / "s.npz")
+    assert ShapeModel.load(tmp_path / "s.npz").variance == 80

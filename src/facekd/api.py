@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facekd.documents import read_text
 from facekd.errors import InputError, ModelError
 from facekd.files import claim
 from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
@@ -306,7 +307,7 @@ def _check_detector(checkpoint: Path, without_detector: bool, bundle: bool) -> N
         return
     record = checkpoint.parents[1] / BOX_TRANSFORM
     if not without_detector and record.is_file():
-        raise ModelError(not_found(DetectorBoxes.from_json(record.read_text(encoding="utf-8"))))
+        raise ModelError(not_found(DetectorBoxes.from_json(read_text(record, "box transform"))))
     if not without_detector:
         raise ModelError(
             f"{checkpoint} does not say how a face detector's boxes become those it was trained on; export it for "

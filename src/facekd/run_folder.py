@@ -12,6 +12,7 @@ RUN/cache/                            decoded frames, teachers' predictions; may
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def is_run(folder: Path) -> bool:
     Returns:
         Whether it holds a recipe.
     """
-    return (folder / RECIPE).is_file()
+    return os.path.isfile(folder / RECIPE)
 
 
 def is_begun(stage: Path) -> bool:
@@ -89,7 +90,7 @@ def result_model(run: Path) -> Path:
         ModelError: the folder is no run, or that network is not trained yet; names those that are.
     """
     path = run / result_stage(run) / MODEL
-    if not path.is_file():
+    if not os.path.isfile(path):
         others = [str(found.relative_to(run)) for found in sorted(run.glob(f"*/{MODEL}"))]
         there = f"finished stages there: {', '.join(others)}" if others else "facekd distill writes one"
         raise ModelError(f"the run {run} has no {path.relative_to(run)} yet; {there}")
@@ -132,15 +133,26 @@ def read_results(run: Path) -> list[dict[str, Any]]:
     fields = Fields(read_json(path, "figures", ModelError, advice), f"figures {path}", ModelError, advice=advice)
     found: list[dict[str, Any]] = list(fields.list("results", is_group, "groups of figures", 100_000))
     for values in found:
-        result = fields.inner(values, "results")
-        for key in ("model", "dataset", "split", "normaliser", "boxes"):
-            result.text(key)
-        subsets = result.group("subsets")
-        for name in subsets.values:
-            figures = subsets.group(name)
-            figures.integer("count", 0, 10**9)
-            figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
+        check_result(fields.inner(values, "results"))
     return found
+
+
+def check_result(result: Fields) -> None:
+    """Check the figures of a network on a set of faces, as `facekd.evaluation` writes them.
+
+    Args:
+        result: its fields.
+
+    Raises:
+        FacekdError: as the fields do; something is missing or of another kind.
+    """
+    for key in ("model", "dataset", "split", "normaliser", "boxes"):
+        result.text(key)
+    subsets = result.group("subsets")
+    for name in subsets.values:
+        figures = subsets.group(name)
+        figures.integer("count", 0, 10**9)
+        figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
 
 
 def network_file(path: Path) -> Path:
@@ -157,4 +169,4 @@ def network_file(path: Path) -> Path:
     """
     if is_run(path):  # even an unfinished one is what its name means
         return result_model(path)
-    return path / MODEL if path.is_dir() else path
+    return path / MODEL if os.path.isdir(path) else path

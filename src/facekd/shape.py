@@ -21,6 +21,7 @@ code; p is printed nowhere we know of, 90 is our default).
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -247,9 +248,23 @@ class ShapeModel:
         try:
             with np.load(path) as file:
                 values = {name: file[name] for name in cls.__dataclass_fields__}
-            return cls(**{name: value if value.ndim else value.item() for name, value in values.items()})
-        except (OSError, EOFError, BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+        # Of a name that is none, KeyError; of an archive that is damaged, all the others.
+        except (
+            OSError,
+            EOFError,
+            BadZipFile,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            NotImplementedError,
+            RuntimeError,
+            zlib.error,
+        ) as error:
             raise InputError(f"{path} is not a shape model that can be read ({error}): fit it again") from error
+        if not _fits(values):
+            raise InputError(f"{path} is not a shape model: its arrays do not fit each other; fit it again")
+        return cls(**{name: value if value.ndim else value.item() for name, value in values.items()})
 
 
 def distances(points: Array) -> Array:
@@ -275,6 +290,22 @@ def distances(points: Array) -> Array:
     found = np.full(len(points), np.nan)
     found[told] = np.linalg.norm(apart, axis=(1, 2)) / np.linalg.norm(mean)
     return found
+
+
+def _fits(values: dict[str, Any]) -> bool:
+    """Return whether arrays have the types, shapes and ranges of a model's; what is no array comes as bytes."""
+    if not all(isinstance(value, np.ndarray) for value in values.values()):
+        return False
+    size, count = values["mean"].size, values["variances"].size
+    shapes = {"mean": (size // 2, 2), "components": (size, count), "variances": (count,)}
+    for name, value in values.items():
+        kinds = "b" if name == "procrustes" else "f" if name in shapes else "fi"
+        if value.shape != shapes.get(name, ()) or value.dtype.kind not in kinds:
+            return False
+        if name != "clip" and not np.isfinite(value).all():
+            return False
+    variances, variance = values["variances"], values["variance"]
+    return bool(count and (variances > 0).all() and 0 < variance <= 100 and values["clip"] > 0)
 
 
 def _check_percent(variance: float) -> float:

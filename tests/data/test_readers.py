@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -213,3 +214,30 @@ def test_cofw_photo_that_is_no_reference_is_a_problem_of_that_face(tmp_path: Pat
     first, _ = cofw.read(tmp_path)
     with pytest.raises(InputError, match="got float64"):
         first.load()
+
+
+def test_wflw_lists_in_other_encodings_are_read_line_by_line(tmp_path: Path) -> None:
+    line = layouts.wflw_line(shape(WFLW98), (1, 2, 30, 40), (0,) * 6, "a/1.jpg")
+    folder = layouts.wflw(tmp_path, [line, line], [line])
+    path = folder / "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt"
+    path.write_bytes(path.read_bytes().replace(b"a/1.jpg", b"a/\xe9.jpg", 1))
+    assert [item.name for item in wflw.read(folder)] == ["a/\xe9.jpg", "a/1.jpg", "a/1.jpg#2"]
+
+
+@pytest.mark.parametrize("numbers", [np.zeros(5), np.float64(1), np.zeros((0, 0))])
+def test_cofw_tables_of_other_shapes_are_refused(tmp_path: Path, numbers: np.ndarray) -> None:
+    folder = layouts.cofw(tmp_path, [photo(0)], [photo(1)], shape(COFW29), np.zeros(29))
+    with h5py.File(folder / "COFW_train_color.mat", "r+") as file:
+        del file["phisTr"]
+        file["phisTr"] = numbers
+    with pytest.raises(InputError, match=r"COFW_train_color\.mat"):
+        list(cofw.read(folder))
+
+
+def test_cofw_group_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
+    folder = layouts.cofw(tmp_path, [photo(0)], [photo(1)], shape(COFW29), np.zeros(29))
+    with h5py.File(folder / "COFW_train_color.mat", "r+") as file:
+        del file["bboxesTr"]
+        file.create_group("bboxesTr")
+    with pytest.raises(InputError, match=r"COFW_train_color\.mat must be a MATLAB v7\.3 file"):
+        list(cofw.read(folder))

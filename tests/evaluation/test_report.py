@@ -1,13 +1,14 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facekd.data.pack import Pack
+from facekd.data.pack import LabelledFace, Pack, PackWriter
 from facekd.errors import InputError
 from facekd.evaluation import page, report
 from facekd.evaluation.protocol import Result, evaluate
@@ -224,3 +225,43 @@ def test_bad_input_is_refused(results: list[Result], pack: Pack, tmp_path: Path)
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert page.duration(seconds) == text
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and the names of their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+
+
+def test_names_from_files_are_words_and_no_markup(tmp_path: Path, index: Path) -> None:
+    """Of photos, subsets, mark-ups and their contours, data sets, models, stages."""
+    bad = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>"
+    markup = replace(TRIANGLE, name=bad, contours=tuple(replace(each, name=bad) for each in TRIANGLE.contours))
+    about = {"dataset": bad, "margin": 3.0, "size": 96, "jpeg_quality": 95, "terms": bad}
+    with PackWriter(tmp_path / "bad.parquet", markup, **about) as writer:
+        for i in range(4):
+            image = np.full((96, 96, 3), 40 + 40 * i, np.uint8)
+            face = LabelledFace(image, POINTS, f"{i}{bad}.jpg", "test", ("full", bad))
+            writer.add(face)
+    pack = Pack.open(tmp_path / "bad.parquet")
+    results = [
+        evaluate(Oracle(pack, tuple(k * p for p in PIXELS)), pack, model=f"{k}{bad}", bootstrap=100) for k in (1, 2)
+    ]
+    curves = {bad: {"epoch": [1, 2], bad: [2.0, 1.0]}}
+    written = report.write(tmp_path / "r", results, title=bad, notes=[bad], wall_times={bad: 1.0}, curves=curves)
+    text = written.read_text(encoding="utf-8")
+    seen, harmless = Tags(text), Tags(index.read_text(encoding="utf-8"))
+    assert "alert(1)" in text and seen.tags <= harmless.tags and seen.attributes <= harmless.attributes
+    assert "script" not in seen.tags and "onerror" not in seen.attributes
+    # Inside the drawings, too, which are XML of their own.
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        assert not [each for each in ET.fromstring(svg).iter() if each.tag.endswith(("script", "img"))]
+    assert {path.parent for path in (tmp_path / "r").rglob("*.jpg")} <= {tmp_path / "r" / "faces"}

@@ -72,7 +72,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(whole: Path, tiny
     command = [SCRIPT, write_recipe(tmp_path / "tiny.yaml"), tiny_pack.path, tmp_path / "run"]
     for stage, when, logged in (("tough", "before", 1), ("student", "after", 2)):
         checkpoint = tmp_path / "run" / stage / "checkpoint.pt"
-        ended(*command, at="facekd.training.loop:_save", when=when, count=logged, text=str(checkpoint))
+        ended(*command, at="facekd.training.checkpoint:save", when=when, count=logged, text=str(checkpoint))
         assert checkpoint.exists() == (when == "after") and len(logger.read(checkpoint.parent / "log.jsonl")) == logged
         assert not (checkpoint.parent / "model.safetensors").exists()
     subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.DEVNULL)

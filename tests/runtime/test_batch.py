@@ -127,6 +127,30 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     assert (out / "a.json").read_text() == "by hand"
 
 
+@pytest.mark.parametrize("legible", [True, False])
+def test_a_damaged_line_of_the_log_replaces_no_file_of_the_user(
+    landmarker: Landmarker, photos: Path, tmp_path: Path, legible: bool
+) -> None:
+    """What a line still names is known; beside other files a photo's results get a name of their own."""
+    out = tmp_path / "out"
+    detect_files([photos / "a.png", photos / "below"], landmarker, out)
+    settings, first, second = (out / "facekd.jsonl").read_bytes().splitlines(keepends=True)
+    damaged = first.replace(b'"faces": [', b'"faces": [[') if legible else b"#" * (len(first) - 1) + b"\n"
+    (out / "facekd.jsonl").write_bytes(settings + damaged + second)
+    (out / "a.json").write_text("perhaps by hand")
+    Image.new("RGB", (60, 60), (150, 150, 150)).save(photos / "d.png")
+    (out / "d.json").write_text("by hand")
+    summary = detect_files([photos / "a.png", photos / "d.png", photos / "below"], landmarker, out)
+    assert (summary.photos, summary.failed) == (3, 0) and (out / "d.json").read_text() == "by hand"
+    assert ((out / "a.json").read_text() == "perhaps by hand") is not legible
+    written = {True: "a.json", False: "a-2.json"}[legible]
+    assert json.loads((out / written).read_text())["photo"].endswith("a.png")
+    assert json.loads((out / "d-2.json").read_text())["photo"].endswith("d.png")
+    calls = landmarker.detector.calls
+    detect_files([photos / "a.png", photos / "d.png", photos / "below"], landmarker, out)
+    assert landmarker.detector.calls == calls  # all is known again
+
+
 def detect_error(batch: PhotoBatch):  # type: ignore[no-untyped-def]
     """Raise the first error of a batch that writes nothing."""
     batch.out = None

@@ -137,3 +137,20 @@ def test_providers(make_model: MakeModel) -> None:
         OnnxModel(make_model(), providers=["abacus", "cpu"])
     with pytest.raises(ModelError, match="threads must be 1 or more"):
         OnnxModel(make_model(), threads=0)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e300, -1, 0])
+@pytest.mark.parametrize(
+    "place", [("input", "size"), ("input", "scale"), ("confidence_radius",), ("box_transform", "scale")]
+)
+def test_impossible_numbers_on_a_card_are_one_sentence(
+    make_model: MakeModel, number: float, place: tuple[str, ...]
+) -> None:
+    path = make_model()
+    values = ModelCard.load(path).to_dict()
+    group = values[place[0]] if len(place) > 1 else values
+    group[place[-1]] = number
+    if place == ("confidence_radius",) and number == 0:
+        return
+    with pytest.raises(ModelError, match=r"model card: .*must be"):
+        ModelCard.from_dict(values)

@@ -102,7 +102,7 @@ def test_a_network_that_another_process_trains_is_waited_for(
 ) -> None:
     one = write_study(tmp_path, rows=[{"name": "teacher", "stage": "tough"}])
     options = ["--data", tiny_pack.path, "--out", tmp_path / "out", "--accelerator", "cpu", "--jobs", 1]
-    with held("facekd", "study", one, *options, at="facekd.training.loop:_save", when="before") as other:
+    with held("facekd", "study", one, *options, at="facekd.training.checkpoint:save", when="before") as other:
         waited = []
 
         def wait(seconds: float) -> None:
@@ -237,3 +237,50 @@ def test_no_worker_outlives_a_killed_study(tiny_pack: Pack, tmp_path: Path) -> N
         assert len(started) >= 2
         process.process.kill()
         assert alive(started) == {}
+
+
+def figures(**changes: Any) -> dict[str, Any]:
+    full = {"count": 6, "nme_inter_pupil": 4.0, "fr_8": 0.0}
+    result = {"model": "a", "dataset": "tiny", "split": "test", "normaliser": "inter_pupil", "boxes": "truth"}
+    return result | {"subsets": {"full": full}, "errors": [0.04] * 5 + [None]} | changes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "is no UTF-8 text"),
+        (b"[{", "is damaged, it is not JSON"),
+        ({}, "results must be a list"),
+        ([], "results must be at least one result"),
+        ([5], "results must be a list"),
+        ([figures(normaliser="chin")], "results.normaliser must be inter_ocular or"),
+        ([figures(boxes="mine")], "results.boxes must be truth or detector"),
+        ([figures(subsets={})], "results.subsets.full must be keys and values"),
+        ([figures(subsets={"full": {"count": 6, "fr_8": None}})], "results.subsets.full.fr_8 must be a number"),
+        ([figures(errors=[0.1] * 5)], "results.errors must be 6, one of each face"),
+        ([figures(errors=[-1] * 6)], "results.errors must be a list"),
+        ([figures(errors=None)], "results.errors must be a list"),
+    ],
+)
+def test_damaged_figures_of_a_network_are_one_sentence(
+    tiny_pack: Pack, tmp_path: Path, content: Any, message: str
+) -> None:
+    study = StudyContext(tmp_path, tiny_pack)
+    settings = recipe({"a": STAGE})
+    stage = resolve(settings)["a"]
+    path = study.figures(stage, settings.evaluation)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([figures()]))
+    assert study.read_figures(stage, settings.evaluation) == [figures()]
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(InputError, match=rf"figures .*{path.name}.*{message}.*"):
+        study.read_figures(stage, settings.evaluation)
+
+
+def test_figures_on_other_faces_are_refused(tiny_pack: Pack, tmp_path: Path) -> None:
+    study = StudyContext(tmp_path, tiny_pack)
+    records = [{"id": name, "results": [figures()]} for name in "ab"]
+    runner._check_alike([*records, {"id": "c", "error": "no"}], study)
+    records[1]["results"] = [figures(subsets={"full": {"count": 5}})]
+    with pytest.raises(InputError, match=r"networks.b are on other faces than those in a; delete both"):
+        runner._check_alike(records, study)

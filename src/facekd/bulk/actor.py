@@ -14,7 +14,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from facekd.api import load_model
-from facekd.bulk.sources import Part, open_location, read_part
+from facekd.bulk.sources import KINDS, Part, open_location, read_part
+from facekd.documents import Fields, parse_json
 from facekd.errors import InputError
 from facekd.files import atomic
 from facekd.markup import get
@@ -41,6 +42,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+_PART = ("kind", "files", "group", "column")
+_MOST_FILES = 100_000  # of a part
 _OF_FACES = ("box", "score", "face_confidence", "points", "confidence", "visible", "pose")
 
 
@@ -161,17 +164,30 @@ def encode_part(part: Part) -> str:
     return json.dumps([part.kind, part.files, part.group, part.column])
 
 
-def decode_part(text: str) -> Part:
+def decode_part(text: str, where: str = "part of the bulk run") -> Part:
     """Read what `encode_part` wrote.
 
     Args:
         text: JSON.
+        where: names it in messages.
 
     Returns:
         The part.
+
+    Raises:
+        InputError: it is damaged.
     """
-    kind, files, group, column = json.loads(text)
-    return Part(kind, tuple(files), group, column)
+    advice = "give another folder for the results"
+    listed = parse_json(text, where, advice=advice)
+    if not isinstance(listed, list) or len(listed) != len(_PART):
+        raise InputError(f"{where} is no part of a bulk run: it must be a list of {', '.join(_PART)}; {advice}")
+    fields = Fields(dict(zip(_PART, listed, strict=True)), where, advice=advice)
+    if (kind := fields.text("kind")) not in KINDS:
+        fields.refuse("kind", " or ".join(KINDS))
+    files = fields.list("files", lambda name: isinstance(name, str), "paths", _MOST_FILES)
+    if not files:
+        fields.refuse("files", "at least one path")
+    return Part(kind, tuple(files), fields.integer("group", 0, 10**9), fields.text("column"))
 
 
 def write(system: pafs.FileSystem, path: str, table: pa.Table) -> None:

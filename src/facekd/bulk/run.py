@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import pyarrow.fs as pafs
 from facekd.api import load_model, resolve_model
 from facekd.bulk.actor import PartWriter, WorkerSettings, decode_part, encode_part
 from facekd.bulk.sources import find_parts, open_location
+from facekd.documents import parse_json
 from facekd.errors import InputError
 from facekd.files import claim_folder, scratch_folder, write_text
 from facekd.markup import convertible, get
@@ -33,6 +35,7 @@ from facekd.workers import guard
 
 _SETTINGS, _PARTS = "_facekd.json", "_parts.jsonl"
 _OBJECTS = 128 * 2**20  # bytes of Ray's object store: only names and counts travel
+_PART_NAME = re.compile(r"part-(\d{6,9})\.parquet")
 PART = 64  # photos: a killed worker loses no more than the work on one part
 
 
@@ -111,7 +114,8 @@ class BulkRun:
         """Find the photos, and which parts are to be done."""
         settings = self.settings
         self._check_settings()
-        listed = [decode_part(line) for line in (self._text(_PARTS) or "").splitlines()]
+        lines = (self._text(_PARTS) or "").splitlines()
+        listed = [decode_part(line, f"{settings.out}/{_PARTS}, line {n}") for n, line in enumerate(lines, 1)]
         new = list(find_parts(settings.source, part, column, listed))
         if new:
             listed += new
@@ -165,7 +169,8 @@ class BulkRun:
             "max_faces": settings.max_faces,
         }
         before = self._text(_SETTINGS)
-        if before is not None and json.loads(before) != values:
+        where = f"{settings.out}/{_SETTINGS}"
+        if before is not None and parse_json(before, where, advice="choose another folder") != values:
             raise InputError(
                 f"{settings.out} holds results of {before.strip()}, not of {values}; choose another folder"
             )
@@ -181,7 +186,7 @@ class BulkRun:
         for name in names:
             if name.startswith(".part-"):
                 self._system.delete_file(f"{self._folder}/{name}")
-        return {int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet")}
+        return {int(found[1]) for name in names if (found := _PART_NAME.fullmatch(name))}
 
     def _text(self, name: str) -> str | None:
         """Return what a file of the folder holds, or None if it is not there."""
@@ -189,7 +194,11 @@ class BulkRun:
         if self._system.get_file_info(path).type == pafs.FileType.NotFound:
             return None
         with self._system.open_input_stream(path) as file:
-            return str(file.read().decode())
+            content: bytes = file.read()
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is no UTF-8 text, so it is damaged; choose another folder") from error
 
     def _write(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""

@@ -22,6 +22,8 @@ from facekd.images import photo_suffixes
 _IMAGES = ("image", "jpg", "png", "photo", "img", "bytes", "content")  # columns of Parquet files, first choice first
 _NAMES = ("photo", "name", "file_name", "filename", "path", "key", "__key__", "id")
 _GLOB = "*?["
+KINDS = ("files", "parquet", "tar")  # of parts
+_DAMAGE = (OSError, ValueError, tarfile.TarError, pa.ArrowException, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,7 @@ def find_parts(location: str, size: int, column: str = "", known: Sequence[Part]
     photos = []
     for name in names:
         if name.lower().endswith(".parquet"):
-            with system.open_input_file(name) as file:
-                parquet = pq.ParquetFile(file)
-                chosen = _column(parquet.schema_arrow, column, name)
-                for group in range(parquet.num_row_groups):
-                    if (name, group) not in seen:
-                        yield Part("parquet", (name,), group, chosen)
+            yield from (part for part in _parquet_parts(system, name, column) if (name, part.group) not in seen)
         elif name.lower().endswith(".tar"):
             if (name, 0) not in seen:
                 yield Part("tar", (name,))
@@ -108,6 +105,18 @@ def find_parts(location: str, size: int, column: str = "", known: Sequence[Part]
             photos.append(name)
     for start in range(0, len(photos), size):
         yield Part("files", tuple(photos[start : start + size]))
+
+
+def _parquet_parts(system: pafs.FileSystem, name: str, column: str) -> list[Part]:
+    """Return the parts of a Parquet file; of a damaged one, one that says so when it is read."""
+    try:
+        with system.open_input_file(name) as file:
+            parquet = pq.ParquetFile(file)
+            schema, groups = parquet.schema_arrow, parquet.num_row_groups
+    except _DAMAGE:
+        return [Part("parquet", (name,), 0, column)]
+    chosen = _column(schema, column, name)
+    return [Part("parquet", (name,), group, chosen) for group in range(groups)]
 
 
 def _listed(system: pafs.FileSystem, path: str) -> Iterator[str]:
@@ -200,8 +209,10 @@ def read_part(system: pafs.FileSystem, part: Part) -> Iterator[tuple[str, bytes 
         return
     try:
         yield from _read_parquet(system, part) if part.kind == "parquet" else _read_tar(system, part.files[0])
-    except (OSError, tarfile.TarError, pa.ArrowException, zlib.error) as error:  # a row says so, and the run goes on
-        yield part.files[0], InputError(f"{part.files[0]} is damaged: {error}")
+    except _DAMAGE as error:  # a row says so, and the run goes on
+        yield part.files[0], InputError(f"{part.files[0]} is damaged: {str(error).partition(chr(10))[0]}")
+    except InputError as error:
+        yield part.files[0], error
 
 
 def _read(system: pafs.FileSystem, name: str) -> bytes | InputError:
@@ -217,6 +228,8 @@ def _read_parquet(system: pafs.FileSystem, part: Part) -> Iterator[tuple[str, by
     (name,) = part.files
     with system.open_input_file(name) as file:
         parquet = pq.ParquetFile(file)
+        if part.group >= parquet.num_row_groups or part.column not in parquet.schema_arrow.names:
+            raise InputError(f"{name} has not the rows of column '{part.column}' that it had when the run began")
         title = next((each for each in _NAMES if each in parquet.schema_arrow.names), None)
         columns = [part.column, *([title] if title and title != part.column else [])]
         first = sum(parquet.metadata.row_group(i).num_rows for i in range(part.group))
@@ -228,7 +241,11 @@ def _read_parquet(system: pafs.FileSystem, part: Part) -> Iterator[tuple[str, by
                 shown = given if isinstance(given, str | int) else inner.get("path")
                 label = f"{name}#{first}" if shown is None else str(shown)
                 first += 1
-                yield label, inner["bytes"] or InputError(f"row {first - 1} of {name} holds no bytes")
+                content = inner.get("bytes")
+                if isinstance(content, bytes) and content:
+                    yield label, content
+                else:
+                    yield label, InputError(f"row {first - 1} of {name} holds no bytes")
 
 
 def _read_tar(system: pafs.FileSystem, name: str) -> Iterator[tuple[str, bytes | InputError]]:

@@ -45,13 +45,11 @@ def bulk(
     A row for every face, and for every photo without one or that cannot be read. The same command again goes on where
     it stopped, however it was stopped.
     """
-    from facekd.api import resolve_model
     from facekd.bulk.actor import WorkerSettings
     from facekd.bulk.run import BulkRun
+    from facekd.runtime.trial import tried
 
-    settings = WorkerSettings(
-        source, out, str(resolve_model(model)), markup or None, min_score, max_faces, tuple(provider)
-    )
+    settings = WorkerSettings(source, out, str(tried(model)), markup or None, min_score, max_faces, tuple(provider))
     with BulkRun(settings, workers, gpus, address or None, column) as run:
         _process(run)
 

@@ -59,18 +59,19 @@ def detect(
     writes no file again unless its photo has changed. Drawings (*.landmarks.jpg) and other files are left out.
     """
     from facekd import markup as markups
-    from facekd.api import load_model, resolve_model
+    from facekd.api import load_model
     from facekd.drawing import draw as draw_faces
     from facekd.runtime.batch import PhotoBatch
     from facekd.runtime.card import sha256
     from facekd.runtime.detector import YuNet
     from facekd.runtime.landmarker import Landmarker
+    from facekd.runtime.trial import tried
 
     _register_plugins()
     _check(format, out, draw)
     if not model and len(photos) > 1 and _is_model(photos[0]):
         model, photos = photos[0], photos[1:]
-    file = resolve_model(model, engine, provider)
+    file = tried(model, engine, provider)
     network = load_model(file, threads, provider)
     target = markups.get(markup) if markup else network.markup
     detector = YuNet(min_score, small_faces=small_faces, threads=threads)

@@ -33,7 +33,9 @@ def evaluate(
 
     from facekd import api
     from facekd.files import write_text
+    from facekd.runtime.trial import tried
 
+    tried(model)
     faces = api.read_pack(pack).select(split)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("faces", total=len(faces))

@@ -38,11 +38,14 @@ def serve(
     written or logged, and no request leaves the machine.
     """
     from facekd.errors import InputError
+    from facekd.runtime.trial import tried
     from facekd.serve.server import serve as run
     from facekd.serve.settings import ServeSettings
 
     if token and no_token:
         raise InputError("--token and --no-token exclude each other; give one of them")
+    for each in model:
+        tried(each)
     settings = ServeSettings(
         models=tuple(model),
         token=token or None,

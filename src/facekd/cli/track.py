@@ -54,6 +54,7 @@ def track(
     from facekd.runtime.landmarker import Landmarker
     from facekd.runtime.smoothing import Smoothing
     from facekd.runtime.tracking import Tracker
+    from facekd.runtime.trial import tried
     from facekd.runtime.video import FrameFolder, Video
 
     if format not in FORMATS:
@@ -68,7 +69,7 @@ def track(
         if path.exists():
             with claim(path):  # removes the claim of a process that was killed behind its last file
                 _refuse_existing(path)
-    network = load_model(model, threads, provider, engine)
+    network = load_model(tried(model, engine, provider), threads, provider, engine)
     landmarker = Landmarker(network, YuNet(min_score, size=640, threads=threads))
     tracker = Tracker(landmarker, every, smoothing=Smoothing() if smooth else None)
     opened, start = FrameFolder(source, fps or 30.0) if folder else Video(source), time.perf_counter()

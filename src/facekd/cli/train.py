@@ -68,7 +68,9 @@ def export(
 ) -> None:
     """Write a network as ONNX, LiteRT or Core ML, checked against torch, with a model card."""
     from facekd import api
+    from facekd.runtime.trial import tried
 
+    tried(run, "onnx")
     written = api.export(
         run,
         out,

@@ -140,12 +140,12 @@ def _check_columns(path: Path, found: pa.Schema, wanted: pa.Schema, fields: Fiel
 def _table(path: Path, file: pq.ParquetFile, names: list[str]) -> pa.Table:
     """Read the labels; their size is bounded before."""
     about = file.metadata
-    groups = [about.row_group(index) for index in range(about.num_row_groups)]
-    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-    size = sum(each.total_uncompressed_size for each in columns if not each.path_in_schema.startswith("image"))
-    if size > _LABEL_BYTES * about.num_rows + 1_000_000:
-        raise InputError(f"pack {path}: its labels would take {size / 1e6:.0f} MB, which no pack's do; {_ADVICE}")
     try:
+        groups = [about.row_group(index) for index in range(about.num_row_groups)]
+        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+        size = sum(each.total_uncompressed_size for each in columns if not each.path_in_schema.startswith("image"))
+        if size > _LABEL_BYTES * about.num_rows + 1_000_000:
+            raise InputError(f"pack {path}: its labels would take {size / 1e6:.0f} MB, which no pack's do; {_ADVICE}")
         table = file.read(columns=names)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:

@@ -105,7 +105,7 @@ class Photos:
         has_suffix = _is_photo(name, self._suffixes)
         for base in (folder, self.source):
             path = Path(os.path.normpath(base / name))
-            if has_suffix and path.is_file():
+            if has_suffix and os.path.isfile(path):
                 return path
             if path.is_relative_to(self.source):
                 whole = path.relative_to(self.source).as_posix()

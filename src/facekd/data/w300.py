@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from facekd.data.dataset import Annotation, Dataset, Problem, find_photo, train_or_val
+from facekd.data.formats.files import read_text
 from facekd.errors import InputError
 from facekd.images import read_image
 from facekd.markup import IBUG68
@@ -57,7 +58,7 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
     if not any((source / folder).is_dir() for folder in _FOLDERS):
         raise InputError(f"300W needs the folders {', '.join(_FOLDERS)} with .pts files beside photos in {source}")
     list_of_derived = source / "derived_labels.txt"
-    derived = set(list_of_derived.read_text(encoding="utf-8").split()) if list_of_derived.exists() else set()
+    derived = set(read_text(list_of_derived).split()) if list_of_derived.exists() else set()
     # A photo with a derived label never validates, not even by its other faces.
     never_val = {photo_of(name) for name in derived}
     for folder, subsets in _FOLDERS.items():

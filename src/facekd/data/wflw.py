@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from facekd.data.dataset import Annotation, Dataset, Problem, train_or_val
+from facekd.data.formats.files import read_text
 from facekd.errors import InputError
 from facekd.images import read_image
 from facekd.markup import WFLW98
@@ -43,31 +44,28 @@ def read(source: Path) -> Iterator[Annotation | Problem]:
         )
     faces: Counter[str] = Counter()
     for split, path in lists.items():
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                *values, photo = line.split() or [""]
-                if not photo:
-                    continue
-                faces[photo] += 1
-                try:
-                    numbers = np.array(values, np.float64)
-                except ValueError:
-                    numbers = np.empty(0)
-                if len(numbers) != _NUMBERS:
-                    reason = (
-                        f"expected {_NUMBERS} numbers and a photo's name, found {len(values)} words before the name"
-                    )
-                    yield Problem(f"{path.name}, line {number}", reason)
-                    continue
-                attributes = [name for name, has in zip(ATTRIBUTES, numbers[-6:], strict=True) if has]
-                yield Annotation(
-                    name=photo if faces[photo] == 1 else f"{photo}#{faces[photo]}",
-                    load=partial(read_image, source / "WFLW_images" / photo, apply_exif=False),
-                    points=numbers[: 2 * WFLW98.count].reshape(-1, 2),
-                    split="test" if split == "test" else train_or_val(photo),
-                    subsets=("full", *attributes) if split == "test" else (),
-                    box=numbers[-10:-6],
-                )
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            *values, photo = line.split() or [""]
+            if not photo:
+                continue
+            faces[photo] += 1
+            try:
+                numbers = np.array(values, np.float64)
+            except ValueError:
+                numbers = np.empty(0)
+            if len(numbers) != _NUMBERS:
+                reason = f"expected {_NUMBERS} numbers and a photo's name, found {len(values)} words before the name"
+                yield Problem(f"{path.name}, line {number}", reason)
+                continue
+            attributes = [name for name, has in zip(ATTRIBUTES, numbers[-6:], strict=True) if has]
+            yield Annotation(
+                name=photo if faces[photo] == 1 else f"{photo}#{faces[photo]}",
+                load=partial(read_image, source / "WFLW_images" / photo, apply_exif=False),
+                points=numbers[: 2 * WFLW98.count].reshape(-1, 2),
+                split="test" if split == "test" else train_or_val(photo),
+                subsets=("full", *attributes) if split == "test" else (),
+                box=numbers[-10:-6],
+            )
 
 
 DATASET = Dataset("wflw", read, WFLW98, "WFLW: for research; the photos, from WIDER FACE, belong to their owners.")

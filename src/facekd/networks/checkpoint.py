@@ -166,16 +166,29 @@ def load(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
         for key in list(state)
         if key.startswith(prefix)
     }
-    architecture = _architecture(fields)
+    architecture = check_architecture(fields)
     try:
         metadata = _metadata(fields, architecture, prior)
     except InputError as error:  # of the groups that packs and mark-up files have, too
         raise ModelError(str(error)) from error
-    return _network(architecture, state, where), metadata
+    net = build_network(architecture, where)
+    _check_tensors(state, net.state_dict(), where)
+    net.load_state_dict(state)
+    return net, metadata
 
 
-def _architecture(fields: Fields) -> Architecture:
-    """Return the architecture of a file; ModelError where it is none."""
+def check_architecture(fields: Fields) -> Architecture:
+    """Read what a network is built of, as a file says it.
+
+    Args:
+        fields: of the file; it is under "architecture".
+
+    Returns:
+        The architecture.
+
+    Raises:
+        ModelError: it is none, or of another version.
+    """
     group = fields.group("architecture")
     _refuse_unknown(group, Architecture.__dataclass_fields__)
     head = group.text("head")
@@ -213,7 +226,7 @@ def _metadata(fields: Fields, architecture: Architecture, prior: dict[str, Tenso
         calibration=(float(calibration[0]), float(calibration[1])),
         data=list(fields.list("data", is_group, "groups", 1000, ())),
         recipe=dict(fields.group("recipe", fields.inner({}, "")).values),
-        shape_prior=_shape_prior(prior, count, where) if prior else None,
+        shape_prior=read_shape_prior(prior, count, where) if prior else None,
         face_calibration=FaceCalibration.from_dict(face_calibration, where) if face_calibration is not None else None,
     )
 
@@ -225,25 +238,45 @@ def _refuse_unknown(fields: Fields, known: Iterable[str]) -> None:
         raise ModelError(f"{fields.where} is of another version of facekd, upgrade it: unknown key '{unknown[0]}'")
 
 
-def _shape_prior(tensors: dict[str, Tensor], count: int, where: str) -> ShapePrior:
-    """Return the shape prior of a file."""
+def read_shape_prior(tensors: dict[str, Tensor], count: int, where: str) -> ShapePrior:
+    """Check the tensors of a shape prior.
+
+    Args:
+        tensors: by the names of its attributes.
+        count: N, points of a face.
+        where: names the file in messages.
+
+    Returns:
+        The shape prior.
+
+    Raises:
+        ModelError: they do not fit.
+    """
     square, line = (2 * count, 2 * count), (2 * count,)
     shapes = {"mean": line, "bias": line, "noise": square, "typical": (count,), "whiten": square, "gain": square}
     _check_tensors(tensors, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, where, _PRIOR)
     return ShapePrior(**{name: tensor.float() for name, tensor in tensors.items()})
 
 
-def _network(architecture: Architecture, state: dict[str, Tensor], where: str) -> LandmarkNet:
-    """Return the network with its weights."""
+def build_network(architecture: Architecture, where: str) -> LandmarkNet:
+    """Build a network as a file says it.
+
+    Args:
+        architecture: of the file.
+        where: names the file in messages.
+
+    Returns:
+        The network, with random weights, in evaluation mode.
+
+    Raises:
+        ModelError: no such network can be built.
+    """
     try:
-        net = LandmarkNet(architecture)
+        return LandmarkNet(architecture).eval()
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
     except Exception as error:  # timm and torch raise all kinds for sizes that cannot be
         raise ModelError(f"{where}: no network can be built as it says ({type(error).__name__} {error})") from error
-    _check_tensors(state, net.state_dict(), where)
-    net.load_state_dict(state)
-    return net.eval()
 
 
 def _check_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], where: str, prefix: str = "") -> None:

@@ -19,10 +19,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from facekd.documents import Fields
 from facekd.errors import ModelError
 from facekd.geometry import normalise
 from facekd.networks.architecture import Architecture
-from facekd.networks.checkpoint import ModelMetadata, load
+from facekd.networks.checkpoint import ModelMetadata, build_network, check_architecture, load, read_shape_prior
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.card import ModelCard
@@ -76,7 +77,7 @@ def read_metadata(path: Path) -> ModelCard | ModelMetadata:
     return ModelCard.load(path) if path.suffix == ".onnx" else load(path)[1]
 
 
-def read_architecture(path: Path) -> Architecture:
+def load_architecture(path: Path) -> Architecture:
     """Read what a file's network is built of.
 
     Args:
@@ -108,11 +109,14 @@ def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
     card, model = ModelCard.load(path), OnnxModel(path, threads=1)
     architecture = _architecture(card, path)
     graph = onnx.load(str(path)).graph
-    values = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    try:
+        values = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    except (ValueError, TypeError, KeyError) as error:  # types that torch does not have
+        raise ModelError(f"{path} holds tensors that are not those of an export ({error}); export it again") from error
     for node in graph.node:  # tensors that are alike are written once
         if node.op_type == "Identity" and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
-    net = LandmarkNet(architecture).eval()
+    net = build_network(architecture, str(path))
     _fill(net, graph, values, path)
     metadata = ModelMetadata(
         markup=card.markup,
@@ -121,7 +125,7 @@ def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
         face_calibration=card.face_calibration,
         data=list(card.data),
         recipe=card.made_with.get("recipe", {}),
-        shape_prior=_shape_prior(graph, values),
+        shape_prior=_shape_prior(graph, values, str(path)),
     )
     if card.confidence_radius:
         metadata.confidence_radius = card.confidence_radius / card.scale
@@ -143,25 +147,20 @@ def load_exported(path: str | Path) -> tuple[LandmarkNet, ModelMetadata]:
 
 def _architecture(card: ModelCard, path: str | Path) -> Architecture:
     """Return what an exported network is built of; cards of version 0.1 have only the recipe to say so."""
-    if "architecture" in card.made_with:
-        return Architecture(**card.made_with["architecture"])
+    made_with = Fields(card.made_with, f"the card of {path}", ModelError)
+    if made_with.has("architecture"):
+        return check_architecture(made_with)
     recipe = card.made_with.get("recipe", {})
     try:
         stages, name = recipe.get("stages", recipe), recipe["stage"]
         while "of" in stages[name]:  # a mean of networks: what they are
             name = stages[name]["of"][0]
         stage = stages[name]
-        return Architecture(
-            backbone=stage["backbone"],
-            head=stage["head"],
-            points=card.markup.count,
-            size=card.size,
-            sigma=card.confidence is not None,
-            standardise=stage["standardise"],
-            stride=stage["stride"],
-        )
-    except KeyError:
+        told = {key: stage[key] for key in ("backbone", "head", "standardise", "stride")}
+    except (KeyError, TypeError, AttributeError, IndexError):
         raise ModelError(f"the card of {path} does not say what network it is; give a .safetensors file") from None
+    told |= {"points": card.markup.count, "size": card.size, "sigma": card.confidence is not None}
+    return check_architecture(made_with.inner({"architecture": told}, "recipe"))
 
 
 def _fill(net: LandmarkNet, graph: onnx.GraphProto, values: dict[str, Tensor], path: str | Path) -> None:
@@ -181,6 +180,8 @@ def _fill(net: LandmarkNet, graph: onnx.GraphProto, values: dict[str, Tensor], p
         if len(folded) == 2:
             found |= _bias(net, module, normalisations.get(module), folded[1])
         for name in found.keys() - filled:
+            if name not in state:
+                raise ModelError(f"{path} does not fit its card: '{name}' is not in that network; export it again")
             _copy(state[name], found[name], name, path)
         filled |= found.keys()
     missing = [key for key in state if key not in filled | {"mean", "std"} and not key.endswith("num_batches_tracked")]
@@ -260,7 +261,7 @@ def _normalisations(net: LandmarkNet) -> dict[str, str]:
     return found
 
 
-def _shape_prior(graph: onnx.GraphProto, values: dict[str, Tensor]) -> ShapePrior | None:
+def _shape_prior(graph: onnx.GraphProto, values: dict[str, Tensor], path: str) -> ShapePrior | None:
     """Return the shape prior behind a network, if there is one."""
     constants = {
         node.name: values[key]
@@ -270,18 +271,11 @@ def _shape_prior(graph: onnx.GraphProto, values: dict[str, Tensor]) -> ShapePrio
     }
     if not constants.keys() >= {_PRIOR["mean"], _PRIOR["whiten"]}:
         return None
-    if _PRIOR["gain"] in constants and _PRIOR["noise"] in constants:
-        return ShapePrior(**{key: constants[node] for key, node in _PRIOR.items()})
-    # Without log-sigma there is nothing to solve: the second product is the last.
-    count = len(constants[_PRIOR["mean"]])
-    return ShapePrior(
-        mean=constants[_PRIOR["mean"]],
-        bias=constants[_PRIOR["bias"]],
-        noise=torch.zeros(count, count),
-        typical=torch.zeros(count // 2),
-        whiten=constants[_PRIOR["whiten"]],
-        gain=constants[_PRIOR["gain"]],
-    )
+    tensors = {key: constants[node] for key, node in _PRIOR.items() if node in constants}
+    count = tensors["mean"].numel()
+    if "gain" not in tensors or "noise" not in tensors:  # without log-sigma there is nothing to solve
+        tensors |= {"noise": torch.zeros(count, count), "typical": torch.zeros(count // 2)}
+    return read_shape_prior(tensors, count // 2, f"network {path}")
 
 
 def _calibration(log_sigma: Tensor, confidence: np.ndarray, radius: float) -> tuple[float, float]:

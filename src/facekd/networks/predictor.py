@@ -9,7 +9,7 @@ import torch
 
 from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, Prediction
-from facekd.runtime.output import NetworkOutput
+from facekd.runtime.output import NetworkOutput, check_output
 from facekd.runtime.roll import predict_with_rotation
 
 
@@ -64,10 +64,17 @@ class TorchModel:
 
         Returns:
             Landmarks (B, N, 2) float32 in crop pixels; confidence and visibility (B, N) float32 in [0, 1], or None.
+
+        Raises:
+            ModelError: they are not finite, or huge.
         """
         prediction = self.predict_raw(images)
         found = self.metadata.outputs(prediction, self.size)
-        return NetworkOutput(**{name: values.float().cpu().numpy() for name, values in found.items()})
+        arrays = {name: values.float().cpu().numpy() for name, values in found.items()}
+        for name, values in arrays.items():
+            shape = (self.markup.count, 2) if name == "points" else (self.markup.count,)
+            check_output(name, values, shape, "the network")
+        return NetworkOutput(**arrays)
 
     @torch.no_grad()
     def predict_raw(self, images: np.ndarray) -> Prediction:

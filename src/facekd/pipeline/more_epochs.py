@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from facekd.errors import FacekdError
+from facekd.errors import FacekdError, ModelError
 from facekd.files import atomic, write_text
 from facekd.networks.checkpoint import load as load_network
 from facekd.recipes.load import load
@@ -77,10 +77,13 @@ def _reopen(folder: Path) -> None:
     model = folder / MODEL
     if not model.is_file():
         return
-    weights, last = load_network(model)[0].state_dict(), read(folder / LOG)[-1]
+    weights, records = load_network(model)[0].state_dict(), read(folder / LOG)
+    if not records or not records[-1].get("step"):
+        raise ModelError(f"{folder / LOG} does not say how long the network was trained; give another --out")
+    last = records[-1]
     state = {"step": last["step"], "net": weights, "average": weights}
     summary = read_summary(folder)
-    if "best_epoch" in summary:  # what comes has to be better than that
+    if "best_epoch" in summary and summary.get("val_nme") is not None:  # what comes has to be better than that
         state["best"] = {"epoch": last["epoch"], "val_nme": summary["val_nme"], "state": weights}
     with atomic(folder / CHECKPOINT) as temporary:
         torch.save(state, temporary)

@@ -17,7 +17,7 @@ from facekd.markup import conversion
 from facekd.networks.architecture import Architecture
 from facekd.networks.backbone import load_backbone
 from facekd.networks.checkpoint import is_checkpoint, load
-from facekd.networks.exported import load_exported, read_architecture, set_statistics
+from facekd.networks.exported import load_architecture, load_exported, set_statistics
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.transfer import correspondence, transfer
@@ -51,7 +51,7 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
         trained = start.members[0] if isinstance(start, AverageStage) else start
         _check_same(stage, start, _architecture(trained, points))
     if isinstance(start, WeightFile) and _is_ours(start.path):
-        _check_alike(stage, start.path, read_architecture(start.path))
+        _check_alike(stage, start.path, load_architecture(start.path))
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = LandmarkNet(_architecture(stage, points)).train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -76,7 +77,7 @@ def _path(key: str, values: dict[str, Any]) -> str:
 
 def _read(name: str | Path) -> dict[str, Any]:
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         text = read_text(path, "recipe", RecipeError)
     elif path.name == str(name) and path.name.removesuffix(".yaml") in bundled():
         text = resources.files("facekd.recipes").joinpath(path.name.removesuffix(".yaml") + ".yaml").read_text("utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -342,9 +343,9 @@ def _start(name: str, init: str, before: dict[str, Stage]) -> Start:
     if init in ("none", "timm"):
         return RandomWeights() if init == "none" else TimmWeights()
     path = network_file(expand(init))
-    if not path.is_file():
+    if not os.path.isfile(path):
         path = bundled().get(init, path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; correct its path: --set {name}.init=FILE")
     return WeightFile(path)
 

@@ -6,6 +6,7 @@ any earlier stage and learn from any earlier one; `facekd.recipes.resolve` turns
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -366,4 +367,4 @@ def _is_weights(init: str, stages: Iterable[str]) -> bool:
     if init in stages:
         return False
     path = expand(init)
-    return init in ("none", "timm", *bundled()) or path.suffix in (".safetensors", ".onnx") or path.is_dir()
+    return init in ("none", "timm", *bundled()) or path.suffix in (".safetensors", ".onnx") or os.path.isdir(path)

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +149,8 @@ class PhotoBatch:
         """Find the photos, and name their results as far as the folder's log does not do so already."""
         arguments, others = self._arguments, dict[Path, None]()
         self._planned_for = _state(self.out)
-        known, damaged = _names(self.out / _LOG, self.markup.count) if self.out else ({}, False)
-        self._jobs = list(_jobs(arguments, known, others))
-        if damaged:  # whose photo a damaged line was cannot be told: all that are not known may have results
-            self._jobs = [replace(job, seen=bool(job.name)) for job in self._jobs]
+        known, damaged = _names(self.out / _LOG, self.markup.count) if self.out else ({}, [])
+        self._jobs = list(_jobs(arguments, known, others, damaged, self.out))
         self._names = {"facekd", "landmarks", *(job.name for job in self._jobs)}
         if not self._jobs:
             given = " ".join(arguments)
@@ -304,13 +302,13 @@ def _state(out: Path | None) -> list[int]:
     return stamp(out / _LOG) if out else []
 
 
-def _names(log: Path, count: int) -> tuple[dict[str, str], bool]:
-    """Return the names of results by photo, as far as earlier runs gave them, and whether a line is damaged.
+def _names(log: Path, count: int) -> tuple[dict[str, str], list[bytes]]:
+    """Return the names of results by photo, as far as earlier runs gave them, and the lines that are damaged.
 
     count: points of a face.
     """
     names: dict[str, str] = {}
-    damaged = False
+    damaged: list[bytes] = []
     if log.exists():
         with log.open("rb") as file:
             file.readline()  # the settings
@@ -320,15 +318,19 @@ def _names(log: Path, count: int) -> tuple[dict[str, str], bool]:
                     check_record(fields, count)
                     names[fields.text("photo")] = fields.text("name")
                 except InputError:  # half a line, or one that `ResumeLog` will tell of
-                    damaged |= line.endswith(b"\n")
+                    damaged += [line] if line.endswith(b"\n") else []
     return names, damaged
 
 
-def _jobs(arguments: list[str], known: dict[str, str], others: dict[Path, None]) -> Iterator[_Job]:
+def _jobs(
+    arguments: list[str], known: dict[str, str], others: dict[Path, None], damaged: list[bytes], out: Path | None
+) -> Iterator[_Job]:
     """Yield each photo once, in the order given; names keep a folder's structure and never clash.
 
     known: names by photo that earlier runs gave; they stay.
     others: takes the files in folders that are no photos, once each.
+    damaged: lines of the log. The results of a photo that one of them still names are its own; beside other files that
+        are there, which may be results of a line that says nothing any more or the user's, it gets a name of its own.
     """
     paths: set[Path] = set()
     taken = {name.casefold() for name in known.values()}  # A.jpg and a.png are one name where case does not count
@@ -343,16 +345,24 @@ def _jobs(arguments: list[str], known: dict[str, str], others: dict[Path, None])
             if path in paths or path.name.endswith(DRAWN):
                 continue
             below = path.relative_to(argument) if Path(argument).is_dir() else Path(path.name)
-            name = known.get(str(path)) or _free(str(below.with_suffix("")), taken)
+            seen = str(path) in known or any(json.dumps(str(path)).encode() in line for line in damaged)
+            beside = out if damaged and not seen else None
+            name = known.get(str(path)) or _free(str(below.with_suffix("")), taken, beside)
             paths.add(path)
             taken.add(name.casefold())
-            yield _Job(path, name, str(path) in known)
+            yield _Job(path, name, seen)
 
 
-def _free(stem: str, taken: set[str]) -> str:
-    """Return the first of stem, stem-2, stem-3, ... that no photo has and that no second face could have."""
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(name for name in names if name.casefold() not in taken and not _FACE.search(name.casefold()))
+def _free(stem: str, taken: set[str], beside: Path | None) -> str:
+    """Return the first of stem, stem-2, stem-3, ... that no photo has and that no second face could have.
+
+    beside: a folder where it must be free, too.
+    """
+    for name in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2))):
+        if name.casefold() in taken or _FACE.search(name.casefold()) or (beside and _results(beside, name)):
+            continue
+        return name
+    raise AssertionError  # there is no end of numbers
 
 
 def _pts(out: Path, name: str, index: int) -> Path:

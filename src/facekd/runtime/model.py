@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from os import PathLike
@@ -18,7 +19,7 @@ from facekd.run_folder import network_file
 from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
-from facekd.runtime.output import NetworkOutput
+from facekd.runtime.output import NetworkOutput, check_output
 from facekd.runtime.roll import predict_with_rotation
 from facekd.runtime.yunet import YUNET
 
@@ -26,7 +27,6 @@ DEFAULT = "facekd-68"
 ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
 _TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
 _OUTPUTS = NetworkOutput._fields  # what a network may give, by name
-_FARTHEST = 1e6  # pixels from a crop's corner; no landmark is so far
 _CPU = ("cpu", "cpuexecutionprovider")
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
@@ -94,7 +94,7 @@ def resolve(model: str | PathLike[str], engine: str = "auto", providers: ort.Pro
         raise ModelError(f"engine '{engine}': {nearest(engine, ['auto', *ENGINES])}")
     path = expand(model)
     if path.suffix in ENGINES.values():
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelError(f"no model file {path}")
         if engine != "auto" and path.suffix != ENGINES[engine]:
             raise ModelError(f"engine '{engine}' takes {ENGINES[engine]} files, not {path}; `facekd export` writes one")
@@ -132,13 +132,13 @@ def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: o
     if not name:
         return resolve(DEFAULT, engine, providers)
     file = network_file(path)
-    if file.suffix in ENGINES.values() and file.is_file():
+    if file.suffix in ENGINES.values() and os.path.isfile(file):
         return resolve(file, engine, providers)
-    if file.suffix == ".safetensors" and file.is_file():
+    if file.suffix == ".safetensors" and os.path.isfile(file):
         return file
     if name in bundled():
         return resolve(name, engine, providers)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
     raise ModelError(
         f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "
@@ -270,21 +270,11 @@ class NetworkModel(ABC):
         for found in self._batches(images):
             parts.append(dict(zip(self.outputs, found, strict=True)))
             for name, values in parts[-1].items():
-                self._check_output(name, values, parts[0][name].shape[1:])
+                check_output(name, values, parts[0][name].shape[1:], f"model {self.path}")
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
         if any(len(values) != len(images) for values in whole.values()):
             raise ModelError(f"model {self.path} does not give one result for each crop; export it again")
         return NetworkOutput(**whole)
-
-    def _check_output(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-        """Refuse what no landmark network of facekd gives; ONNX Runtime holds a file to no shapes of its own."""
-        fits = values.dtype == np.float32 and values.shape[1:] == shape
-        if not fits or not np.abs(values).max(initial=0) < _FARTHEST:  # NaN is below nothing
-            given = "values that are not finite, or huge" if fits else f"{values.shape} {values.dtype}"
-            raise ModelError(
-                f"model {self.path} gives {name} as {given}; it must be (B, {', '.join(map(str, shape))}) float32: "
-                "export it again"
-            )
 
     @abstractmethod
     def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:

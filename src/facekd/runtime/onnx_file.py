@@ -13,7 +13,8 @@ from pathlib import Path
 from facekd.errors import ModelError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # kinds of fields
-_MODEL_GRAPH, _NODE, _INITIALIZER, _SPARSE, _ATTRIBUTE = 7, 1, 5, 15, 5
+_MODEL_GRAPH, _MODEL_FUNCTIONS, _NODE, _INITIALIZER, _SPARSE, _ATTRIBUTE = 7, 25, 1, 5, 15, 5
+_INT32 = 0xFFFFFFFF  # enumerations are cut to 32 bits when they are read
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = (5, 10), (6, 11)
 _SPARSE_TENSORS = (1, 2)
 _DATA_LOCATION, _EXTERNAL = 14, 1
@@ -31,11 +32,14 @@ def check(path: str | Path) -> None:
     """
     try:
         content = memoryview(Path(path).read_bytes())
+        functions = any(True for _ in _groups(content, 0, len(content), _MODEL_FUNCTIONS))
         external = any(_graph(content, *span) for span in _groups(content, 0, len(content), _MODEL_GRAPH))
     except OSError as error:
         raise ModelError(f"model {path} cannot be read: {error.strerror}") from error
     except (ValueError, IndexError, RecursionError) as error:
         raise ModelError(f"model {path} is no ONNX file, or it is damaged; install or export it again") from error
+    if functions:
+        raise ModelError(f"model {path} has functions, which no export of facekd writes; install or export it again")
     if external:
         raise ModelError(f"model {path} keeps tensors in other files, which are not checked; export it as one file")
 
@@ -64,7 +68,9 @@ def _graph(content: memoryview, start: int, end: int, depth: int = 0) -> bool:
 
 def _is_external(content: memoryview, start: int, end: int) -> bool:
     """Return whether a tensor says that its data are elsewhere."""
-    return any(number == _DATA_LOCATION and first == _EXTERNAL for number, first, _ in _all(content, start, end))
+    return any(
+        number == _DATA_LOCATION and first & _INT32 == _EXTERNAL for number, first, _ in _all(content, start, end)
+    )
 
 
 def _groups(content: memoryview, start: int, end: int, *numbers: int) -> Iterator[tuple[int, int]]:

@@ -170,8 +170,9 @@ def check_face(fields: Fields, count: int) -> None:
     box = fields.list("box", is_finite, "finite numbers", 4)
     points = fields.list("points", _is_point, "points x, y", count)
     sure = fields.list("confidence", is_finite, "finite numbers", count, None)
-    if len(box) != 4 or len(points) != count or len(sure if sure is not None else points) != count:
-        fields.refuse("points", f"{count}, as many as confidence, beside a box of four numbers")
+    seen = fields.list("visible", is_finite, "finite numbers", count, None)
+    if len(box) != 4 or any(len(each) != count for each in (points, sure, seen) if each is not None):
+        fields.refuse("points", f"{count}, as many as confidence and visible, beside a box of four numbers")
     fields.number("score")
     fields.number("face_confidence", default=None)
     for key in ("confidence", "pose"):

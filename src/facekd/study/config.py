@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def load(path: str | Path) -> Study:
     values = read_yaml(read_text(path, "study", RecipeError), f"study {path}")
     study = checked(Study, values, f"study {path}")
     beside = path.parent / study.recipe
-    return study.model_copy(update={"recipe": str(beside)}) if beside.is_file() else study
+    return study.model_copy(update={"recipe": str(beside)}) if os.path.isfile(beside) else study
 
 
 def entries(study: Study, changes: dict[str, Any] | None = None) -> list[Entry]:

@@ -10,11 +10,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facekd.data.pack import Pack
+from facekd.documents import Fields, is_finite, is_group, read_json, read_text
+from facekd.errors import InputError
+from facekd.evaluation.tables import BOX_NAMES, NORMALISER_NAMES
 from facekd.pipeline.context import Context
 from facekd.recipes.resolve import Stage, TrainStage, closure
 from facekd.recipes.schema import Evaluation, Recipe
+from facekd.run_folder import check_result
 from facekd.training import distributed
 
 NETWORKS = "networks"
@@ -77,6 +82,53 @@ class StudyContext:
         """
         return self.stage_dir(stage) / f"evaluation-{'-'.join(settings.boxes)}-{settings.bootstrap}.json"
 
+    def read_figures(self, stage: Stage, settings: Evaluation) -> list[dict[str, Any]]:
+        """Read a network's figures.
+
+        Args:
+            stage: of a resolved recipe, measured.
+            settings: boxes and resamples.
+
+        Returns:
+            A result for each kind of boxes, with the error of each test face.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path, advice = self.figures(stage, settings), "delete it, and the same command measures again"
+        listed = read_json(path, "figures", InputError, advice)
+        fields = Fields({"results": listed}, f"figures {path}", advice=advice)
+        results: list[dict[str, Any]] = list(fields.list("results", is_group, "groups of figures", 100))
+        for values in results:
+            result = fields.inner(values, "results")
+            check_result(result)
+            for key, known in (("normaliser", NORMALISER_NAMES), ("boxes", BOX_NAMES)):
+                if result.text(key) not in known:
+                    result.refuse(key, " or ".join(known))
+            full = result.group("subsets").group("full")
+            full.number("fr_8", 0, 100)
+            count = full.integer("count", 1, len(self.pack))
+            if len(result.list("errors", _is_error, "errors of faces, or null", count)) != count:
+                result.refuse("errors", f"{count}, one of each face")
+        if not results:
+            fields.refuse("results", "at least one result")
+        return results
+
+    def read_error(self, stage: Stage) -> str | None:
+        """Read why a network failed.
+
+        Args:
+            stage: of a resolved recipe.
+
+        Returns:
+            One sentence; None if it did not fail.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.error(stage)
+        return read_text(path, "error of a network").strip() if path.is_file() else None
+
     def finished(self, stage: Stage, settings: Evaluation) -> bool:
         """Return whether a network is measured, or has failed.
 
@@ -104,3 +156,7 @@ class StudyContext:
         """Let networks that failed be tried again."""
         for path in (self.folder / NETWORKS).glob(f"*/{_ERROR}"):
             path.unlink()
+
+
+def _is_error(value: Any) -> bool:
+    return value is None or (is_finite(value) and value >= 0)

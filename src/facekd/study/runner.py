@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from facekd import workers
 from facekd.cores import usable_cores
 from facekd.data.pack import Pack
+from facekd.documents import read_text
 from facekd.errors import FacekdError, InputError, TrainingError
 from facekd.files import claim, write_text
 from facekd.pipeline.stages import evaluate_stage, train_stage
@@ -95,7 +96,7 @@ def _check_same_pack(folder: Path, pack: Pack) -> None:
     """Write down which pack a study is made of, or check that it is the one that its networks learnt from."""
     stamp, text = folder / PACK, json.dumps({"sha256": pack.meta["sha256"]})
     with claim(stamp, wait=True):  # of two processes that begin at once, one is the first
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") != text:
+        if stamp.is_file() and read_text(stamp, "file") != text:
             if any(is_begun(path) for path in (folder / NETWORKS).glob("*")):
                 raise InputError(
                     f"{folder} was begun with another pack than {pack.path}; give that one or another --out"
@@ -213,6 +214,7 @@ def _write(study: Study, wanted: list[Entry], context: StudyContext) -> list[dic
     """Write the records of what is done, the table and the plots; return the records, in the study's order."""
     done = [entry for entry in wanted if context.finished(entry.stage, entry.recipe.evaluation)]
     records = [_record(entry, context) for entry in done]
+    _check_alike(records, context)
     rows = study.names
     records.sort(key=lambda record: (rows.index(record["row"]), record["seed"]))
     for record in records:
@@ -222,9 +224,24 @@ def _write(study: Study, wanted: list[Entry], context: StudyContext) -> list[dic
     return records
 
 
+def _check_alike(records: list[dict[str, Any]], context: StudyContext) -> None:
+    """Refuse figures on other faces than those of the first network: a table has one kind of columns."""
+    measured = [record for record in records if "error" not in record]
+    kinds = [
+        (record["results"][0]["normaliser"], {k: v["count"] for k, v in record["results"][0]["subsets"].items()})
+        for record in measured
+    ]
+    for record, kind in zip(measured, kinds, strict=True):
+        if kind != kinds[0]:
+            raise InputError(
+                f"the figures in {context.folder / NETWORKS / record['id']} are on other faces than those in "
+                f"{measured[0]['id']}; delete both, and the same command measures again"
+            )
+
+
 def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
     """Return what a row's JSON file holds."""
-    folder, error = context.stage_dir(entry.stage), context.error(entry.stage)
+    folder, error = context.stage_dir(entry.stage), context.read_error(entry.stage)
     record = {
         "row": entry.row,
         "table": entry.table,
@@ -234,12 +251,11 @@ def _record(entry: Entry, context: StudyContext) -> dict[str, Any]:
         "facekd": __version__,
         "recipe": entry.recipe.published(),
     }
-    if error.is_file():
-        return record | {"error": error.read_text(encoding="utf-8").strip()}
-    figures = context.figures(entry.stage, entry.recipe.evaluation)
+    if error is not None:
+        return record | {"error": error}
     return record | {
         "machine": f"{os.cpu_count()} cores",
         "summary": read_summary(folder),
         "curve": logger.curve(folder / LOG),
-        "results": json.loads(figures.read_text(encoding="utf-8")),
+        "results": context.read_figures(entry.stage, entry.recipe.evaluation),
     }

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from facekd.errors import TrainingError
 from facekd.evaluation import metrics
-from facekd.files import atomic
 from facekd.geometry import frame_box, to_pixels
 from facekd.losses.objective import Objective, TeacherKey
 from facekd.markup import MarkUp
@@ -29,6 +28,7 @@ from facekd.networks.depthwise import accelerate
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.recipes.resolve import TrainStage
 from facekd.run_folder import CHECKPOINT, is_begun
+from facekd.training import checkpoint
 from facekd.training.augment import Augmenter
 from facekd.training.distributed import global_batch_size, labelled_weight, sync_batch_norm
 from facekd.training.ema import ExponentialMovingAverage
@@ -153,7 +153,7 @@ def fit(
     if len(val):
         measured = int(np.isfinite(metrics.primary_normaliser(val.points, data.markup, val.boxes)).sum())
     best = Best(settings.patience if measured >= TELLING else 0)
-    start = _resume(folder / CHECKPOINT, fabric, net, average, optimiser, best)
+    start = checkpoint.resume(folder / CHECKPOINT, fabric.device, net, average, optimiser, best)
     source = batches(train, settings.batch, seed, start, stage.views, fabric)
     first, saved = fabric.global_rank == 0, time.monotonic()
     with TrainingLogger(folder, stage.name, last, start, quiet=not first) as logger:
@@ -199,7 +199,7 @@ def fit(
             logger.epoch(step=step + 1, epoch=epoch, **means, lr=learning_rate(settings, step, steps))
             over = fabric.broadcast(best.offer(epoch, means["val_nme"], average.state) if "val_nme" in means else False)
             if first and (time.monotonic() - saved > _SAVE_EVERY or step + 1 == last or over):
-                _save(folder / CHECKPOINT, step + 1, net, average, optimiser, best)
+                checkpoint.save(folder / CHECKPOINT, step + 1, net, average, optimiser, best)
                 saved = time.monotonic()
             fabric.barrier()
             if over:
@@ -339,26 +339,3 @@ def _mean(fabric: Fabric, value: Tensor) -> float:
     mean = fabric.all_reduce(value, reduce_op="mean")
     assert isinstance(mean, Tensor)
     return float(mean)
-
-
-def _save(path: Path, step: int, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best) -> None:
-    state = {"step": step, "net": net.state_dict(), "average": average.state, "optimiser": optimiser.state_dict()}
-    state |= {"best": {k: v for k, v in vars(best).items() if k != "patience"}} if best.state else {}
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _resume(
-    path: Path, fabric: Fabric, net: nn.Module, average: ExponentialMovingAverage, optimiser: Any, best: Best
-) -> int:
-    """Load a checkpoint if there is one, and return the step to go on from."""
-    if not path.is_file():
-        return 0
-    state = torch.load(path, map_location=fabric.device, weights_only=True)
-    net.load_state_dict(state["net"])
-    average.state = state["average"]
-    if "optimiser" in state:  # a trained network that gets more epochs has none
-        optimiser.load_state_dict(state["optimiser"])
-    if best.patience:
-        vars(best).update(state.get("best", {}))
-    return int(state["step"])

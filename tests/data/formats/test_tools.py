@@ -152,6 +152,19 @@ def test_coco_defects_are_named(source: Path) -> None:
         read(source)
 
 
+@pytest.mark.parametrize("numbers", [10**400, 1e300, "x", None, [1], True])
+@pytest.mark.parametrize("key", ["keypoints", "bbox"])
+def test_coco_values_that_are_no_lists_of_numbers_are_named(source: Path, key: str, numbers: Any) -> None:
+    for values in (numbers, [numbers] * 6 if key == "keypoints" else [numbers] * 4):
+        write(source / "labels.json", coco([10, 20, 2, 30, 40, 2]) | {"annotations": [
+            {"id": 5, "image_id": 1, "keypoints": [10, 20, 2, 30, 40, 2], key: values}
+        ]})  # fmt: skip
+        try:
+            read(source)
+        except InputError:
+            continue
+
+
 def test_coco_files_called_after_splits(source: Path) -> None:
     write_photo(source / "b.jpg")
     write(source / "annotations/person_keypoints_train2017.json", coco([10, 20, 2, 30, 40, 2]))
@@ -306,6 +319,22 @@ def test_via_points_in_order_and_by_name(source: Path, regions: Any) -> None:
         (face,) = faces(source)
         np.testing.assert_array_equal(face.points, POINTS)
         assert face.visible is None
+
+
+@pytest.mark.parametrize("name", [5, True, None, ["a.jpg"], {"a": 1}])
+def test_via_photos_without_a_name_are_named(source: Path, name: Any) -> None:
+    shape = {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {"point": "0"}}
+    content = {"a": {"filename": name, "regions": [shape]}}
+    write(source / "via.json", {"_via_img_metadata": content, "_via_settings": {}})
+    assert problems(source)[-1].startswith("a.jpg: no label")
+
+
+def test_point_names_of_very_many_digits_are_no_numbers(source: Path) -> None:
+    shape = {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {"point": "9" * 5000}}
+    content = {"a": {"filename": "a.jpg", "regions": [shape]}}
+    write(source / "via.json", {"_via_img_metadata": content, "_via_settings": {}})
+    with pytest.raises(InputError, match="the labels name points"):
+        read(source)
 
 
 def test_via_several_faces_in_order(source: Path) -> None:

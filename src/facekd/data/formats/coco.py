@@ -109,13 +109,14 @@ def _image(
     photo, labelled = str(image.get("file_name", "")), False
     for face in faces:
         where = f"{path}, annotation {face.get('id')}"
-        if face.get("iscrowd") or not any(face.get("keypoints") or []):
+        keypoints = face.get("keypoints") or []
+        if face.get("iscrowd") or (isinstance(keypoints, list) and not any(keypoints)):
             continue  # a crowd, or a face whose points nobody labelled
         labelled = True
         try:
-            table = np.array(face["keypoints"], np.float64).reshape(-1, 3)
+            table = np.array(keypoints, np.float64).reshape(-1, 3)
             box = np.array(face["bbox"], np.float64) @ _TO_CORNERS if face.get("bbox") else None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             yield Problem(where, f"{photo}: expected keypoints x, y, v, ... and bbox x, y, width, height")
             continue
         wanted = columns.get(face.get("category_id"))

@@ -121,7 +121,7 @@ def point_indices(names: Iterable[str], markup: MarkUp) -> dict[str, int]:
     found = list(dict.fromkeys(names))
     shown = ", ".join(f"'{name}'" for name in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
     known = {plain(name): index for index, name in enumerate(markup.names)}
-    numbered = {name: re.fullmatch(r"(\D*?)[ _.-]?(\d+)", name) for name in found}
+    numbered = {name: re.fullmatch(r"(\D*?)[ _.-]?(\d{1,9})", name) for name in found}
     words = {match[1] for match in numbered.values() if match}
     are_numbers = None not in numbered.values() and len(words) < 2
     if known and (not are_numbers or any(plain(name) in known for name in found)):

@@ -56,7 +56,7 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
             photos.append((path, _marks(content["shapes"], markup.count), content))
         except InputError as error:
             photos.append(Problem(str(path), str(error)))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             photos.append(Problem(str(path), f"not as labelme writes its files: {error!r}"))
     indices = point_indices((m[1] for p in photos if not isinstance(p, Problem) for m in p[1].points), markup)
     for photo in photos:

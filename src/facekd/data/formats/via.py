@@ -62,7 +62,7 @@ def read(files: list[Path], markup: MarkUp) -> Iterator[Label | Problem]:
                 photos.append((path, photo, _marks(regions, markup.count)))
             except InputError as error:
                 photos.append((path, photo, str(error)))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 photos.append((path, photo, f"not as VIA writes its regions: {error!r}"))
     indices = point_indices((m[1] for *_, marks in photos if isinstance(marks, Marks) for m in marks.points), markup)
     for path, photo, marks in photos:
@@ -96,9 +96,9 @@ def _photos(path: Path) -> dict[str, Regions]:
         for image in content.get("_via_img_metadata", content).values():
             listed = image["regions"]
             listed = list(listed.values()) if isinstance(listed, dict) else listed  # VIA 1 numbers them
-            photos[image["filename"]] = [(r["shape_attributes"], r.get("region_attributes") or {}) for r in listed]
+            photos[str(image["filename"])] = [(r["shape_attributes"], r.get("region_attributes") or {}) for r in listed]
         return photos
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"label file {path} is not as VIA writes it: {error!r}") from error
 
 
