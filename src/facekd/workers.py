@@ -101,7 +101,7 @@ def _marked(mark: str) -> list[int]:
 
 
 def _begin() -> None:
-    _end_with_parent()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import cv2
 
@@ -109,13 +109,13 @@ def _begin() -> None:
 
 
 def _work(task: Connection) -> None:
-    _end_with_parent()
+    end_with_parent()
     with task:
         work, arguments = task.recv()
     work(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let this process end when the one that started it does."""
     threading.Thread(target=_await_parent, daemon=True).start()
 

@@ -13,6 +13,7 @@ from typing import Any
 from facekd.errors import ModelError
 from facekd.runtime.model import ENGINES, bundled, load, resolve_model
 from facekd.runtime.ort import Providers
+from facekd.workers import end_with_parent
 
 _LONGEST = 60  # seconds to load a network and to run it once; those of facekd take far less than one
 
@@ -68,6 +69,7 @@ def try_out(path: Path) -> None:
 
 
 def _load(path: Path, told: Connection) -> None:
+    end_with_parent()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # of what ends a process, libraries in C say more than one sentence
     try:
