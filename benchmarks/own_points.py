@@ -134,7 +134,7 @@ def page(command: str, rows: list[dict[str, Any]]) -> str:
         )
     lines += [
         "",
-        "NME: % of the distance of the eye centres, which is shorter than the one between the outer corners that 300W's",
+        "NME: % of the distance of the eye centres, which is shorter than that of the outer corners, which 300W's",
         "figures are divided by. 689 test faces, looked at once per row. The bundled network has learnt from 300W's",
         "training faces, too, so faces of another kind may gain less from it.",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from http.client import BadStatusLine
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -96,12 +97,28 @@ def test_whether_a_server_answers(listening: str, monkeypatch: pytest.MonkeyPatc
     assert not backbone._answers("http://{}:{}".format(*server.server_address))  # it is closed
     monkeypatch.setattr(backbone, "_PATIENCE", 0.2)
     assert not backbone._answers(listening)
+    assert not backbone._answers("no address")
+
+
+def test_what_is_no_http_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, it is for the hub's library to say what is wrong with it."""
+
+    def garbled(*_: object, **__: object) -> None:
+        raise BadStatusLine("hello")
+
+    monkeypatch.setattr(backbone, "urlopen", garbled)
+    assert backbone._answers("http://hub.invalid")
 
 
 def test_names_that_are_looked_up_for_ever_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up = threading.Event()
     monkeypatch.setattr(backbone, "_PATIENCE", 0.2)
-    monkeypatch.setattr(backbone, "urlopen", lambda *_, **__: looked_up.wait())
+
+    def wait(*_: object, **__: object) -> None:
+        looked_up.wait()
+        raise OSError("no such name")
+
+    monkeypatch.setattr(backbone, "urlopen", wait)
     assert not backbone._answers("http://hub.invalid")
     looked_up.set()
 

@@ -6,6 +6,7 @@ import difflib
 import re
 import ssl
 import threading
+from http.client import HTTPException
 from typing import Any
 from unittest.mock import patch
 from urllib.error import HTTPError
@@ -129,9 +130,10 @@ def _answers(address: str) -> bool:
     def ask() -> None:
         try:
             urlopen(Request(address, method="HEAD"), timeout=_PATIENCE).close()
-        except HTTPError:
+        except (HTTPError, HTTPException):
             pass
-        except OSError as error:  # certificates are the hub's library's to check, which may know others
+        except (OSError, ValueError) as error:  # a ValueError: HF_ENDPOINT is no address
+            # Certificates are for the hub's library to check, which may know others.
             if not isinstance(getattr(error, "reason", error), ssl.SSLError):
                 return
         answered.append(True)
