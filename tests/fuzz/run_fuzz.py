@@ -140,8 +140,8 @@ the time, {total["memory"]} beyond the memory.
 
     {found["command"]}
 
-{faults}The seed of these files is {found["seed"]}. The figures are in [fuzz.json](fuzz.json); the damage and the readers are in
-`tests/fuzz/`, where files that once were faults are tested again with all other tests.
+{faults}The seed of these files is {found["seed"]}. The figures are in [fuzz.json](fuzz.json); the damage and the
+readers are in `tests/fuzz/`, where files that once were faults are tested again with all other tests.
 """
 
 
