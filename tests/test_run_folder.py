@@ -91,3 +91,18 @@ def test_damaged_figures_are_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(ModelError, match="delete it, and the same command measures again"):
         read_results(tmp_path)
+
+
+def test_names_that_no_system_has_are_files_that_are_not_there(tmp_path: Path) -> None:
+    from facekd.errors import FacekdError
+    from facekd.recipes.load import load
+    from facekd.recipes.resolve import resolve
+    from facekd.runtime.model import resolve_model
+
+    for name in ("x" * 5000, "x" * 5000 + ".onnx", "x" * 5000 + ".safetensors", "a\0b", "a\0b.onnx"):
+        with pytest.raises(FacekdError):
+            resolve_model(name)
+        with pytest.raises(FacekdError):
+            load(name)
+        with pytest.raises(FacekdError):
+            resolve(load("quick", {"student.init": name}))

@@ -118,6 +118,9 @@ def page(found: dict[str, Any]) -> str:
         f"| {kind['hang']} | {kind['memory']} | {kind['slowest_s']:.2f} | {kind['most_mb']} |"
         for name, kind in kinds.items()
     ]
+    faults = "".join(f"- {fault}\n" for fault in found["faults"])
+    if faults:
+        faults = f"Found by this run, and kept as a seed of the tests once mended:\n\n{faults}\n"
     return f"""# Damaged files
 
 Files of every kind that facekd reads, damaged at random: bytes are flipped, removed, doubled and cut off, and what
@@ -137,8 +140,8 @@ the time, {total["memory"]} beyond the memory.
 
     {found["command"]}
 
-The seed of these files is {found["seed"]}. The figures are in [fuzz.json](fuzz.json); the damage and the readers are in
-`tests/fuzz/`, where files that once were faults are tested again with all other tests.
+{faults}The seed of these files is {found["seed"]}. The figures are in [fuzz.json](fuzz.json); the damage and the
+readers are in `tests/fuzz/`, where files that once were faults are tested again with all other tests.
 """
 
 

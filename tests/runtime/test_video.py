@@ -182,3 +182,30 @@ def test_missing_videos_and_cameras(tmp_path: Path) -> None:
         Video("97")
     with pytest.raises(InputError, match="no video can be written"):
         VideoWriter(tmp_path / "no folder" / "a.mp4", 20, (64, 48))
+
+
+def test_damage_that_opencv_stops_at_ends_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Capture:
+        """Two frames, and then an error of OpenCV's own."""
+
+        count = 0
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            self.count += 1
+            if self.count > frames:
+                raise cv2.error("chunk.m_size <= 67108864")
+            return True, np.zeros((4, 6, 3), np.uint8)
+
+        def get(self, which: int) -> float:
+            return 0.0
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source: Capture())
+    (tmp_path / "a.avi").write_bytes(b"RIFF")
+    frames = 2
+    assert len(list(Video(tmp_path / "a.avi"))) == 2
+    frames = 0
+    with pytest.raises(InputError, match="holds no video that can be decoded"):
+        Video(tmp_path / "a.avi")

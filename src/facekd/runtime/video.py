@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ class Video:
         if not self.live and not Path(text).is_file():
             raise InputError(f"no video {text}; give a file, a stream's address or a camera's number")
         self._capture = cv2.VideoCapture(int(text) if camera else text)
-        found, self._first = self._capture.read()
+        found, self._first = self._read()
         if not found:
             self._capture.release()
             kind = f"camera {text} gives no picture" if camera else f"{text} holds no video that can be decoded"
@@ -56,10 +57,17 @@ class Video:
         found, frame = True, self._first
         while found:
             yield seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            found, frame = self._capture.read()
+            found, frame = self._read()
             now = self._clock() - start
             seconds = now if now > seconds else seconds + 1 / self.fps
         self._capture.release()
+
+    def _read(self) -> tuple[bool, Any]:
+        """Return whether there is a next frame, and the frame; of damage that OpenCV stops at, the video ends there."""
+        try:
+            return self._capture.read()
+        except cv2.error:
+            return False, None
 
     def _clock(self) -> float:
         """Return the time of the frame read last, in seconds since some moment.
