@@ -1,7 +1,7 @@
 /** Finding faces: YuNet at several scales, and what a detector of one's own must be. */
 
 import { InputError } from './errors.js';
-import { apply, type Box, cropMatrix, invert, iou, shared, area, side } from './geometry.js';
+import { area, type Box, cropMatrix, invert, iou, mapBox, shared, side } from './geometry.js';
 import { type Pixels, shrink, warp } from './pixels.js';
 import { type Detection, withoutRepeats, type YuNetNetwork } from './yunet.js';
 
@@ -106,21 +106,25 @@ export class YuNet implements Detector {
     for (const hint of hints) {
       const strong = hint.score >= (apart(hint) ? LARGE_HINT : BESIDE_HINT);
       if (!strong || faces.some((face) => mostlyInside(hint, face))) continue;
-      const again = await this.boxedAgain(image, hint);
+      let again = await this.boxedAgain(image, hint);
+      for (let quarters = 1; quarters < 4; quarters++) {
+        // What is still not clear may be a rolled face.
+        if (again.score < BESIDE_HINT || again.score >= this.threshold) break;
+        again = await this.boxedAgain(image, again, 90 * quarters);
+      }
       if (again.score >= this.threshold) boxed.push(again);
     }
     return boxed;
   }
 
-  /** Return a face with the box that a crop of it shows, and the larger score; as it is where that shows none. */
-  private async boxedAgain(image: Pixels, face: Detection): Promise<Detection> {
-    const matrix = cropMatrix(face.box, CROP, CROP / FACE_IN_CROP);
+  /** Return a face with the box that a (rotated) crop of it shows, and the larger score; as it is where that shows none. */
+  private async boxedAgain(image: Pixels, face: Detection, rotation = 0): Promise<Detection> {
+    const matrix = cropMatrix(face.box, CROP, CROP / FACE_IN_CROP, rotation);
     const back = invert(matrix);
     let best: Detection | undefined;
     let overlap = SAME;
     for (const found of await this.network.detect(warp(image, matrix, CROP), HINT)) {
-      const [x0, y0, x1, y1] = found.box;
-      const box = apply(back, [[x0, y0], [x1, y1]]).flat() as unknown as Box;
+      const box = mapBox(back, found.box);
       if (iou(box, face.box) > overlap) {
         overlap = iou(box, face.box);
         best = { box, score: Math.max(face.score, found.score) };

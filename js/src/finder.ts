@@ -13,6 +13,8 @@ import {
   mapBox,
   type Matrix,
   rotateBox,
+  shared,
+  side,
   square,
   transformBox,
   uprightBox,
@@ -29,6 +31,9 @@ const [PHOTO_SIDE, REGION_SIDE, AROUND] = [640, 96, 2];
 const QUARTERS = [1, 2, 3] as const;
 const MAYBE_UPRIGHT = 0.15; // face confidence that rolled faces hardly ever have, if taken for upright ones
 const APART = 0.3; // IoU with a trusted face below which a box in a turned photo may be of another face
+// Beside an upright face those that the photo's edge cuts, or that are far behind, are not turned: the least share within
+// the photo, and side in units of that face's.
+const [WITHIN, NEAR] = [0.9, 1 / 3];
 
 /** What boxes that are given hold. */
 export type BoxType = 'detector' | 'landmarks';
@@ -119,20 +124,23 @@ export class FaceFinder {
   /**
    * Return what is found in a photo once it is turned by one, two and three quarters of a circle.
    *
-   * What is about the faces that are not surely upright is turned first. The whole photo is if no face is upright, or may be.
+   * What is about the faces that are not surely upright is turned first; beside an upright face only if they are whole and
+   * not far behind. The whole photo is if no face is upright, or may be.
    */
   private async rolled(image: Pixels, faces: readonly Face[]): Promise<Face[]> {
     const trusted = faces.filter((face) => !doubtful(face)).map(({ box }) => box);
     const found: { quarters: number; face: Face }[] = [];
+    const photo: Box = [-0.5, -0.5, image.width - 0.5, image.height - 0.5];
+    const least = NEAR * Math.max(0, ...trusted.map(side));
     for (const { box } of faces.filter(doubtful)) {
+      if (trusted.length && (side(box) < least || shared(box, photo) < WITHIN * area(box))) continue;
       found.push(...(await this.turned(image, square(box, AROUND), REGION_SIDE, trusted, QUARTERS, true)));
     }
     const sure = [...new Set(found.filter(({ face }) => face.ok).map(({ quarters }) => quarters))].sort();
     if (!trusted.length && (sure.length || !faces.some((face) => faceConfidence(face) >= MAYBE_UPRIGHT))) {
-      const whole = square([-0.5, -0.5, image.width - 0.5, image.height - 0.5]);
-      const side = Math.min(PHOTO_SIDE, Math.max(image.width, image.height));
+      const pixels = Math.min(PHOTO_SIDE, Math.max(image.width, image.height));
       for (const quarters of sure.length ? sure : QUARTERS) {
-        found.push(...(await this.turned(image, whole, side, trusted, [quarters], false)));
+        found.push(...(await this.turned(image, square(photo), pixels, trusted, [quarters], false)));
       }
     }
     return found.map(({ face }) => face);

@@ -87,10 +87,12 @@ it('a weak hint that overlaps a face is a part of it', async () => {
 
 it('a strong hint that overlaps a face, or a large one beside it, is looked at in a crop', async () => {
   for (const hint of [face(145, 60, 60, 0.4), face(10, 10, 30, 0.3)]) {
-    for (const score of [0.5, 0.7]) {
+    for (const score of [0.34, 0.5, 0.7]) {
       const { detector, asked } = network({ 320: [face(100, 50, 60, 0.9), hint], 128: [face(32, 32, 64, score)] });
       expect(await detector.detect(PHOTO)).toHaveLength(score < 0.6 ? 1 : 2);
-      expect(asked).toEqual([320, 128]);
+      // What is likely, but not clear, is looked at in the other quarters of the circle, too.
+      const unclear = Math.max(hint.score, score) >= 0.35 && score < 0.6;
+      expect(asked).toEqual(unclear ? [320, 128, 128, 128, 128] : [320, 128]);
     }
   }
 });

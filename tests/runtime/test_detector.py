@@ -52,7 +52,8 @@ FIRST, WHOLE, QUARTER, CROP = (160, 120), (640, 480), (320, 240), (128, 128)
         ([FACE, [70, 40, 20, 22, 0.5]], [FIRST]),  # a part of the face
         ([FACE, [10, 10, 40, 50, 0.21]], [FIRST, CROP]),  # perhaps a larger face
         ([FACE, [10, 10, 40, 50, 0.19]], [FIRST]),
-        ([FACE, [85, 50, 40, 50, 0.36]], [FIRST, CROP]),  # perhaps one behind the first
+        ([FACE, [10, 10, 40, 50, 0.36]], [FIRST, *[CROP] * 4]),  # perhaps a rolled one: turned by quarters
+        ([FACE, [85, 50, 40, 50, 0.36]], [FIRST, *[CROP] * 4]),  # or one behind the first
         ([FACE, [85, 50, 40, 50, 0.34]], [FIRST]),
         ([FACE, [10, 10, 9, 11]], [FIRST, QUARTER, WHOLE]),  # where one face is tiny, there may be others
     ],

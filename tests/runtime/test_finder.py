@@ -13,6 +13,7 @@ from facekd.geometry import tight_box
 from facekd.images import read_image
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
+from facekd.runtime.finder import share_within
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
 from facekd.runtime.tracking import Tracker
@@ -68,6 +69,48 @@ def test_a_turned_photo_has_the_same_faces(
         centre = tight_box(truth).reshape(2, 2).mean(axis=0)
         assert (other.box[:2] < centre).all() and (centre < other.box[2:]).all()
         assert other.face_confidence == pytest.approx(face.face_confidence, abs=0.2)
+
+
+def test_faces_of_several_rolls_in_one_photo(landmarker: Landmarker, photo: np.ndarray) -> None:
+    mixed = np.concatenate([photo[:, :290], np.rot90(photo[:, 290:], 2)], axis=1)
+    faces = landmarker.detect(mixed)
+    assert sum(face.points[0, 0] < face.points[16, 0] for face in faces) == 2  # upright: the jaw begins at the left
+    assert sum(face.points[0, 0] > face.points[16, 0] for face in faces) == 3  # of four the dimmest is not seen
+
+
+class Told:
+    """A detector that finds what it is told to, and counts the crops that it is given for a closer look."""
+
+    def __init__(self, boxes: list[list[float]]) -> None:
+        self.boxes, self.crops = boxes, 0
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.boxes, np.float32), np.full(len(self.boxes), 0.8, np.float32)
+
+    def detect_once(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.crops += 1
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("box", "looks"),
+    [
+        ([560, 250, 660, 350], 1),  # no face, but whole and as large as one
+        ([-20, 250, 80, 350], 0),  # the photo's edge cuts a fifth of it
+        ([560, 250, 600, 290], 0),  # a quarter of the face's size: far behind it
+    ],
+)
+def test_beside_an_upright_face_only_what_may_be_a_rolled_one_is_turned(
+    model: OnnxModel, photo: np.ndarray, box: list[float], looks: int
+) -> None:
+    told = Told([YuNet(threads=1).detect(photo)[0][1].tolist(), box])
+    assert len(Landmarker(model, told).detect(photo)) == 1
+    assert told.crops == looks
+
+
+def test_share_of_a_box_within_the_photo() -> None:
+    boxes = np.array([[0, 0, 10, 10], [-10.5, -0.5, 9.5, 19.5], [90, 40, 109, 59], [200, 0, 210, 10]])
+    np.testing.assert_allclose(share_within(boxes, 100, 50), [1, 0.5, 9.5 * 9.5 / 19**2, 0])
 
 
 def test_upright_search_refuses_what_it_gets_wrong(model: OnnxModel, photo: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou
+from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou, tight_box
 from facekd.runtime.yunet import YuNetNetwork, without_repeats
 
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
@@ -144,17 +144,20 @@ class YuNet:
         faces[rough] = self._boxed_again(image, faces[rough])
         strong = hints[:, 4] >= np.where(apart, _LARGE_HINT, _BESIDE_HINT)
         hints = self._boxed_again(image, hints[strong & ~_mostly_inside(hints, faces)])
+        for quarters in (1, 2, 3):  # what is still not clear may be a rolled face
+            rolled = (hints[:, 4] >= _BESIDE_HINT) & (hints[:, 4] < self.threshold)
+            hints[rolled] = self._boxed_again(image, hints[rolled], 90.0 * quarters)
         return np.concatenate([faces, hints[hints[:, 4] >= self.threshold]])
 
-    def _boxed_again(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Return rows (k, 5) with the boxes that crops of them show, and the larger score; else as they are."""
+    def _boxed_again(self, image: np.ndarray, faces: np.ndarray, rotation: float = 0.0) -> np.ndarray:
+        """Return rows (k, 5) with the boxes that (rotated) crops of them show and the larger score, or as they are."""
         if not len(faces):
             return faces
-        crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP)
+        crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP, rotation)
         better = faces.copy()
         for index, found in enumerate(self._network(crops.images, _HINT)):
             corners = found[:, :4].reshape(-1, 2, 2)
-            boxes = np.array([apply(invert(crops.matrices[index]), corners)]).reshape(-1, 4)
+            boxes = tight_box(apply(invert(crops.matrices[index]), corners.astype(np.float64)))
             overlap = iou(boxes, faces[index, :4])
             if len(found) and overlap.max() > _SAME:
                 best = int(overlap.argmax())
