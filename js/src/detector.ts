@@ -16,6 +16,7 @@ const SURE_SCORE = 0.75;
 const [CROP, FACE_IN_CROP] = [128, 64]; // pixels of the crops that small faces are boxed in again
 const SAME = 0.3; // IoU from which a box in a crop is that of the face it was cut out for
 const APART = 0.1; // IoU below which a hint is no part of a face that was found
+const WHOLE = 0.9; // share of a box within the photo from which a rolled face is looked for in it
 const ENLARGED = 1.5; // of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 /** What finds faces; bring your own by giving `Landmarker.create` an object with this method. */
@@ -109,7 +110,7 @@ export class YuNet implements Detector {
       let again = await this.boxedAgain(image, hint);
       for (let quarters = 1; quarters < 4; quarters++) {
         // What is still not clear may be a rolled face.
-        if (again.score < BESIDE_HINT || again.score >= this.threshold) break;
+        if (again.score < BESIDE_HINT || again.score >= this.threshold || !whole(again.box, image)) break;
         again = await this.boxedAgain(image, again, 90 * quarters);
       }
       if (again.score >= this.threshold) boxed.push(again);
@@ -143,6 +144,11 @@ export class YuNet implements Detector {
       return { box: box.map((edge, index) => (edge + 0.5) * step[index % 2] - 0.5) as unknown as Box, score };
     });
   }
+}
+
+/** Tell whether the image's edge does not cut a box: nine tenths of it and more lie within. */
+export function whole(box: Box, { width, height }: Pixels): boolean {
+  return shared(box, [-0.5, -0.5, width - 0.5, height - 0.5]) >= WHOLE * area(box);
 }
 
 /** Whether more than half of a box lies in another one. */

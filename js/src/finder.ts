@@ -1,6 +1,6 @@
 /** From an image and boxes to faces: cutting out, the network, and the search for rolled faces. */
 
-import type { Detector } from './detector.js';
+import { type Detector, whole } from './detector.js';
 import { Face } from './face.js';
 import {
   apply,
@@ -13,7 +13,6 @@ import {
   mapBox,
   type Matrix,
   rotateBox,
-  shared,
   side,
   square,
   transformBox,
@@ -31,9 +30,9 @@ const [PHOTO_SIDE, REGION_SIDE, AROUND] = [640, 96, 2];
 const QUARTERS = [1, 2, 3] as const;
 const MAYBE_UPRIGHT = 0.15; // face confidence that rolled faces hardly ever have, if taken for upright ones
 const APART = 0.3; // IoU with a trusted face below which a box in a turned photo may be of another face
-// Beside an upright face those that the photo's edge cuts, or that are far behind, are not turned: the least share within
-// the photo, and side in units of that face's.
-const [WITHIN, NEAR] = [0.9, 1 / 3];
+// Beside an upright face those that the photo's edge cuts, or that are far behind, are not turned: the least side, in units
+// of that face's.
+const NEAR = 1 / 3;
 
 /** What boxes that are given hold. */
 export type BoxType = 'detector' | 'landmarks';
@@ -133,7 +132,7 @@ export class FaceFinder {
     const photo: Box = [-0.5, -0.5, image.width - 0.5, image.height - 0.5];
     const least = NEAR * Math.max(0, ...trusted.map(side));
     for (const { box } of faces.filter(doubtful)) {
-      if (trusted.length && (side(box) < least || shared(box, photo) < WITHIN * area(box))) continue;
+      if (trusted.length && (side(box) < least || !whole(box, image))) continue;
       found.push(...(await this.turned(image, square(box, AROUND), REGION_SIDE, trusted, QUARTERS, true)));
     }
     const sure = [...new Set(found.filter(({ face }) => face.ok).map(({ quarters }) => quarters))].sort();

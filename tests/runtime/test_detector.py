@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facekd.images import read_image
-from facekd.runtime.detector import YuNet, shrink
+from facekd.runtime.detector import YuNet, shrink, whole
 
 
 def test_nothing_in_noise_and_tiny_images() -> None:
@@ -54,6 +54,7 @@ FIRST, WHOLE, QUARTER, CROP = (160, 120), (640, 480), (320, 240), (128, 128)
         ([FACE, [10, 10, 40, 50, 0.19]], [FIRST]),
         ([FACE, [10, 10, 40, 50, 0.36]], [FIRST, *[CROP] * 4]),  # perhaps a rolled one: turned by quarters
         ([FACE, [85, 50, 40, 50, 0.36]], [FIRST, *[CROP] * 4]),  # or one behind the first
+        ([FACE, [-10, 10, 40, 50, 0.36]], [FIRST, CROP]),  # the edge cuts it: its roll would not help
         ([FACE, [85, 50, 40, 50, 0.34]], [FIRST]),
         ([FACE, [10, 10, 9, 11]], [FIRST, QUARTER, WHOLE]),  # where one face is tiny, there may be others
     ],
@@ -117,6 +118,13 @@ def test_what_may_be_a_face_is_one_if_a_crop_shows_it(score: float, count: int) 
         assert scores[1] == pytest.approx(score)
         left, top = 81.5 + (38 - 63.5) * 2.5, 121.5 + (32 - 63.5) * 2.5
         np.testing.assert_allclose(boxes[1], [left, top, left + 52 * 2.5, top + 64 * 2.5], atol=1e-3)
+
+
+def test_which_boxes_the_edge_cuts() -> None:
+    boxes = np.array(
+        [[0, 0, 10, 10], [-2.4, -0.5, 17.6, 19.5], [-2.6, -0.5, 17.4, 19.5], [90, 40, 109, 59], [200, 0, 210, 9]]
+    )
+    assert whole(boxes, np.zeros((50, 100, 3), np.uint8)).tolist() == [True, True, False, False, False]
 
 
 def test_boxes_are_mapped_by_the_edges_of_pixels() -> None:

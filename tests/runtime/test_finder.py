@@ -13,7 +13,6 @@ from facekd.geometry import tight_box
 from facekd.images import read_image
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
-from facekd.runtime.finder import share_within
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
 from facekd.runtime.tracking import Tracker
@@ -106,11 +105,6 @@ def test_beside_an_upright_face_only_what_may_be_a_rolled_one_is_turned(
     told = Told([YuNet(threads=1).detect(photo)[0][1].tolist(), box])
     assert len(Landmarker(model, told).detect(photo)) == 1
     assert told.crops == looks
-
-
-def test_share_of_a_box_within_the_photo() -> None:
-    boxes = np.array([[0, 0, 10, 10], [-10.5, -0.5, 9.5, 19.5], [90, 40, 109, 59], [200, 0, 210, 10]])
-    np.testing.assert_allclose(share_within(boxes, 100, 50), [1, 0.5, 9.5 * 9.5 / 19**2, 0])
 
 
 def test_upright_search_refuses_what_it_gets_wrong(model: OnnxModel, photo: np.ndarray) -> None:

@@ -25,6 +25,7 @@ _SURE_SCORE = 0.75
 _CROP, _FACE_IN_CROP = 128, 64  # pixels of the crops that small faces are boxed in again
 _SAME = 0.3  # IoU from which a box in a crop is that of the face it was cut out for
 _APART = 0.1  # IoU below which a hint is no part of a face that was found
+_WHOLE = 0.9  # share of a box within the photo from which a rolled face is looked for in it
 _ENLARGED = 1.5  # of faces 20 px wide YuNet finds 86 % as they are, 97 % enlarged by this
 
 
@@ -145,7 +146,7 @@ class YuNet:
         strong = hints[:, 4] >= np.where(apart, _LARGE_HINT, _BESIDE_HINT)
         hints = self._boxed_again(image, hints[strong & ~_mostly_inside(hints, faces)])
         for quarters in (1, 2, 3):  # what is still not clear may be a rolled face
-            rolled = (hints[:, 4] >= _BESIDE_HINT) & (hints[:, 4] < self.threshold)
+            rolled = (hints[:, 4] >= _BESIDE_HINT) & (hints[:, 4] < self.threshold) & whole(hints, image)
             hints[rolled] = self._boxed_again(image, hints[rolled], 90.0 * quarters)
         return np.concatenate([faces, hints[hints[:, 4] >= self.threshold]])
 
@@ -228,6 +229,22 @@ def shrink(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     if size != image.shape[1::-1]:
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return image, step
+
+
+def whole(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Tell which boxes the image's edge does not cut: nine tenths of them and more lie within it.
+
+    Args:
+        boxes: (k, 4 or more) x0, y0, x1, y1 in pixels; each has an area.
+        image: (H, W, C).
+
+    Returns:
+        (k,) bool.
+    """
+    corners = boxes[:, :4].reshape(-1, 2, 2)
+    within = np.clip(corners, -0.5, np.array(image.shape[1::-1]) - 0.5)
+    cut: np.ndarray = np.diff(within, axis=1).prod(axis=(1, 2)) < _WHOLE * np.diff(corners, axis=1).prod(axis=(1, 2))
+    return ~cut
 
 
 def _mostly_inside(found: np.ndarray, others: np.ndarray) -> np.ndarray:

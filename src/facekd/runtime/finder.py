@@ -10,7 +10,7 @@ import numpy as np
 
 from facekd.errors import InputError, ModelError, nearest
 from facekd.geometry import BoxTransform, Crops, centre_and_side, crop_faces, crop_matrix, iou, square, upright_box
-from facekd.runtime.detector import Detector
+from facekd.runtime.detector import Detector, whole
 from facekd.runtime.face import Face
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.model import Predictor
@@ -26,8 +26,8 @@ _QUARTERS = (1, 2, 3)
 _MAYBE_UPRIGHT = 0.15  # face confidence that rolled faces hardly ever have, if taken for upright ones
 _APART = 0.3  # IoU with a trusted face below which a box in a turned photo may be of another face
 # Beside an upright face: of 88 that could not be trusted in 1,095 photos none was a rolled one. So those that the
-# photo's edge cuts, or that are far behind, are not turned: the least share within the photo, and side in units of it.
-_WITHIN, _NEAR = 0.9, 1 / 3
+# photo's edge cuts, or that are far behind, are not turned: the least side, in units of that face's.
+_NEAR = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class FaceFinder:
         trusted, doubtful = boxes[upright], boxes[~upright]
         if len(trusted):
             near = centre_and_side(doubtful)[1] >= _NEAR * centre_and_side(trusted)[1].max()
-            doubtful = doubtful[near & (share_within(doubtful, photo.shape[1], photo.shape[0]) >= _WITHIN)]
+            doubtful = doubtful[near & whole(doubtful, photo)]
         once = getattr(self.detector, "detect_once", self.detector.detect)
         turned = []
         for region in square(doubtful, _AROUND):
@@ -246,9 +246,9 @@ class FaceFinder:
         if len(trusted) or (not sure and any(face_confidence(face) >= _MAYBE_UPRIGHT for face in faces)):
             return [face for _, face in turned]
         height, width = photo.shape[:2]
-        whole, side = square(np.array([0, 0, width, height]) - 0.5), min(_PHOTO_SIDE, max(height, width))
+        everything, side = square(np.array([0, 0, width, height]) - 0.5), min(_PHOTO_SIDE, max(height, width))
         for quarters in sure or _QUARTERS:
-            turned += self._turned(self.detector.detect, photo, whole, side, trusted, [quarters])
+            turned += self._turned(self.detector.detect, photo, everything, side, trusted, [quarters])
         return [face for _, face in turned]
 
     def _turned(
@@ -319,23 +319,6 @@ def check_count(max_faces: int | None) -> None:
     """
     if max_faces is not None and max_faces < 1:
         raise InputError(f"max_faces must be 1 or more, got {max_faces}; leave it out for all faces")
-
-
-def share_within(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Compute how much of boxes lies within a photo.
-
-    Args:
-        boxes: (k, 4) in pixels; each has an area.
-        width: of the photo, in pixels.
-        height: of the photo.
-
-    Returns:
-        (k,) in [0, 1].
-    """
-    corners = boxes.reshape(-1, 2, 2)
-    within = np.clip(corners, -0.5, np.array([width, height]) - 0.5)
-    shares: np.ndarray = np.diff(within, axis=1).prod(axis=(1, 2)) / np.diff(corners, axis=1).prod(axis=(1, 2))
-    return shares
 
 
 def _boxes_to_photo(crop: Crops, boxes: np.ndarray) -> np.ndarray:
