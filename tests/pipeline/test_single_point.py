@@ -44,7 +44,7 @@ def test_one_point_is_learnt_and_found_in_photos(tmp_path: Path) -> None:
     found = np.array([face.points[0] for face in Landmarker(written.path, threads=1).detect(SAMPLE)])
     side = np.median([face.box[2] - face.box[0] for face in faces])
     assert len(found) == 6
-    assert (np.linalg.norm(found[:, None] - tips, axis=-1).min(axis=0) < 0.12 * side).all()
+    assert (np.linalg.norm(found[:, None] - tips, axis=-1).min(axis=0) < 0.2 * side).all()
 
 
 def test_a_network_whose_faces_no_detector_finds_is_exported_for_given_boxes_alone(
