@@ -115,7 +115,7 @@ def _image(
         labelled = True
         try:
             table = np.array(keypoints, np.float64).reshape(-1, 3)
-            box = np.array(face["bbox"], np.float64) @ _TO_CORNERS if face.get("bbox") else None
+            box = np.array(face["bbox"], np.float64).reshape(4) @ _TO_CORNERS if face.get("bbox") else None
         except (TypeError, ValueError, OverflowError):
             yield Problem(where, f"{photo}: expected keypoints x, y, v, ... and bbox x, y, width, height")
             continue
