@@ -42,7 +42,8 @@ class Landmarker:
         color: order of the channels of photos that are given as arrays: "rgb", or "bgr" as OpenCV reads them. Files and
             PIL images are not affected.
         roll: "any": if no face is found, or one whose landmarks cannot be trusted, the photo is turned by 90, 180 and
-            270 degrees and searched again; "upright": never.
+            270 degrees and searched again, beside an upright face only for faces that are whole and not far behind it;
+            "upright": never.
         min_confidence: lowest `Face.face_confidence` of faces that are returned; 0: all. It does not count for boxes
             that are given: each has its face, and `Face.ok` tells.
         engine: what runs the network: "onnx" (ONNX Runtime), "litert" (LiteRT: .tflite files), or "auto", which takes
