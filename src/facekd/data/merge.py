@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 from facekd.data.pack import Pack, PackWriter
 from facekd.errors import InputError
 from facekd.files import claim
+
+_LOG = logging.getLogger("facekd")
 
 
 def merge(packs: Sequence[Pack], out: str | Path, train_only: bool = False) -> int:
@@ -25,8 +28,7 @@ def merge(packs: Sequence[Pack], out: str | Path, train_only: bool = False) -> i
         How many faces there are.
 
     Raises:
-        InputError: mark-ups differ, one pack says which points are visible and another does not, no face of one is
-            left, or `out` is one of the packs or in use.
+        InputError: mark-ups differ, no face of one pack is left, or `out` is one of the packs or in use.
     """
     first = packs[0]
     for pack in packs[1:]:
@@ -41,7 +43,7 @@ def merge(packs: Sequence[Pack], out: str | Path, train_only: bool = False) -> i
     tell = [pack.visible is not None for pack in taken]
     if any(tell) and not all(tell):
         silent = taken[tell.index(False)].path
-        raise InputError(f"{silent} does not say which points are occluded, others do; merge packs that all do or none")
+        _LOG.warning("%s does not say which points are occluded, so %s does not as a whole", silent, out)
 
     def joined(key: str) -> str:
         return " + ".join(dict.fromkeys(str(pack.meta[key]) for pack in taken))
