@@ -213,19 +213,26 @@ def _noise(rng: np.random.Generator, photo: np.ndarray, points: np.ndarray, devi
 
 
 def _jpeg(rng: np.random.Generator, photo: np.ndarray, points: np.ndarray, quality: int) -> Made:
-    photo, points = _small(rng, photo, points, 64)
+    photo, points = _small(rng, photo, points, 32)
     _, file = cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1].copy(), points
 
 
 def _dark(rng: np.random.Generator, photo: np.ndarray, points: np.ndarray, light: float) -> Made:
-    """A share of the light, with gamma 2.2, and the noise of two levels that a sensor has then."""
-    dark = 255 * light ** (1 / 2.2) * (photo / 255) + 2 * rng.standard_normal(photo.shape, np.float32)
+    """A share of the light, with gamma 2.2, and the noise of three levels that a sensor has then."""
+    dark = 255 * light ** (1 / 2.2) * (photo / 255) + 3 * rng.standard_normal(photo.shape, np.float32)
     return np.clip(np.rint(dark), 0, 255).astype(np.uint8), points
 
 
 def _fog(rng: np.random.Generator, photo: np.ndarray, points: np.ndarray, contrast: float) -> Made:
     return np.rint(150 + contrast * (photo - 150.0)).astype(np.uint8), points
+
+
+def _combined(rng: np.random.Generator, photo: np.ndarray, points: np.ndarray) -> Made:
+    """An occluder, any roll, and a small photo: real faces are hard in more than one way."""
+    change = (_mask, _sunglasses, _block, _hand)[rng.integers(4)]
+    photo, points = rotated(*change(rng, photo, points), rng.uniform(-180, 180))
+    return _small(rng, photo, points, 24)
 
 
 CORRUPTIONS = (
@@ -237,9 +244,10 @@ CORRUPTIONS = (
     Corruption("Occlusion", "hand", _hand),
     *(Corruption("Blur", f"Gaussian blur {sigma:g}", partial(_blur, sigma=sigma)) for sigma in (0.04, 0.08)),
     Corruption("Blur", "motion blur 0.3", partial(_motion, length=0.3)),
-    *(Corruption("Resolution", f"{pixels} px", partial(_small, pixels=pixels)) for pixels in (48, 32, 24)),
+    *(Corruption("Resolution", f"{pixels} px", partial(_small, pixels=pixels)) for pixels in (48, 32, 24, 16, 12)),
     Corruption("Image quality", "noise 50", partial(_noise, deviation=50)),
     Corruption("Image quality", "JPEG 8", partial(_jpeg, quality=8)),
-    Corruption("Image quality", "dark", partial(_dark, light=0.03)),
+    Corruption("Image quality", "dark", partial(_dark, light=0.01)),
     Corruption("Image quality", "low contrast", partial(_fog, contrast=0.12)),
+    Corruption("Combined", "an occluder, any roll, 24 px", _combined),
 )
