@@ -266,7 +266,8 @@ through `Landmarker` with its true tight box and all else by default, so `roll="
 
 What a network has learned flatters it, so training faces are left out but where it is said. The bundled
 `facekd-68-lite` has not learned the validation faces. `facekd-68` is the mean of three networks, [one of
-which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better.
+which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better. Of both,
+settings were chosen, and the points' confidence and the shape prior fitted, on the validation faces as they are.
 
 **Above 10 %.** The inter-ocular distance shrinks as a face turns, and small errors look large. So one normaliser
 decides under all conditions: the geometric mean side of the tight box of the true points, the face turned upright. A
