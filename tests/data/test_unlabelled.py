@@ -52,7 +52,7 @@ def test_boxes_say_where_the_faces_are(tmp_path: Path) -> None:
     """A row is a face, whatever the network thinks of it; a photo may hold several."""
     shutil.copy(SAMPLE, tmp_path / "a.jpg")
     faces = facekd.Landmarker().detect(SAMPLE)[:2]
-    x0, y0, x1, y1 = faces[1].box
+    x0, y0, _, y1 = faces[1].box
     rows = [",".join(["a.jpg", *(f"{value:.3f}" for value in face.box), "more"]) for face in faces]
     rows += [f"a.jpg,{x0},{y0},{x0},{y1},", "gone.jpg,1,2,30,40,", "a.jpg,0,0,40,40,"]
     table = tmp_path / "boxes.csv"

@@ -12,7 +12,7 @@ import typer
 from facekd.errors import InputError
 
 if TYPE_CHECKING:
-    from facekd.data.dataset import Item
+    from facekd.data.dataset import Dataset, Item
     from facekd.data.folder import Options
     from facekd.data.pack import Pack
     from facekd.data.prepare import Summary
@@ -76,32 +76,38 @@ def prepare(
     seed: int = typer.Option(0, min=0, help="synthetic: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
-    from facekd import markup as markups
     from facekd.data import folder, registry, unlabelled
 
     source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
         raise InputError(f"{dataset} takes {'only OUT' if source.generated else 'SRC and OUT'}, got {len(paths)} paths")
-    if bool(markup) == bool(source.markup):
-        wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
-        raise InputError(f"{dataset} needs {wants}")
-    points = source.markup or markups.get(markup)
+    points = _points(source, markup)
     if not source.generated and not paths[0].is_dir():
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
     how = _folder_options(label_format, val_list, test_list, missing, stored_pixels)
     if source is not folder.DATASET and how != folder.Options():
         raise InputError(f"--format, --val-list, --test-list, --missing, --stored-pixels are for folder, not {dataset}")
-    if boxes is not None and source is not unlabelled.DATASET:
+    if source is not unlabelled.DATASET and boxes is not None:
         raise InputError(f"--boxes is for unlabelled, not {dataset}")
     if source.generated:
         items, total = source.read(count=count, seed=seed), count
     else:
-        more = [points, how] if source is folder.DATASET else [boxes] if source is unlabelled.DATASET else []
-        listed = list(source.read(paths[0], *more))
+        more: dict[str, tuple[Any, ...]] = {folder.DATASET.name: (points, how), unlabelled.DATASET.name: (boxes,)}
+        listed = list(source.read(paths[0], *more.get(source.name, ())))
         items, total = iter(listed), len(listed)
     settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
     summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
     _print_summary(summary, paths[-1])
+
+
+def _points(source: Dataset, markup: str) -> MarkUp:
+    """Return what a dataset's points are; raise InputError if that is said twice or not at all."""
+    from facekd import markup as markups
+
+    if bool(markup) == bool(source.markup):
+        wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
+        raise InputError(f"{source.name} needs {wants}")
+    return source.markup or markups.get(markup)
 
 
 def _folder_options(
