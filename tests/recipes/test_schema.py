@@ -203,7 +203,11 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": NET | {"init": "m"}}, "the mean of networks is none unless they start from one trained network"),
+        ({"n": FROM_BASE | {"init": "q"}, "q": FROM_BASE}, "uses 'q', which comes after it"),
+        (
+            {"q": FROM_BASE, "r": FROM_BASE | {"init": "q"}, "far": MEAN | {"of": ["m", "r"]}},
+            "far: the mean of networks is none unless they start from one trained network",
+        ),
         (
             {"m": NET, "n": NET},
             "mean: the mean of networks is none unless they start from one trained network; set init",
@@ -236,6 +240,11 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
 def test_an_average_is_of_networks_that_have_one(changes: dict[str, Any], message: str) -> None:
     recipe(SOUP)
     assert message in refusal(SOUP | changes)
+
+
+def test_a_network_may_be_averaged_with_what_started_from_it() -> None:
+    found = recipe({"base": NET, "m": FROM_BASE, "n": FROM_BASE, "mean": MEAN | {"of": ["base", "m", "n"]}})
+    assert found.result == "mean"
 
 
 def test_members_of_an_average_may_differ_in_how_they_are_trained() -> None:

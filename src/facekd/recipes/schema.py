@@ -168,11 +168,15 @@ class TrainSettings(Network, Optimisation):
 
 
 class AverageSettings(Settings):
-    """A stage that keeps the mean of the weights of earlier stages (model soup), which start from one network."""
+    """A stage that keeps the mean of the weights of earlier stages (model soup), which start from one network.
+
+    That one may be among them: the mean of a network and what was fine-tuned from it (WiSE-FT).
+    """
 
     kind: Literal["weight_average"]
     of: tuple[str, ...] = Field(
-        min_length=2, description="earlier stages of one architecture, started from the same earlier stage"
+        min_length=2,
+        description="earlier stages of one architecture, started from the same earlier stage, or from one of these",
     )
     shape_prior: bool = Field(False, description="as for a trained stage; fitted to the mean of those without val")
 
@@ -297,10 +301,13 @@ class Recipe(Settings):
         if not all(isinstance(member, TrainSettings) for member in members):
             raise ValueError(f"{name} averages trained stages only, not other averages")
         trained = [self.trained(other) for other in stage.of]
-        if len({one.init for one in trained}) > 1 or trained[0].init not in self.stages:
+        starts = {
+            other: {other, one.init} for other, one in zip(stage.of, trained, strict=True)
+        }  # it may be one itself
+        if not set.intersection(*starts.values()) & self.stages.keys():
             raise ValueError(
                 f"{name}: the mean of networks is none unless they start from one trained network; set init of "
-                f"{', '.join(stage.of)} to the same earlier stage"
+                f"{', '.join(stage.of)} to the same earlier stage, or to one of them"
             )
         kinds = {
             (*network, one.size or self.input.size, bool(one.nll_weight), bool(one.visibility_weight))
