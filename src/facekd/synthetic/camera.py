@@ -10,7 +10,6 @@ import numpy as np
 from facekd.synthetic.canvas import normals
 from facekd.synthetic.head import BASE, BRIDGE, JAW, Head
 
-
 WAY = np.linspace(0, 0.65, 32)  # steps of a sliding point, as shares of the distance to the face's middle line
 
 

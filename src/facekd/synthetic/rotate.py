@@ -14,8 +14,8 @@ import numpy as np
 
 from facekd.geometry import centre_and_side, tight_box
 from facekd.synthetic.camera import Camera, landmark_paths, outermost
-from facekd.synthetic.fit import Fit, fit_head
-from facekd.synthetic.head import CROWN, Head
+from facekd.synthetic.fit import Fit
+from facekd.synthetic.head import Head
 from facekd.synthetic.raster import grid_triangles, rasterise
 
 _ROWS = 64  # of the face's mesh
