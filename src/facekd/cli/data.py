@@ -85,15 +85,12 @@ def prepare(
     how = _folder_options(label_format, val_list, test_list, missing, stored_pixels)
     if source is not folder.DATASET and how != folder.Options():
         raise InputError(f"--format, --val-list, --test-list, --missing, --stored-pixels are for folder, not {dataset}")
-    terms = source.terms
-    if source.generated:
-        items, total = source.read(count=count, seed=seed), count
-    elif source.packed:
-        items, total = source.read(paths[0], count, seed), count
-        terms = f"{Pack.open(paths[0]).meta['terms']} {terms}"
+    if source.generated or source.packed:
+        items, total = source.read(*paths[:-1], count=count, seed=seed), count
     else:
         listed = list(source.read(paths[0], *([points, how] if source is folder.DATASET else [])))
         items, total = iter(listed), len(listed)
+    terms = " ".join([*([Pack.open(paths[0]).meta["terms"]] if source.packed else []), source.terms])
     settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
     summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=terms, **settings)
     _print_summary(summary, paths[-1])

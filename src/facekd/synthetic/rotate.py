@@ -48,10 +48,11 @@ class Field:
         return flat.reshape(points.shape)
 
     def _kernel(self, points: np.ndarray) -> np.ndarray:
-        a, b = np.float32(points / self._reach), np.float32(self._points / self._reach)
+        a, b = ((each / self._reach).astype(np.float32) for each in (points, self._points))
         squares = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
         far = np.sqrt(np.maximum(squares, 0))
-        return (1 + far) * np.exp(-far)
+        kernel: np.ndarray = (1 + far) * np.exp(-far)
+        return kernel
 
 
 @dataclass(frozen=True, eq=False)
