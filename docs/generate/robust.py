@@ -27,6 +27,7 @@ KINDS = ("Occlusion", "Blur", "Resolution", "Image quality", "Combined", "Synthe
 
 
 def main() -> None:
+    """Write the page."""
     bundled = json.loads((DOCS / "benchmarks" / "hard-faces.json").read_text())
     found = {"": rows_of(bundled, "facekd-68-lite")}
     for name, _ in NETWORKS[1:]:
