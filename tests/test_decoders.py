@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekd import decoders
+from facekd import decoders, pixels
 from facekd.errors import InputError
 from facekd.images import read_image
 
@@ -45,11 +45,11 @@ def upside_down() -> bytes:
 
 @pytest.fixture(autouse=True)
 def every_png_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_LARGE", 1)
+    monkeypatch.setattr(pixels, "LARGE", 1)
 
 
 def by_opencv(content: bytes) -> np.ndarray | None:
-    return decoders.decode(Image.open(io.BytesIO(content)), content)
+    return decoders.decode(Image.open(io.BytesIO(content)), io.BytesIO(content))
 
 
 @pytest.mark.parametrize("piece", [1, 1 << 20])
