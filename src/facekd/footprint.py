@@ -68,7 +68,7 @@ def _share_of_a_tile(file: BinaryIO, image: Image.Image) -> float:
     """Return which part of a JPEG 2000 image is decoded at once."""
     file.seek(0)
     _, mark, size = file.read(1 << 16).partition(b"\xff\x4f\xff\x51")  # the start, and the segment of sizes
-    width, height = (int.from_bytes(size[place : place + 4], "big") for place in (22, 26))
+    width, height = (int.from_bytes(size[place : place + 4], "big") for place in (20, 24))
     return min(1.0, width * height / (image.width * image.height)) if mark else 1.0
 
 
