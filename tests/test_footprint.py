@@ -40,7 +40,7 @@ def test_bytes_of_a_pixel(kind: str) -> None:
     file = io.BytesIO(KINDS[kind]())
     image = Image.open(file)
     found = footprint.bytes_per_pixel(image, file, decoders.is_deep(image, file))
-    assert found == pytest.approx(BYTES[kind])
+    assert found == pytest.approx(BYTES[kind], abs=0.05)
 
 
 def test_a_jpeg_whose_channels_come_one_after_the_other_keeps_its_coefficients() -> None:

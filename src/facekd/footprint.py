@@ -38,7 +38,7 @@ def bytes_per_pixel(image: Image.Image, file: BinaryIO, is_deep: bool) -> float:
         pixel = _of_tiff(image, pixel)
     elif image.tile and image.tile[0][0] in _BY_PYTHON and not is_deep:  # type: ignore[attr-defined]
         pixel = 12
-    return max(pixel, _TURNING) if _is_turned(image) else pixel
+    return round(max(pixel, _TURNING) if _is_turned(image) else pixel, 1)
 
 
 def _is_turned(image: Image.Image) -> bool:
