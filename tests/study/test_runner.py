@@ -253,7 +253,11 @@ def figures(**changes: Any) -> dict[str, Any]:
         ({}, "results must be a list"),
         ([], "results must be at least one result"),
         ([5], "results must be a list"),
-        ([figures(normaliser="chin")], "results.normaliser must be inter_ocular or"),
+        ([figures(normaliser="chin")], "results.subsets.full.nme_chin must be a number, or null"),
+        (
+            [figures(normaliser="chin", subsets={"full": {"count": 6, "nme_chin": 4, "fr_8": 1}})],
+            "results.normaliser must be inter_ocular or",
+        ),
         ([figures(boxes="mine")], "results.boxes must be truth or detector"),
         ([figures(subsets={})], "results.subsets.full must be keys and values"),
         (
