@@ -19,7 +19,7 @@ from PIL import Image
 import label_files
 import layouts
 from facekd import markup as markups
-from facekd.data import cofw, folder, w300, wflw
+from facekd.data import cofw, folder, unlabelled, w300, wflw
 from facekd.data.prepare import prepare
 from facekd.drawing import draw
 from facekd.images import read_image
@@ -125,6 +125,11 @@ def _read_pts() -> None:
     _prepare(lambda: folder.read(Path(), FIVE), FIVE)
 
 
+def _make_boxes() -> None:
+    layouts.write_photo(Path("a.png"))
+    Path("boxes.csv").write_text("file,x0,y0,x1,y1,tags\na.png,1,2.5,60,70,\nb.png,3,4,50,60,dark\n", encoding="utf-8")
+
+
 _LABEL_FILES: dict[str, dict[str, tuple[mutators.Mutator, ...]]] = {
     "csv": {".csv": (mutators.csv_cells, mutators.text)},
     "coco": {".json": JSON},
@@ -205,6 +210,12 @@ FILE_KINDS = [
             damage,
         )
         for name, damage in _LABEL_FILES.items()
+    ),
+    Kind(
+        "boxes",
+        (_make_boxes,),
+        partial(_prepare, partial(unlabelled.read, Path(), Path("boxes.csv")), IBUG68),
+        {".csv": (mutators.csv_cells, mutators.text)},
     ),
     Kind(
         "labels 300W",

@@ -198,3 +198,12 @@ def test_visible_is_false_for_a_share_of_landmarks(drawn: list[SyntheticFace]) -
     assert 0.01 < hidden.mean() < 0.15
     assert (hidden == 0).any()
     assert (hidden > 0.1).any()
+
+
+def test_a_given_yaw_turns_the_same_head() -> None:
+    drawn, turned = render(2, 7, SIZE), render(2, 7, SIZE, yaw=-55.0)
+    assert turned.pose == (-55.0, *drawn.pose[1:]) and np.array_equal(
+        render(2, 7, SIZE, yaw=drawn.pose[0]).image, drawn.image
+    )
+    left, right = (np.ptp(turned.points[list(eye), 0]) for eye in (range(36, 42), range(42, 48)))
+    assert left < right  # it looks to the image's left, so that its eye there is the far one

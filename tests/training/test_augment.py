@@ -9,7 +9,7 @@ import torch
 from facekd.geometry import apply, crop_matrix, normalise, tight_box, to_pixels, warp
 from facekd.markup import FIVE, IBUG68, MarkUp
 from facekd.recipes.groups import Augment, Input
-from facekd.training.augment import Augmenter
+from facekd.training.augment import Augmenter, _line
 
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "tint": 0, "blur": 0, "noise": 0, "cutout": 0}
 FRAME = Input(size=96, scale=1.5)
@@ -106,13 +106,39 @@ def test_every_kind_of_degradation_shows() -> None:
         "noise": 0.1,
         "blur": 0.5,
         "cutout": 0.5,
+        "low_resolution": 0.6,
+        "motion_blur": 0.5,
     }.items():
         changed = look(**{name: value})
         moved = (changed - plain).abs().flatten(1).max(1).values > 0.02
         assert moved.float().mean() > 0.3, name
-        if name in ("blur", "cutout", "noise"):
+        if name in ("blur", "cutout", "noise", "low_resolution", "motion_blur"):
             assert moved.float().mean() < 0.8, name
-    assert look(blur=1).std() < 0.8 * plain.std()
+    for name in ("blur", "low_resolution", "motion_blur"):
+        assert look(**{name: 1}).std() < 0.8 * plain.std(), name
+
+
+def test_detail_is_lost_and_nothing_moves() -> None:
+    """Of low resolution and motion blur the mean stays, and a blob's centre of mass where it was."""
+    frames, points, boxes = make_faces(30)
+    settings = Augment(rotation=0, scale=0, shift=0, mirror=False, **STILL)
+    plain = Augmenter(settings, FRAME, IBUG68)(frames, points, boxes, np.arange(30)).images
+    for name in ("low_resolution", "motion_blur"):
+        lost = Augmenter(settings.model_copy(update={name: 1.0}), FRAME, IBUG68)(frames, points, boxes, np.arange(30))
+        np.testing.assert_allclose(lost.images.mean((1, 2, 3)), plain.mean((1, 2, 3)), rtol=0.03)
+        np.testing.assert_allclose(centre_of_mass(lost.images), centre_of_mass(plain), atol=0.25)
+
+
+def test_kernels_of_motion_blur() -> None:
+    """Worked out by hand: no way is one pixel; two pixels along a row reach one pixel to each side."""
+    still = _line(0.0, 0.7)
+    assert still[1, 1] == pytest.approx(1) and still.sum() == pytest.approx(1)
+    along = _line(2.0, 0.0)
+    # Nine steps from -1 to 1: each pixel's share falls linearly with its distance from the step, so that the middle one
+    # gets 1 + 2 (0.75 + 0.5 + 0.25) = 4 of 9, its neighbours 1 + 0.75 + 0.5 + 0.25 = 2.5.
+    np.testing.assert_allclose(along[2], [0, 2.5 / 9, 4 / 9, 2.5 / 9, 0], atol=1e-6)
+    assert along.sum() == pytest.approx(1)
+    np.testing.assert_allclose(_line(2.0, np.pi / 2), along.T, atol=1e-6)
 
 
 def test_normalised_coordinates() -> None:

@@ -50,3 +50,9 @@ def test_repeated_draws_of_a_face_are_counted() -> None:
     assert sorted(again[faces == 0]) == [0, 1, 2] and not again[faces != 0].any()
     np.testing.assert_array_equal(weighted_order(0, 3, weights), (faces, again))
     assert any(not np.array_equal(weighted_order(0, epoch, weights)[0], faces) for epoch in range(4, 8))
+
+
+def test_more_numbers_of_a_view_leave_the_first_ones_as_they_were() -> None:
+    """So settings can be added without changing the views of trained networks."""
+    faces = np.arange(7)
+    np.testing.assert_array_equal(uniform(3, faces, 2, draws=40)[:, :32], uniform(3, faces, 2, draws=32))

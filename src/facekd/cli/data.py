@@ -12,7 +12,7 @@ import typer
 from facekd.errors import InputError
 
 if TYPE_CHECKING:
-    from facekd.data.dataset import Item
+    from facekd.data.dataset import Dataset, Item
     from facekd.data.folder import Options
     from facekd.data.pack import Pack
     from facekd.data.prepare import Summary
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # As `facekd.data.formats.registry` has them, whose import takes too long for --help.
 _FORMATS = ("pts", "csv", "coco", "dlib", "labelme", "cvat", "via", "yolo-pose", "wflw")
+# As `facekd.data.pseudo_labels` has them.
+MAX_SPREAD, MIN_POINTS = 0.02, 0.5
 _SHOWN = 20  # problems printed; the file has all
 
 
@@ -30,6 +32,8 @@ def register(app: typer.Typer) -> None:
         app: the application.
     """
     app.command()(prepare)
+    app.command("pseudo-label")(pseudo_label)
+    app.command()(merge)
     app.command()(inspect)
     app.command()(clean)
 
@@ -45,6 +49,9 @@ def prepare(
     ),
     val_list: Path | None = typer.Option(None, help="folder: a text file that lists the validation photos."),
     test_list: Path | None = typer.Option(None, help="folder: a text file that lists the test photos."),
+    boxes: Path | None = typer.Option(
+        None, help="unlabelled: a CSV file of file, x0, y0, x1, y1 that says where the faces are; default: found."
+    ),
     missing: list[str] = typer.Option(
         [],
         metavar="X,Y",
@@ -69,29 +76,38 @@ def prepare(
     seed: int = typer.Option(0, min=0, help="synthetic: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
-    from facekd import markup as markups
     from facekd.data import folder, registry, unlabelled
 
     source = registry.get(dataset, unlabelled.DATASET)
     if len(paths) != (1 if source.generated else 2):
         raise InputError(f"{dataset} takes {'only OUT' if source.generated else 'SRC and OUT'}, got {len(paths)} paths")
-    if bool(markup) == bool(source.markup):
-        wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
-        raise InputError(f"{dataset} needs {wants}")
-    points = source.markup or markups.get(markup)
+    points = _points(source, markup)
     if not source.generated and not paths[0].is_dir():
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
     how = _folder_options(label_format, val_list, test_list, missing, stored_pixels)
     if source is not folder.DATASET and how != folder.Options():
         raise InputError(f"--format, --val-list, --test-list, --missing, --stored-pixels are for folder, not {dataset}")
+    if source is not unlabelled.DATASET and boxes is not None:
+        raise InputError(f"--boxes is for unlabelled, not {dataset}")
     if source.generated:
         items, total = source.read(count=count, seed=seed), count
     else:
-        listed = list(source.read(paths[0], *([points, how] if source is folder.DATASET else [])))
+        more: dict[str, tuple[Any, ...]] = {folder.DATASET.name: (points, how), unlabelled.DATASET.name: (boxes,)}
+        listed = list(source.read(paths[0], *more.get(source.name, ())))
         items, total = iter(listed), len(listed)
     settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
     summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
     _print_summary(summary, paths[-1])
+
+
+def _points(source: Dataset, markup: str) -> MarkUp:
+    """Return what a dataset's points are; raise InputError if that is said twice or not at all."""
+    from facekd import markup as markups
+
+    if bool(markup) == bool(source.markup):
+        wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
+        raise InputError(f"{source.name} needs {wants}")
+    return source.markup or markups.get(markup)
 
 
 def _folder_options(
@@ -144,6 +160,51 @@ def _with_bar(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(dataset, total=total)
         return run(items, out, markup, dataset=dataset, advance=lambda: bar.advance(task), **settings)
+
+
+def pseudo_label(
+    faces: Path = typer.Argument(help="Faces without labels, as prepare unlabelled packs them."),
+    out: Path = typer.Argument(help="The .parquet file to write."),
+    model: list[str] = typer.Option(
+        ["facekd-68", "facekd-68-lite"], "--model", "-m", help="A network that is asked; once for each of several."
+    ),
+    max_spread: float = typer.Option(
+        MAX_SPREAD, help="A point on which views differ by more is missing; in sides of the square around the face."
+    ),
+    min_points: float = typer.Option(MIN_POINTS, help="A face with a smaller share of its points left is left out."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads; default: one per core."),
+) -> None:
+    """Label faces with what trained networks agree on, looking at each rotated, resized and mirrored."""
+    from rich.progress import Progress
+
+    from facekd.data.pack import Pack
+    from facekd.data.pseudo_labels import pseudo_label as run
+    from facekd.runtime.model import load
+
+    pack = Pack.open(faces).readable()
+    models = [load(name, threads, engine="onnx") for name in model]
+    with Progress(transient=True) as bar:
+        task = bar.add_task("pseudo-label", total=len(pack))
+        written, left, missing = run(
+            pack, out, models, max_spread=max_spread, min_points=min_points, advance=lambda: bar.advance(task)
+        )
+    typer.echo(f"{out}: {written} faces, {100 * missing:.1f} % of their points missing; {left} faces left out")
+
+
+def merge(
+    paths: list[Path] = typer.Argument(metavar="PACK PACK... OUT", help="Packs of one mark-up, and the one to write."),
+    train_only: bool = typer.Option(
+        False, help="Of all but the first take the training faces alone; validation and test stay those of the first."
+    ),
+) -> None:
+    """Put the faces of several packs into one."""
+    from facekd.data.merge import merge as run
+    from facekd.data.pack import Pack
+
+    if len(paths) < 3:
+        raise InputError(f"merge takes two or more packs and OUT, got {len(paths)} paths")
+    count = run([Pack.open(path) for path in paths[:-1]], paths[-1], train_only)
+    typer.echo(f"{paths[-1]}: {count} faces, {paths[-1].stat().st_size / 1e6:.1f} MB")
 
 
 def inspect(

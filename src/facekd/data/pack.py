@@ -234,6 +234,38 @@ class Pack:
         except InputError as error:
             raise InputError(self._damage(index, error)) from error
 
+    def face(self, index: int) -> LabelledFace:
+        """Return one face as it is stored.
+
+        Args:
+            index: row of this view.
+
+        Returns:
+            The face, its image encoded.
+
+        Raises:
+            InputError: its part of the file is damaged.
+        """
+        photo_box = self.photo_boxes[index]
+        try:
+            image = self._images[int(self.rows[index])]
+        except InputError as error:
+            raise InputError(self._damage(index, error)) from error
+        return LabelledFace(
+            image=image,
+            points=self.points[index],
+            name=str(self.names[index]),
+            split=str(self.splits[index]),
+            subsets=self.subsets[index],
+            quality=str(self.quality[index]),
+            visible=None if self.visible is None else self.visible[index],
+            photo_box=None if np.isnan(photo_box).any() else photo_box,
+            to_photo=self.to_photo[index],
+            orientation=int(self.orientations[index]),
+            box=self.boxes[index],
+            size=int(self.sizes[index]),
+        )
+
     def images(self, batch: int = ROW_GROUP) -> Iterator[list[np.ndarray]]:
         """Decode all crops in order on all cores, holding one batch at a time.
 

@@ -43,6 +43,15 @@ class Augment(Settings):
     close_eyes: Number = Field(
         0, ge=0, le=1, description="share of views whose eyes are closed, lids and labels together, half to wholly"
     )
+    occlusion: Number = Field(
+        0, ge=0, le=1, description="share of views with a mask, dark glasses, a hand or a thing before the face"
+    )
+    low_resolution: Number = Field(
+        0, ge=0, le=1, description="share of views that are reduced, to a quarter at most, and enlarged again"
+    )
+    motion_blur: Number = Field(
+        0, ge=0, le=1, description="share of views blurred along a line of up to a tenth of their side"
+    )
     detector_spread: bool = Field(
         True, description="scale and shift are wider where the face detector's boxes vary more about the points"
     )

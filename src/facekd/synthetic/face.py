@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,19 +34,22 @@ class SyntheticFace:
     pose: tuple[float, float, float]
 
 
-def render(seed: int, index: int, size: int = 256) -> SyntheticFace:
+def render(seed: int, index: int, size: int = 256, yaw: float | None = None) -> SyntheticFace:
     """Render one face.
 
     Args:
         seed: names a dataset, 0 or more.
         index: the face's number in it, 0 or more.
         size: side of the image in pixels; the face is the same at every size, but for the sensor's noise.
+        yaw: of the head in degrees, -70 to 70 (beyond, the head model has no profile); None: drawn, within 45.
 
     Returns:
         The image with its landmarks, their visibility and the head's pose.
     """
     rng = np.random.default_rng((seed, index))
     head, camera, light, look = sample_head(rng), sample_camera(rng), sample_light(rng), sample_look(rng)
+    if yaw is not None:
+        camera = replace(camera, yaw=yaw)
     solid = landmarks(head, camera)
     side = rng.uniform(0.38, 0.56)
     middle = 0.5 + rng.uniform(-0.6, 0.6, 2) * (0.48 - side / 2)

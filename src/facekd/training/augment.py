@@ -24,6 +24,7 @@ from facekd.geometry import centre_and_side, normalise, to_pixels
 from facekd.markup import MarkUp
 from facekd.recipes.groups import Augment, Input
 from facekd.training.eyes import close_eyes, eyes_of
+from facekd.training.occlusion import occlude, occluders
 from facekd.training.sampling import uniform
 
 _NOISE_FIELDS = 16  # noise fields are drawn once; a view takes one of them, shifted
@@ -32,6 +33,8 @@ _LEAST_CLOSED, _MEETING, _WINKS = 0.5, (0.05, 0.35), 0.1
 # A detector's boxes count where they vary clearly more than the settings say: how much more, and how many standard
 # deviations uniform scales and shifts reach to then.
 _CLEARLY, _WIDE = 1.5, 2.0
+_LEAST_SIZE, _LONGEST_BLUR = 0.25, 0.1  # of the frame's side: of views of low resolution, of motion blur
+_DRAWS = 40  # random numbers of a view; later ones are added behind, so that views stay what they were
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
@@ -84,6 +87,7 @@ class Augmenter:
                 f"close_eyes needs lids, and '{markup.name}' has no closed contour 'left eye' or 'right eye' of "
                 "corner, upper lid, corner, lower lid; leave close_eyes out"
             )
+        self._occluders = occluders(markup)
         axis = torch.arange(frame.size, dtype=torch.float32, device=self.device)
         self._grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(1, -1, 2)
         generator = torch.Generator().manual_seed(seed)
@@ -116,13 +120,17 @@ class Augmenter:
         draw = self._draws(faces, view)
         if self._eyes:
             frames, points = self._close_eyes(frames, points, faces, view)
+        frames, covered = self._occlude(frames, points, faces, view)
         matrix, mirrored = self._matrices(boxes, draw)
         images = self._warp(frames, matrix)
         landmarks = self._warp_points(torch.from_numpy(points), matrix, mirrored)
         images = self._colour(images, draw) if self.settings else images / 255
         images = images.permute(0, 3, 1, 2)  # channels-last in memory, as convolutions are fastest
-        seen = None if visible is None else self._swap_pairs(torch.tensor(visible, device=self.device), mirrored)
+        seen = None
+        if visible is not None:
+            seen = self._swap_pairs(torch.tensor(visible & ~covered, device=self.device), mirrored)
         if self.settings:
+            images = self._lose_detail(images, faces, view)
             images, hidden = self._degrade(images, draw)
             seen = None if seen is None else seen & ~self._within(hidden, landmarks)
         return Views(images, landmarks, seen)
@@ -161,15 +169,15 @@ class Augmenter:
         return ((points >= low - 0.5) & (points < high - 0.5)).all(-1)
 
     def _draws(self, faces: np.ndarray, view: int | np.ndarray) -> Iterator[np.ndarray]:
-        """Yield (B,) uniform numbers in [0, 1), 32 times; every view takes them in the same order."""
-        return iter(uniform(self.seed, faces, view, draws=32).T)
+        """Yield (B,) uniform numbers in [0, 1), one after the other; every view takes them in the same order."""
+        return iter(uniform(self.seed, faces, view, draws=_DRAWS).T)
 
     def _close_eyes(
         self, frames: Tensor, points: np.ndarray, faces: np.ndarray, view: int | np.ndarray
     ) -> tuple[Tensor, np.ndarray]:
-        """Close the eyes of some faces, with the last of their random numbers: those of other settings stay."""
+        """Close the eyes of some faces, with the 29th to 32nd of their random numbers: those of others stay."""
         assert self.settings is not None
-        chosen, degree, place, single = uniform(self.seed, faces, view, draws=32)[:, -4:].T
+        chosen, degree, place, single = uniform(self.seed, faces, view, draws=_DRAWS)[:, 28:32].T
         rows = np.flatnonzero(chosen < self.settings.close_eyes)
         if len(rows):
             frames, points = frames.clone(), points.copy()
@@ -182,6 +190,23 @@ class Augmenter:
                 meeting = _MEETING[0] + (_MEETING[1] - _MEETING[0]) * place[i]
                 pixels[i], points[i] = close_eyes(pixels[i], points[i], eyes, closed, meeting)
         return frames, points
+
+    def _occlude(
+        self, frames: Tensor, points: np.ndarray, faces: np.ndarray, view: int | np.ndarray
+    ) -> tuple[Tensor, np.ndarray]:
+        """Cover some faces, with the 33rd and 34th of their random numbers; return which points (B, N) are hidden."""
+        hidden = np.zeros(points.shape[:2], bool)
+        if not self.settings or not self.settings.occlusion:
+            return frames, hidden
+        chosen, which = uniform(self.seed, faces, view, draws=_DRAWS)[:, 32:34].T
+        rows = np.flatnonzero(chosen < self.settings.occlusion)
+        if len(rows):
+            frames = frames.clone()
+            pixels = frames.numpy()
+            for i in rows:
+                random = np.random.default_rng(int(which[i] * 2**53))
+                pixels[i], hidden[i] = occlude(pixels[i], points[i], self._occluders, random)
+        return frames, hidden
 
     def _matrices(self, boxes: np.ndarray, draw: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return the similarities (B, 2, 3) from stored frame to input, and which of them (B,) mirror."""
@@ -246,6 +271,24 @@ class Augmenter:
         flat = torch.baddbmm(self._tensor(offset)[:, None, None], images.flatten(1, 2), self._tensor(matrix / 255).mT)
         return flat.view_as(images)
 
+    def _lose_detail(self, images: Tensor, faces: np.ndarray, view: int | np.ndarray) -> Tensor:
+        """Blur some views (B, 3, S, S) along a line, reduce and enlarge some, with the 35th to 39th random number."""
+        s, size = self.settings, self.frame.size
+        assert s is not None
+        if not s.motion_blur and not s.low_resolution:
+            return images
+        moved, length, angle, small, scale = uniform(self.seed, faces, view, draws=_DRAWS)[:, 34:39].T
+        for i in np.flatnonzero(moved < s.motion_blur):
+            kernel = self._tensor(_line(_LONGEST_BLUR * size * length[i], np.pi * angle[i]))
+            reach = kernel.shape[-1] // 2
+            padded = F.pad(images[i : i + 1], (reach, reach, reach, reach), mode="replicate")
+            images[i] = F.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3)[0]
+        for i in np.flatnonzero(small < s.low_resolution):
+            side = round(size * _LEAST_SIZE ** scale[i])
+            reduced = F.interpolate(images[i : i + 1], (side, side), mode="bilinear", antialias=True)
+            images[i] = F.interpolate(reduced, (size, size), mode="bilinear")[0]
+        return images
+
     def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> tuple[Tensor, np.ndarray]:
         """Apply blur, noise and cut-out, each to some of the views (B, 3, S, S); return the cut boxes (B, 4), too."""
         s, size = self.settings, self.frame.size
@@ -282,6 +325,21 @@ def _both_ways(u: np.ndarray) -> np.ndarray:
 def _widened(reach: float, deviation: float) -> float:
     """Return how far uniform values reach, so that they hold what varies by a standard deviation."""
     return reach if deviation < _CLEARLY * reach / 3**0.5 else _WIDE * deviation
+
+
+def _line(length: float, angle: float) -> np.ndarray:
+    """Return a kernel (k, k) of sum 1 that blurs along a line of some pixels, k odd; angle in radians."""
+    reach = int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    steps = np.linspace(-length / 2, length / 2, 4 * reach + 1)
+    for x, y in zip(reach + steps * np.cos(angle), reach + steps * np.sin(angle), strict=True):
+        left, top = int(np.floor(x)), int(np.floor(y))  # shared out over the four pixels around
+        right, below = x - left, y - top
+        kernel[top, left] += (1 - right) * (1 - below)
+        kernel[top, left + 1] += right * (1 - below)
+        kernel[top + 1, left] += (1 - right) * below
+        kernel[top + 1, left + 1] += right * below
+    return kernel / kernel.sum()
 
 
 @cache
