@@ -24,7 +24,9 @@ TRIANGLE = MarkUp(
 POINTS = np.array([[30.0, 40.0], [62.0, 40.0], [46.0, 64.0]])
 
 
-def write_pack(path: Path, markup: MarkUp, points: np.ndarray, visible: np.ndarray | None = None) -> Pack:
+def write_pack(
+    path: Path, markup: MarkUp, points: np.ndarray, visible: np.ndarray | None = None, split: str = "test"
+) -> Pack:
     """Faces 0, 1, 2 are common, 3 is challenge; face i is a flat grey of level 40 + 40 i."""
     with PackWriter(path, markup, dataset="tiny", margin=3.0, size=96, jpeg_quality=95, terms="Made up.") as writer:
         for i in range(4):
@@ -33,7 +35,7 @@ def write_pack(path: Path, markup: MarkUp, points: np.ndarray, visible: np.ndarr
                     image=np.full((96, 96, 3), 40 + 40 * i, np.uint8),
                     points=points,
                     name=f"face{i}.jpg",
-                    split="test",
+                    split=split,
                     subsets=("full", "challenge" if i == 3 else "common"),
                     visible=None if visible is None else visible[i],
                 )

@@ -87,6 +87,25 @@ def test_an_average_is_the_mean_of_its_members_weights(tiny_pack: Pack, tmp_path
 
 
 @pytest.mark.slow
+def test_an_average_with_the_start_of_its_members(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Of a stage it is that stage's network; of a file what training began with, which computes the same."""
+    mean = {"kind": "weight_average", "of": ["a"], "with_start": True}
+    settings = recipe({"wise": SPATIAL, "a": SPATIAL | {"init": "wise", "lr": 1e-2}, "mean": mean})
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["mean"])
+    start, a, found = (load_file(tmp_path / name / "model.safetensors") for name in ("wise", "a", "mean"))
+    for key, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (start[key] + a[key]) / 2, msg=key)
+    assert any(not torch.equal(start[key], a[key]) for key in a)
+    file = tmp_path / "wise" / "model.safetensors"
+    again = recipe({"a": SPATIAL | {"init": str(file), "lr": 1e-2}, "mean": mean})
+    train_stage(context(tiny_pack, tmp_path / "again", again), resolve(again)["mean"])
+    other = load_file(tmp_path / "again" / "mean" / "model.safetensors")
+    for key, value in found.items():
+        torch.testing.assert_close(other[key], value, msg=key, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.slow
 def test_a_member_that_learns_the_validation_faces_is_not_measured_on_them(
     tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from facekd.errors import RecipeError
 from facekd.losses.distance import L1Settings, WingSettings
 from facekd.losses.kd import PRESETS
 from facekd.recipes.load import load, parse
+from facekd.recipes.resolve import resolve
 from facekd.recipes.schema import AverageSettings, Recipe, Teacher, TrainSettings
 
 NET = {"backbone": "mobilenetv2_035", "init": "none"}
@@ -224,8 +225,16 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
         ),
         ({"again": MEAN | {"of": ["m", "mean"]}}, "again averages trained stages only, not other averages"),
         ({"mean": MEAN | {"of": ["m", "n", "m"]}}, "mean names a stage twice: m, n, m"),
-        ({"mean": MEAN | {"of": ["m"]}}, "stages.mean.of needs at least 2, not 1"),
-        ({"mean": MEAN | {"epochs": 3}}, "unknown key 'stages.mean.epochs'; allowed: kind, of, shape_prior"),
+        ({"mean": MEAN | {"of": ["m"]}}, "mean is the mean of one network; give of another, or set with_start to true"),
+        ({"mean": MEAN | {"of": []}}, "stages.mean.of needs at least 1, not 0"),
+        (
+            {"n": NET, "mean": MEAN | {"of": ["n"], "with_start": True}},
+            "the mean of networks is none unless they start",
+        ),
+        (
+            {"mean": MEAN | {"epochs": 3}},
+            "unknown key 'stages.mean.epochs'; allowed: kind, of, with_start, shape_prior",
+        ),
         ({"mean": {"kind": "weight_average"}}, "'stages.mean.of' is missing"),
         (
             {"mean": MEAN | {"kind": "weight_averag"}},
@@ -236,6 +245,13 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
 def test_an_average_is_of_networks_that_have_one(changes: dict[str, Any], message: str) -> None:
     recipe(SOUP)
     assert message in refusal(SOUP | changes)
+
+
+def test_a_network_may_be_averaged_with_what_it_started_from() -> None:
+    """Be that a stage, or a network that is none of the recipe's."""
+    for start in ("base", "facekd-68-lite"):
+        stages = {"base": NET, "m": FROM_BASE | {"init": start}, "mean": MEAN | {"of": ["m"], "with_start": True}}
+        assert resolve(recipe(stages))["mean"].describe() == "mean (the mean of m, their start)"
 
 
 def test_members_of_an_average_may_differ_in_how_they_are_trained() -> None:

@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
 
 
 def prepare(
-    dataset: str = typer.Argument(help="300w, wflw, cofw, folder (own photos), unlabelled or synthetic."),
+    dataset: str = typer.Argument(help="300w, wflw, cofw, folder (own photos), unlabelled, synthetic or rotated."),
     paths: list[Path] = typer.Argument(
-        metavar="[SRC] OUT", help="The dataset's folder (not for synthetic), and the .parquet file to write."
+        metavar="[SRC] OUT", help="The dataset's folder (rotated: a pack; synthetic: none), and the .parquet to write."
     ),
     markup: str = typer.Option("", help="folder: what the points are: ibug68, wflw98, cofw29, five5 or a YAML file."),
     label_format: str = typer.Option(
@@ -72,8 +72,8 @@ def prepare(
     quality: int = typer.Option(92, help="JPEG quality, 1 to 100."),
     jobs: int | None = typer.Option(None, help="Processes; default one per core."),
     strict: bool = typer.Option(False, help="Stop at the first problem instead of leaving that face out."),
-    count: int = typer.Option(2000, min=1, help="synthetic: how many faces."),
-    seed: int = typer.Option(0, min=0, help="synthetic: the same seed gives the same faces."),
+    count: int = typer.Option(2000, min=1, help="synthetic, rotated: how many faces."),
+    seed: int = typer.Option(0, min=0, help="synthetic, rotated: the same seed gives the same faces."),
 ) -> None:
     """Pack a dataset's faces, cropped generously, with their labels into one Parquet file."""
     from facekd.data import folder, registry, unlabelled
@@ -82,21 +82,21 @@ def prepare(
     if len(paths) != (1 if source.generated else 2):
         raise InputError(f"{dataset} takes {'only OUT' if source.generated else 'SRC and OUT'}, got {len(paths)} paths")
     points = _points(source, markup)
-    if not source.generated and not paths[0].is_dir():
+    if not (source.generated or source.packed) and not paths[0].is_dir():
         raise InputError(f"there is no folder {paths[0]} to read {dataset} from")
     how = _folder_options(label_format, val_list, test_list, missing, stored_pixels)
     if source is not folder.DATASET and how != folder.Options():
         raise InputError(f"--format, --val-list, --test-list, --missing, --stored-pixels are for folder, not {dataset}")
     if source is not unlabelled.DATASET and boxes is not None:
         raise InputError(f"--boxes is for unlabelled, not {dataset}")
-    if source.generated:
-        items, total = source.read(count=count, seed=seed), count
+    if source.generated or source.packed:
+        items, total = source.read(*paths[:-1], count=count, seed=seed), count
     else:
         more: dict[str, tuple[Any, ...]] = {folder.DATASET.name: (points, how), unlabelled.DATASET.name: (boxes,)}
         listed = list(source.read(paths[0], *more.get(source.name, ())))
         items, total = iter(listed), len(listed)
     settings = {"margin": margin, "size": size, "jpeg_quality": quality, "jobs": jobs, "strict": strict}
-    summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=source.terms, **settings)
+    summary = _with_bar(items, paths[-1], points, total, dataset=dataset, terms=_terms(source, paths[0]), **settings)
     _print_summary(summary, paths[-1])
 
 
@@ -108,6 +108,13 @@ def _points(source: Dataset, markup: str) -> MarkUp:
         wants = "the points' meaning: --markup ibug68 or a YAML file" if not markup else "no --markup, it has its own"
         raise InputError(f"{source.name} needs {wants}")
     return source.markup or markups.get(markup)
+
+
+def _terms(source: Dataset, src: Path) -> str:
+    """Return the terms of what is made: for a dataset made of a pack those of the pack, too."""
+    from facekd.data.pack import Pack
+
+    return f"{Pack.open(src).meta['terms']} {source.terms}" if source.packed else source.terms
 
 
 def _folder_options(

@@ -82,10 +82,11 @@ class Dataset:
         name: as given to `facekd prepare`.
         read: yields the faces, in an order that is always the same. A dataset in a folder takes that folder's path, and
             raises InputError, with what it expected where, when the layout is not there; that of own photos takes the
-            mark-up and options beside it, a generated one `count` and `seed`.
+            mark-up and options beside it, a generated one `count` and `seed`, one made of a pack its path and both.
         markup: what the points are; None where the user gives it.
         terms: one sentence on the terms the data come under.
         generated: made by a program, so that there is no folder to read.
+        packed: made of a pack instead of a folder; the terms of the pack hold beside its own.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Dataset:
     markup: MarkUp | None
     terms: str
     generated: bool = False
+    packed: bool = False
 
 
 def train_or_val(photo: str) -> str:

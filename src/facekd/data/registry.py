@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from facekd.data import cofw, folder, synthetic, w300, wflw
+from facekd.data import cofw, folder, rotated, synthetic, w300, wflw
 from facekd.data.dataset import Dataset
 from facekd.errors import InputError, nearest
 
-DATASETS = {module.DATASET.name: module.DATASET for module in (w300, wflw, cofw, folder, synthetic)}
+DATASETS = {module.DATASET.name: module.DATASET for module in (w300, wflw, cofw, folder, synthetic, rotated)}
 
 
 def get(name: str, *more: Dataset) -> Dataset:

@@ -100,8 +100,10 @@ def _trained(context: Context, stage: TrainStage) -> tuple[LandmarkNet, Landmark
 def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:
     """Return the mean of the members, that of those which did not see the validation faces, and what they took."""
     nets = {member: load(context.model(member))[0] for member in stage.members}
-    net = _mean(list(nets.values())).to(context.fabric.device)
-    held_out = _mean([one for member, one in nets.items() if not member.sees_val]).to(context.fabric.device)
+    start = [initial_network(context, stage.members[0])] if stage.with_start else []
+    net = _mean([*start, *nets.values()]).to(context.fabric.device)
+    unseen = [one for member, one in nets.items() if not member.sees_val]
+    held_out = _mean([*start, *unseen]).to(context.fabric.device)
     folders = [context.stage_dir(member) for member in stage.members]
     summaries = [read_summary(folder) for folder in folders]
     seconds = round(sum(summary["seconds"] for summary in summaries), 1)

@@ -197,17 +197,19 @@ class AverageStage:
     """The mean of the weights of networks that start from one trained network (model soup).
 
     Such networks end in one valley of the loss, and their mean lies lower in it.
-    Source: Wortsman et al., "Model soups", ICML 2022.
+    Source: Wortsman et al., "Model soups", ICML 2022; with the start, "Robust fine-tuning of zero-shot models", 2022.
 
     Attributes:
         name: of the stage.
         members: the stages whose weights are averaged.
         shape_prior: as of a `TrainStage`.
+        with_start: the network that they started from counts as one of them.
     """
 
     name: str
     members: tuple[TrainStage, ...]
     shape_prior: bool
+    with_start: bool = False
 
     @property
     def needs(self) -> tuple[Stage, ...]:
@@ -240,7 +242,8 @@ class AverageStage:
         Returns:
             A few words: name, backbone and how it is trained.
         """
-        return f"{self.name} (the mean of {', '.join(member.name for member in self.members)})"
+        names = [*(member.name for member in self.members), *["their start"] * self.with_start]
+        return f"{self.name} (the mean of {', '.join(names)})"
 
     def identity(self) -> dict[str, Any]:
         """Collect every setting that decides what the network becomes.
@@ -248,7 +251,8 @@ class AverageStage:
         Returns:
             Plain values, as of `TrainStage.identity`.
         """
-        return {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
+        found = {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
+        return found | ({"with_start": True} if self.with_start else {})  # studies of before know those without
 
 
 Stage = TrainStage | AverageStage
@@ -271,7 +275,7 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
     for name, settings in recipe.stages.items():
         if isinstance(settings, AverageSettings):
             members = tuple(stage for other in settings.of if isinstance(stage := stages[other], TrainStage))
-            stages[name] = AverageStage(name, members, settings.shape_prior)
+            stages[name] = AverageStage(name, members, settings.shape_prior, settings.with_start)
         else:
             stages[name] = _trained(recipe, name, settings, stages)
     return stages

@@ -10,6 +10,8 @@ import numpy as np
 from facekd.synthetic.canvas import normals
 from facekd.synthetic.head import BASE, BRIDGE, JAW, Head
 
+WAY = np.linspace(0, 0.65, 32)  # steps of a sliding point, as shares of the distance to the face's middle line
+
 
 def sample_camera(rng: np.random.Generator) -> Camera:
     """Draw a pose: mostly near frontal, yaw within 45 degrees, pitch and roll within 25.
@@ -71,6 +73,19 @@ class Camera:
         near = turned[..., 2]
         return turned[..., :2] * (self.unit / (1 - near / self.distance))[..., None] + self.centre, near
 
+    def lift(self, pixels: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """Find the points of the head that are seen somewhere; undoes `project`.
+
+        Args:
+            pixels: (..., 2), where in the image.
+            near: (...) their nearness to the camera in head units.
+
+        Returns:
+            (..., 3), head frame.
+        """
+        level = (pixels - self.centre) * ((1 - near / self.distance) / self.unit)[..., None]
+        return np.concatenate([level, near[..., None]], -1) @ self.rotation + self.PIVOT
+
     def framed(self, points: np.ndarray, side: float, middle: np.ndarray) -> Camera:
         """Return this camera moved so that points of the head fill a given square of the image.
 
@@ -119,13 +134,49 @@ def slide(head: Head, camera: Camera, flat: np.ndarray, outward: np.ndarray) -> 
     Returns:
         (n, 3) points of the head.
     """
+    path = _paths(head, flat, outward)
+    return path[outermost(path, camera, outward), np.arange(len(flat))]
+
+
+def _paths(head: Head, flat: np.ndarray, outward: np.ndarray) -> np.ndarray:
+    """Return the ways (32, n, 3) over the face on which `slide` moves points."""
     level = outward[:, 1] == 0
     middle = np.stack([np.zeros(len(flat)), np.where(level, flat[:, 1], np.minimum(flat[:, 1], 0.8))], -1)
-    path = flat + np.linspace(0, 0.65, 32)[:, None, None] * (middle - flat)
-    path = np.concatenate([path, head.relief(path, nose=False)[..., None]], -1)
+    path = flat + WAY[:, None, None] * (middle - flat)
+    return np.concatenate([path, head.relief(path, nose=False)[..., None]], -1)
+
+
+def outermost(path: np.ndarray, camera: Camera, outward: np.ndarray) -> np.ndarray:
+    """Choose where on its way over the head each point lies furthest outward in the image.
+
+    Args:
+        path: (k, n, 3) the ways of n points, head frame.
+        camera: the head's pose; roll does not matter.
+        outward: (n, 2) direction away from the face's middle, in the frontal plane.
+
+    Returns:
+        (n,) steps of the ways, 0 to k - 1.
+    """
     upright, _ = replace(camera, roll=0.0).project(path)
-    furthest = (upright * outward).sum(-1).argmax(0)
-    return path[furthest, np.arange(len(flat))]
+    steps: np.ndarray = (upright * outward).sum(-1).argmax(0)
+    return steps
+
+
+def landmark_paths(head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ways on which landmarks move when a head turns: those of the nose stay, the others slide.
+
+    Args:
+        head: the head.
+
+    Returns:
+        The ways (k, 68, 3), head frame, and (68, 2) the direction away from the face's middle in the frontal plane.
+    """
+    outward = np.stack([np.sign(head.flat[:, 0]), np.zeros(68)], -1)
+    outward[JAW] = normals(head.flat[JAW])
+    path = _paths(head, head.flat, outward)
+    nose = np.r_[BRIDGE, BASE]
+    path[:, nose] = np.column_stack([head.flat[nose], head.relief(head.flat[nose])])
+    return path, outward
 
 
 def landmarks(head: Head, camera: Camera) -> np.ndarray:
@@ -138,9 +189,5 @@ def landmarks(head: Head, camera: Camera) -> np.ndarray:
     Returns:
         (68, 3) points of the head, iBUG's order.
     """
-    sideways = np.stack([np.sign(head.flat[:, 0]), np.zeros(68)], -1)
-    sideways[JAW] = normals(head.flat[JAW])
-    points = slide(head, camera, head.flat, sideways)
-    nose = np.r_[BRIDGE, BASE]
-    points[nose] = np.column_stack([head.flat[nose], head.relief(head.flat[nose])])
-    return points
+    path, outward = landmark_paths(head)
+    return path[outermost(path, camera, outward), np.arange(68)]

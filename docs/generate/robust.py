@@ -1,0 +1,71 @@
+"""Write docs/results/robust.md: what each kind of training faces is worth on hard faces.
+
+    python docs/generate/robust.py
+
+Reads docs/benchmarks/hard-faces.json and, from docs/results/robust/, what `benchmarks/hard_faces.py` wrote of each
+network that was fine-tuned: NAME.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DOCS = Path(__file__).parents[1]
+FOLDER = DOCS / "results" / "robust"
+NETWORKS = (  # file, what it is
+    ("", "facekd-68-lite, the start"),
+    ("views", "hard views"),
+    ("views-pseudo", "hard views, pseudo-labels"),
+    ("views-rotated", "hard views, rotated faces: the recipe `robust`"),
+    ("views-rotated-alone", "the same, not averaged with its start"),
+)
+KINDS = ("Occlusion", "Blur", "Resolution", "Image quality", "Combined", "Synthetic")
+
+
+def main() -> None:
+    bundled = json.loads((DOCS / "benchmarks" / "hard-faces.json").read_text())
+    found = {"": rows_of(bundled, "facekd-68-lite")}
+    for name, _ in NETWORKS[1:]:
+        if (path := FOLDER / f"{name}.json").is_file():
+            one = json.loads(path.read_text())
+            if one["pack_sha256"] != bundled["pack_sha256"]:
+                raise SystemExit(f"{path} is of other faces than {DOCS / 'benchmarks' / 'hard-faces.json'}")
+            found[name] = rows_of(one, one["models"][0])
+    (DOCS / "results" / "robust.md").write_text(page(found))
+
+
+def rows_of(result: dict[str, Any], model: str) -> list[dict[str, Any]]:
+    """Return the figures of one network: kind, name, and what was measured."""
+    return [{"kind": row["kind"], "name": row["name"]} | row["models"][model] for row in result["rows"]]
+
+
+def page(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the page."""
+    text = (FOLDER / "text.md").read_text()
+    head = ["trained on", "plain, NME", *KINDS]
+    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, title in NETWORKS:
+        if name not in found:
+            continue
+        rows = found[name]
+        (plain,) = (row["nme_inter_ocular"] for row in rows if row["name"] == "plain")
+        shares = [np.mean([row["above_10"] for row in rows if row["kind"] == kind]) for kind in KINDS]
+        table.append(f"| {title} | {plain:.2f} | {' | '.join(f'{share:.1f} %' for share in shares)} |")
+    start = {row["name"]: row for row in found[""]}
+    best = {row["name"]: row for row in found["views-rotated"]}
+    each = ["| condition | facekd-68-lite | `robust` | change | rank correlation |", "|---|---|---|---|---|"]
+    for name, row in start.items():
+        other = best[name]
+        if row["above_10"] or other["above_10"]:
+            change = f"{100 * (other['above_10'] / row['above_10'] - 1):+.0f} %" if row["above_10"] else ""
+            shares = f"{row['above_10']:.1f} % | {other['above_10']:.1f} %"
+            each.append(f"| {name} | {shares} | {change} | {other['rank_correlation']:+.2f} |")
+    return text.replace("{table}", "\n".join(table)).replace("{each}", "\n".join(each))
+
+
+if __name__ == "__main__":
+    main()
