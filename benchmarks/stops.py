@@ -232,7 +232,7 @@ def killed(command: Command, folder: Path, moment: float, found: dict[str, Any])
     process.wait()
     found["kills"] += 1
     begun = time.monotonic()
-    while (left := processes(str(folder))) and time.monotonic() - begun < LONGEST:
+    while (left := processes(str(folder), process.pid)) and time.monotonic() - begun < LONGEST:
         time.sleep(0.05)
     found["slowest_to_end"] = round(max(found["slowest_to_end"], time.monotonic() - begun), 1)
     found["workers_left"] += len(left)
@@ -242,13 +242,17 @@ def killed(command: Command, folder: Path, moment: float, found: dict[str, Any])
     return False
 
 
-def processes(mark: str) -> list[int]:
-    """Return the processes that have a mark in their environment; those that rename themselves move it, and keep it."""
+def processes(mark: str, session: int) -> list[int]:
+    """Return the processes that have a mark in their environment or are of a session.
+
+    Some write a title over their environment, and some begin a session of their own; none does both.
+    """
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            ended = (path / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-            if not ended and f"{MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
+            state, _, _, of = (path / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()[:4]
+            marked = f"{MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0")
+            if state != "Z" and (marked or int(of) == session):
                 found.append(int(path.name))
         except OSError:
             continue

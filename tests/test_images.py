@@ -98,7 +98,7 @@ def test_jpeg_has_the_pixels_that_pillow_reads(size: tuple[int, int], settings: 
     for mode in ("RGB", "L"):
         content = encoded(SMOOTH.resize(size).convert(mode), "JPEG", **settings)
         image = Image.open(io.BytesIO(content))
-        assert decoders.decode(image, content) is not None, "OpenCV did not read it"
+        assert decoders.decode(image, io.BytesIO(content)) is not None, "OpenCV did not read it"
         photo = read_image(content)
         assert photo.flags.c_contiguous
         np.testing.assert_array_equal(photo, by_pillow(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,18 @@ def test_a_damaged_summary_is_one_sentence(tmp_path: Path, text: str) -> None:
 def test_damaged_figures_are_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(ModelError, match="delete it, and the same command measures again"):
+        read_results(tmp_path)
+
+
+def test_figures_name_the_nme_of_each_subset_or_null(tmp_path: Path) -> None:
+    result = {"model": "a", "dataset": "d", "split": "test", "normaliser": "inter_ocular", "boxes": "truth"}
+    for figures in ({"nme_inter_ocular": 3.5}, {"nme_inter_ocular": None}):
+        listed = [result | {"subsets": {"full": {"count": 1} | figures}}]
+        (tmp_path / "evaluation.json").write_text(json.dumps({"results": listed}))
+        assert read_results(tmp_path) == listed
+    (tmp_path / "evaluation.json").write_text(json.dumps({"results": [result | {"subsets": {"full": {"count": 1}}}]}))
+    sentence = r"results.subsets.full.nme_inter_ocular must be a number, or null, got missing; delete it"
+    with pytest.raises(ModelError, match=sentence):
         read_results(tmp_path)
 
 

@@ -349,6 +349,6 @@ def _figures(run: Path) -> dict[str, object]:
         if result["model"] == stage:
             name = f"{result['dataset']} {result['split']}, NME {result['normaliser']} in %, boxes: {result['boxes']}"
             key = f"nme_{result['normaliser']}"
-            known = {subset: f for subset, f in result["subsets"].items() if f.get(key) is not None}
+            known = {subset: f for subset, f in result["subsets"].items() if f[key] is not None}
             figures[name] = {f"{subset} ({f['count']})": round(f[key], 2) for subset, f in known.items()}
     return figures

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -231,8 +232,7 @@ class Fields:
         Returns:
             The value.
         """
-        found: bool = self._take(key, default, "true or false", lambda value: isinstance(value, bool))
-        return found
+        return bool(self._take(key, default, "true or false", lambda value: isinstance(value, bool)))
 
     def list(self, key: str, kind: Callable[[Any], bool], wanted: str, most: int, default: Any = _NEEDED) -> Any:
         """Take a list.
@@ -247,11 +247,36 @@ class Fields:
         Returns:
             The list, or the default.
         """
+        return self._list(key, lambda values: all(map(kind, values)), wanted, most, default)
 
-        def fits(value: Any) -> bool:
-            return isinstance(value, list | tuple) and len(value) <= most and all(map(kind, value))
+    def numbers(self, key: str, most: int, default: Any = _NEEDED) -> Any:
+        """Take a list of finite numbers.
 
-        return self._take(key, default, f"a list of at most {most} {wanted}", fits)
+        Args:
+            key: of the value.
+            most: numbers it may have.
+            default: where there is none or null; without it one must be there.
+
+        Returns:
+            The list, or the default.
+        """
+        return self._list(key, _all_finite, "finite numbers", most, default)
+
+    def points(self, key: str, most: int) -> Any:
+        """Take a list of points x, y.
+
+        Args:
+            key: of the value.
+            most: points it may have.
+
+        Returns:
+            The list; both values of each point are finite.
+        """
+
+        def pairs(found: Sequence[Any]) -> bool:
+            return {list, tuple}.issuperset(map(type, found)) and {2}.issuperset(map(len, found))
+
+        return self._list(key, lambda v: pairs(v) and _all_finite([*chain(*v)]), "points x, y", most, _NEEDED)
 
     def indices(self, key: str, count: int, default: Any = _NEEDED) -> Any:
         """Take a list of the numbers of points.
@@ -264,8 +289,8 @@ class Fields:
         Returns:
             The numbers as a tuple, or the default.
         """
-        wanted = f"whole numbers from 0 to {count - 1}"
-        found = self.list(key, lambda value: is_index(value, count), wanted, MAX_POINTS, default)
+        numbers = f"whole numbers from 0 to {count - 1}"
+        found = self.list(key, lambda value: is_index(value, count), numbers, MAX_POINTS, default)
         return tuple(found) if isinstance(found, list) else found
 
     def group(self, key: str, default: Any = _NEEDED) -> Any:
@@ -278,9 +303,8 @@ class Fields:
         Returns:
             Its fields, or the default.
         """
-        if not self.has(key) and default is not _NEEDED:
-            return default
-        return self.inner(self.values.get(key), key)
+        there = self.has(key) or default is _NEEDED
+        return self.inner(self.values.get(key), key) if there else default
 
     def inner(self, values: Any, key: str) -> Fields:
         """Return values found within as fields of the same file.
@@ -297,6 +321,10 @@ class Fields:
     def _at(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
+    def _list(self, key: str, fit: Callable[[Any], bool], wanted: str, most: int, default: Any) -> Any:
+        wanted = f"a list of at most {most} {wanted}"
+        return self._take(key, default, wanted, lambda v: isinstance(v, list | tuple) and len(v) <= most and fit(v))
+
     def _take(self, key: str, default: Any, wanted: str, fits: Callable[[Any], bool]) -> Any:
         value = self.values.get(key)
         if value is None and default is not _NEEDED:
@@ -306,8 +334,9 @@ class Fields:
         return value
 
     def _refuse(self, path: str, value: Any, wanted: str) -> NoReturn:
-        at = f" {path}" if path else ""
-        raise self.error(f"{self.where}:{at} must be {wanted}, got {_short(value)}; {self.advice}")
+        raise self.error(
+            f"{self.where}:{f' {path}' if path else ''} must be {wanted}, got {_short(value)}; {self.advice}"
+        )
 
 
 def is_group(value: Any) -> bool:
@@ -347,15 +376,24 @@ def is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
+def _all_finite(values: Sequence[Any]) -> bool:
+    """Return whether `is_finite` holds of each value."""
+    try:  # most are plain numbers, of which the sum tells at once
+        plain = {int, float}.issuperset(map(type, values)) and sum(map(abs, values)) < _HUGE
+    except OverflowError:  # a huge whole number beside a fraction
+        plain = False
+    return plain or all(map(is_finite, values))
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:
     """Return a value as one line of some characters."""
-    if isinstance(value, int) and abs(value) > 10**_SHOWN:
-        return "a huge number"
     try:
+        if isinstance(value, int) and abs(value) > 10**_SHOWN:
+            return "a huge number"
         text = " ".join((str(value) if isinstance(value, Exception | str) else repr(value)).split())
     except (RecursionError, ValueError):
         return type(value).__name__

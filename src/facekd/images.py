@@ -8,15 +8,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from facekd import decoders
+from facekd import decoders, footprint, pixels
 from facekd.errors import InputError, nearest
 from facekd.files import expand
 
@@ -38,8 +38,8 @@ MAX_SIDE = 32_766  # OpenCV cuts crops from no larger image
 # Formats of photos only; Pillow's others include documents and plug-ins that start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 _PLUGINS = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}  # those of Pillow that not every installation has
-_BAND = 1_000_000  # pixels that are converted at once
-_DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras use
+MAX_BYTES = 900_000_000  # that decoding a file may take, beside the program
+_HELD = 64_000_000  # bytes of a file that is read at once; longer ones are read where a decoder asks
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
@@ -107,11 +107,12 @@ def read_image(photo: Photo, apply_exif: bool = True, color: str = "rgb", max_pi
     if isinstance(photo, Image.Image):
         return _decode(photo, "the PIL image", apply_exif, max_pixels)
     if isinstance(photo, str | os.PathLike):
-        return _from_file(_bytes_of(expand(photo)), f"photo {photo}", apply_exif, max_pixels)
+        with _open(expand(photo)) as file:
+            return _from_file(file, f"photo {photo}", apply_exif, max_pixels)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return _from_file(bytes(photo), "the photo given as bytes", apply_exif, max_pixels)
+        return _from_file(io.BytesIO(photo), "the photo given as bytes", apply_exif, max_pixels)
     if hasattr(photo, "read"):
-        return _from_file(_content(photo), "the photo given as a file object", apply_exif, max_pixels)
+        return _from_file(io.BytesIO(_content(photo)), "the photo given as a file object", apply_exif, max_pixels)
     raise InputError(f"a photo is a path, bytes, a file object, an array or a PIL image, got {type(photo).__name__}")
 
 
@@ -225,37 +226,45 @@ def _content(file: Any) -> bytes:
     return content
 
 
-def _bytes_of(path: Path) -> bytes:
+def _open(path: Path) -> BinaryIO:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"photo {path} is no file")
-        return path.read_bytes()
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            if os.fstat(file.fileno()).st_size <= _HELD:
+                return io.BytesIO(file.read())
+            stack.pop_all()
+            return file
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise InputError(f"photo {path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
-def _from_file(content: bytes, name: str, apply_exif: bool, max_pixels: int) -> np.ndarray:
-    if not content:
+def _from_file(file: BinaryIO, name: str, apply_exif: bool, max_pixels: int) -> np.ndarray:
+    head = file.read(12)
+    if not head:
         raise NotAnImageError(f"{name} is empty")
     # Pillow warns of some damage that it can read past. Silencing it is the program's choice, not ours: Python's
     # warning filters belong to the whole process, and photos are read in threads.
     try:
         Image.init()
         formats = (*FORMATS, *(name for name in _PLUGINS if name in Image.OPEN))
-        image = Image.open(io.BytesIO(content), formats=formats)
+        image = Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"{name} claims more than {max_pixels / 1e6:g} megapixels; shrink it first") from error
     except Exception as error:  # damage can make a decoder raise anything
-        if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
             raise NotAnImageError(
                 f"{name} is HEIC, which Pillow reads with a plugin; pip install pillow-heif"
             ) from error
         raise NotAnImageError(f"{name} is no image that can be read (known: {', '.join(formats)})") from error
-    return _decode(image, name, apply_exif, max_pixels, content)
+    return _decode(image, name, apply_exif, max_pixels, file)
 
 
-def _decode(image: Image.Image, name: str, apply_exif: bool, max_pixels: int, content: bytes = b"") -> np.ndarray:
-    """Return the pixels of an image that Pillow has opened; `content` is its file, if there is one."""
+def _decode(
+    image: Image.Image, name: str, apply_exif: bool, max_pixels: int, file: BinaryIO | None = None
+) -> np.ndarray:
+    """Return the pixels of an image that Pillow has opened; `file` is that of which, if there is one."""
     if image.width * image.height > max_pixels:
         size = f"{image.width} x {image.height}"
         raise ImageTooLargeError(
@@ -270,35 +279,28 @@ def _decode(image: Image.Image, name: str, apply_exif: bool, max_pixels: int, co
     if image.mode == "F":
         raise InputError(f"{name} has float pixels, whose range is not known; save it with 8 or 16 bits")
     try:
-        array = decoders.decode(image, content)
-        if array is None:
-            deep = _is_deep(image, content)  # loading forgets it
-            image.load()
-            array = _deep(image, content) if deep else None
-        if array is None:
-            array = _as_rgb(image)
-        return np.ascontiguousarray(_turned(array, _orientation(image)) if apply_exif else array)
+        array = _of_file(image, file, name, max_pixels) if file else pixels.from_pillow(image)
+        return pixels.turned(array, _orientation(image)) if apply_exif else array
+    except ImageTooLargeError:
+        raise
     except Exception as error:  # damage can make a decoder raise anything
         raise InputError(f"{name} is damaged: {error}") from error
 
 
-def _is_deep(image: Image.Image, content: bytes) -> bool:
-    """Whether an opened file has colours of 16 bits, of which Pillow drops the lower 8."""
-    if not content or image.mode not in ("RGB", "RGBA", "LA"):
-        return False
-    if image.format == "JPEG2000":  # the bits of a value, less one, are in the header
-        return content.partition(b"ihdr")[2][10:11] == b"\x0f"
-    tiles = getattr(image, "tile", [])
-    layout = str(tiles[0][3]) if tiles else ""  # as "RGB;16B"; of PPM the largest value
-    return ";16" in layout or (image.format == "PPM" and "65535" in layout)
-
-
-def _deep(image: Image.Image, content: bytes) -> np.ndarray | None:
-    """Return the RGB pixels of a file of 16-bit colours as OpenCV reads them; None if it does not."""
-    array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or array.shape[1::-1] != image.size:
-        return None
-    return _from_array(swap_colors(array))
+def _of_file(image: Image.Image, file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
+    """Return the pixels of a file that Pillow has opened, and that takes no more memory than it may."""
+    deep = decoders.is_deep(image, file)
+    pixel, count = footprint.bytes_per_pixel(image, file, deep), image.width * image.height
+    most = MAX_BYTES * max(1, max_pixels / MAX_PIXELS)
+    if count * pixel > most:
+        raise ImageTooLargeError(
+            f"{name} has {image.width} x {image.height} pixels, to decode which takes {count * pixel / 1e9:.1f} GB of "
+            f"memory as {image.format} is, more than {most / 1e9:g} GB; shrink it, or save it as PNG of 8 bits"
+        )
+    if deep:
+        return decoders.decode_deep(image, file)
+    array = decoders.decode(image, file)
+    return pixels.from_pillow(image, pixels.load(image)) if array is None else array
 
 
 def _orientation(image: Image.Image) -> int:
@@ -310,37 +312,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Return pixels upright that are stored as an EXIF orientation says."""
-    if orientation in (5, 6, 7, 8):  # rows and columns are swapped
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array
-
-
-def _as_rgb(image: Image.Image) -> np.ndarray:
-    """Return a loaded image as RGB, in bands of rows: a large one is not held a third time."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow holds some in 32
-        return _from_array(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-
-    def rgb(part: Image.Image) -> np.ndarray:
-        array = np.asarray(part if part.mode == mode else part.convert(mode))
-        return _from_array(array) if mode == "RGBA" else array
-
-    rows = max(1, _BAND // image.width)
-    if image.height <= rows:
-        return rgb(image)
-    array = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        array[top:bottom] = rgb(image.crop((0, top, image.width, bottom)))
-    return array
-
-
 def _from_array(array: np.ndarray) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1
     if max(array.shape) > MAX_SIDE:
@@ -349,19 +320,4 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise InputError(f"a photo is an array (H, W), (H, W, 3) or (H, W, 4) with pixels in it, got {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):
         raise InputError(f"a photo has values of 8 bits (uint8) or 16 (uint16), got {array.dtype}; convert it first")
-    if array.dtype == np.uint16 and channels == 4:  # an alpha of all 16 bits may go with colours of 10
-        array = np.concatenate([_upper_bits(array[..., :3]), _upper_bits(array[..., 3:])], axis=2)
-    elif array.dtype == np.uint16:
-        array = _upper_bits(array)
-    if channels == 1:
-        array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    if channels == 4:
-        alpha = array[..., 3:].astype(np.uint16)
-        array = ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(array)
-
-
-def _upper_bits(array: np.ndarray) -> np.ndarray:
-    """Return the upper 8 of the bits that an array (...) of 16 bits uses."""
-    bits = next(bits for bits in _DEPTHS if int(array.max()) < 2**bits)
-    return (array >> (bits - 8)).astype(np.uint8)
+    return pixels.from_array(array)

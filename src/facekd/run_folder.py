@@ -152,7 +152,10 @@ def check_result(result: Fields) -> None:
     for name in subsets.values:
         figures = subsets.group(name)
         figures.integer("count", 0, 10**9)
-        figures.number(f"nme_{result.text('normaliser')}", 0, default=None)
+        nme = f"nme_{result.text('normaliser')}"
+        if nme not in figures.values:
+            figures.refuse(nme, "a number, or null")
+        figures.number(nme, 0, default=None)
 
 
 def network_file(path: Path) -> Path:

@@ -90,13 +90,24 @@ def _guard(mark: str) -> None:
         time.sleep(0.02)
 
 
-def _marked(mark: str) -> list[int]:
-    """Return the numbers of the processes with a mark in their environment."""
-    found, wanted = [], f"{_MARK}={mark}".encode()
-    for path in Path("/proc").glob("[0-9]*/environ"):
+def _marked(mark: str) -> set[int]:
+    """Return the numbers of the processes with a mark in their environment, and of those below them.
+
+    A process that writes a title over its command line writes over its environment, too: so do Ray's agents.
+    """
+    found: set[int] = set()
+    below: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
-            if wanted in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            parent = int((path / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            below.setdefault(parent, []).append(int(path.name))
+            if f"{_MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.add(int(path.name))
+    waiting = list(found)
+    while waiting:
+        more = below.get(waiting.pop(), [])
+        found.update(more)
+        waiting += more
     return found
 
 

@@ -20,6 +20,7 @@ from facekd.drawing import draw
 from facekd.errors import InputError
 from facekd.markup import COFW29, FIVE, IBUG68
 from facekd.pts import read_pts
+from facekd.runtime import results
 from facekd.runtime.batch import PhotoBatch, Summary, detect_files
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.results import RecordWriter
@@ -217,6 +218,29 @@ def test_a_large_folder_gives_its_first_result_at_once_and_memory_stays_flat(
     finally:
         tracemalloc.stop()
     assert index == 300 and kept[299] - kept[100] < 100_000
+
+
+def test_a_resumed_folder_reads_each_line_of_its_log_once(
+    landmarker: Landmarker, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is most of what comes before the first result of a large folder."""
+    detect_files([photos], landmarker, tmp_path / "out")
+    log, lines, parse = tmp_path / "out" / "facekd.jsonl", [], results.parse_json
+    monkeypatch.setattr(results, "parse_json", lambda line, where: lines.append(line) or parse(line, where))
+    assert detect_files([photos], landmarker, tmp_path / "out").photos == 3
+    assert lines == log.read_bytes().splitlines(keepends=True)
+
+
+def test_a_log_whose_last_line_has_lost_its_end_keeps_the_names(
+    landmarker: Landmarker, photos: Path, tmp_path: Path
+) -> None:
+    """As an editor leaves it; the photo is looked at again, and its results are its own."""
+    detect_files([photos], landmarker, tmp_path / "out")
+    log = tmp_path / "out" / "facekd.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-1])
+    assert detect_files([photos], landmarker, tmp_path / "out").photos == 3
+    assert log.read_bytes() == whole
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")

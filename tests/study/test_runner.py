@@ -253,10 +253,21 @@ def figures(**changes: Any) -> dict[str, Any]:
         ({}, "results must be a list"),
         ([], "results must be at least one result"),
         ([5], "results must be a list"),
-        ([figures(normaliser="chin")], "results.normaliser must be inter_ocular or"),
+        ([figures(normaliser="chin")], "results.subsets.full.nme_chin must be a number, or null"),
+        (
+            [figures(normaliser="chin", subsets={"full": {"count": 6, "nme_chin": 4, "fr_8": 1}})],
+            "results.normaliser must be inter_ocular or",
+        ),
         ([figures(boxes="mine")], "results.boxes must be truth or detector"),
         ([figures(subsets={})], "results.subsets.full must be keys and values"),
-        ([figures(subsets={"full": {"count": 6, "fr_8": None}})], "results.subsets.full.fr_8 must be a number"),
+        (
+            [figures(subsets={"full": {"count": 6, "fr_8": 1}})],
+            "results.subsets.full.nme_inter_pupil must be a number,",
+        ),
+        (
+            [figures(subsets={"full": {"count": 6, "nme_inter_pupil": 4, "fr_8": None}})],
+            "results.subsets.full.fr_8 must be a number",
+        ),
         ([figures(errors=[0.1] * 5)], "results.errors must be 6, one of each face"),
         ([figures(errors=[-1] * 6)], "results.errors must be a list"),
         ([figures(errors=None)], "results.errors must be a list"),

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from facekd.documents import MAX_POINTS, Fields, is_finite, is_group, parse_json
+from facekd.documents import MAX_POINTS, Fields, is_group, parse_json
 from facekd.errors import InputError, ModelError
 from facekd.files import atomic
 from facekd.geometry import BoxTransform, to_pixels
@@ -214,7 +214,7 @@ def _metadata(fields: Fields, architecture: Architecture, prior: dict[str, Tenso
     markup = MarkUp.from_dict(fields.values.get("markup"), f"{where}: markup")
     if markup.count != count:
         raise ModelError(f"{where}: it gives {count} points, its mark-up has {markup.count}; {fields.advice}")
-    calibration = fields.list("calibration", is_finite, "finite numbers", 2, (1.0, 0.0))
+    calibration = fields.numbers("calibration", 2, (1.0, 0.0))
     if len(calibration) != 2:
         fields.refuse("calibration", "slope and offset")
     box_transform, face_calibration = (fields.values.get(key) for key in ("box_transform", "face_calibration"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facekd.data.pack import Pack
-from facekd.documents import Fields, is_finite, parse_json, read_text
+from facekd.documents import Fields, parse_json, read_text
 from facekd.files import write_text
 from facekd.geometry import BoxTransform, iou, square
 from facekd.pipeline.context import Context
@@ -74,7 +74,7 @@ class DetectorBoxes:
             fields.integer("faces", 0, 10**9),
             fields.integer("found", 0, 10**9),
             BoxTransform.from_dict(transform.values, BOX_TRANSFORM) if transform else None,
-            tuple(fields.list("spread_log_scale_x_y", is_finite, "finite numbers", 3, ()) or ()) or None,
+            tuple(fields.numbers("spread_log_scale_x_y", 3, ()) or ()) or None,
         )
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from facekd.documents import Fields, parse_json
+from facekd.documents import Fields
 from facekd.errors import InputError, nearest
 from facekd.files import atomic, claim_folder, expand, write_text
 from facekd.images import find_photos, read_image
@@ -33,7 +33,7 @@ from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.results import RecordWriter, ResumeLog, check_record, stamp
+from facekd.runtime.results import Log, RecordWriter, ResumeLog, check_record, read_log, stamp
 
 FORMATS = ("json", "jsonl", "csv", "pts")
 _ONE_FILE = ("jsonl", "csv")  # formats that hold all photos in one file
@@ -114,8 +114,8 @@ class PhotoBatch:
         skipped: files in the folders that are no photos by their suffix, results of earlier runs left out.
 
     Raises:
-        InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds files that this
-            would write and that are not known as its results.
+        InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds results of
+            other settings, or files that this would write and that are not known as its results.
     """
 
     def __init__(
@@ -149,8 +149,8 @@ class PhotoBatch:
         """Find the photos, and name their results as far as the folder's log does not do so already."""
         arguments, others = self._arguments, dict[Path, None]()
         self._planned_for = _state(self.out)
-        known, damaged = _names(self.out / _LOG, self.markup.count) if self.out else ({}, [])
-        self._jobs = list(_jobs(arguments, known, others, damaged, self.out))
+        self._log = read_log(self.out / _LOG, self.settings, self._check_record) if self.out else Log()
+        self._jobs = list(_jobs(arguments, self._log, others, self.out))
         self._names = {"facekd", "landmarks", *(job.name for job in self._jobs)}
         if not self._jobs:
             given = " ".join(arguments)
@@ -188,7 +188,7 @@ class PhotoBatch:
                 stack.enter_context(claim_folder(self.out))
                 if _state(self.out) != self._planned_for:  # by another process, or by an earlier call
                     self._plan()
-                log = stack.enter_context(closing(ResumeLog(self.out / _LOG, self.settings, self._check_record)))
+                log = stack.enter_context(closing(ResumeLog(self.out / _LOG, self.settings, known=self._log)))
                 if self.format in _ONE_FILE:
                     temporary = stack.enter_context(atomic(self.out / f"landmarks.{self.format}"))
                     file = open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n")  # noqa: SIM115
@@ -302,36 +302,15 @@ def _state(out: Path | None) -> list[int]:
     return stamp(out / _LOG) if out else []
 
 
-def _names(log: Path, count: int) -> tuple[dict[str, str], list[bytes]]:
-    """Return the names of results by photo, as far as earlier runs gave them, and the lines that are damaged.
-
-    count: points of a face.
-    """
-    names: dict[str, str] = {}
-    damaged: list[bytes] = []
-    if log.exists():
-        with log.open("rb") as file:
-            file.readline()  # the settings
-            for line in file:
-                try:
-                    fields = Fields(parse_json(line, str(log)), str(log))
-                    check_record(fields, count)
-                    names[fields.text("photo")] = fields.text("name")
-                except InputError:  # half a line, or one that `ResumeLog` will tell of
-                    damaged += [line] if line.endswith(b"\n") else []
-    return names, damaged
-
-
-def _jobs(
-    arguments: list[str], known: dict[str, str], others: dict[Path, None], damaged: list[bytes], out: Path | None
-) -> Iterator[_Job]:
+def _jobs(arguments: list[str], log: Log, others: dict[Path, None], out: Path | None) -> Iterator[_Job]:
     """Yield each photo once, in the order given; names keep a folder's structure and never clash.
 
-    known: names by photo that earlier runs gave; they stay.
+    log: of earlier runs, whose names stay. The results of a photo that a damaged line still names are its own; beside
+        other files that are there, which may be results of a line that says nothing any more or the user's, it gets a
+        name of its own.
     others: takes the files in folders that are no photos, once each.
-    damaged: lines of the log. The results of a photo that one of them still names are its own; beside other files that
-        are there, which may be results of a line that says nothing any more or the user's, it gets a name of its own.
     """
+    known, damaged = log.names, [line for _, line in log.damaged]
     paths: set[Path] = set()
     taken = {name.casefold() for name in known.values()}  # A.jpg and a.png are one name where case does not count
     for argument in arguments:

@@ -7,16 +7,79 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
-from facekd.documents import MAX_BYTES, Fields, is_finite, is_group, parse_json
+from facekd.documents import MAX_BYTES, Fields, is_group, parse_json
 from facekd.errors import InputError, nearest
 from facekd.files import atomic
 from facekd.images import MAX_SIDE
 from facekd.markup import MarkUp
 
 _LOG = logging.getLogger("facekd")
+
+
+@dataclass
+class Log:
+    """What a log of results holds.
+
+    Attributes:
+        lines: place and length, in bytes, of the lines that are whole, that of the settings first.
+        done: stamp and place by photo.
+        names: of the results by photo.
+        damaged: why, and the line, of those that are not as they must be; half a line, left by a killed run, is none.
+    """
+
+    lines: list[tuple[int, int]] = field(default_factory=list)
+    done: dict[str, tuple[list[int], int]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    damaged: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def read_log(path: Path, settings: dict[str, Any], check: Callable[[Fields], object]) -> Log:
+    """Read a log of results.
+
+    Args:
+        path: the file, which need not be there.
+        settings: what the results depend on, plain values.
+        check: raises InputError where a record is not as it must be; its fields are given.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        InputError: it holds results of other settings.
+    """
+    log, place = Log(), 0
+    if not path.exists():
+        return log
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES), b""), 1):
+            where, whole = f"{path}, line {number}", line.endswith(b"\n")
+            try:
+                record = parse_json(line, where)
+                if number > 1:
+                    fields = Fields(record, where, advice="its photo is looked at again")
+                    _check_stamp(fields)
+                    check(fields)
+                    log.names[record["photo"]] = record.get("name", "")
+            except InputError as error:
+                if whole and number > 1:
+                    log.damaged.append((str(error), line))
+                    place += len(line)
+                    continue
+                record = None
+            if not whole:
+                break
+            if number > 1:
+                log.done[record["photo"]] = record["stamp"], place
+            elif record != {"settings": settings}:
+                other = record.get("settings") if isinstance(record, dict) else "something else"
+                raise InputError(f"{path} holds results of {other}, not of {settings}; choose another folder")
+            log.lines.append((place, len(line)))
+            place += len(line)
+    return log
 
 
 class ResumeLog:
@@ -28,6 +91,7 @@ class ResumeLog:
         path: the file; made if it is not there.
         settings: what the results depend on (model, mark-up, ...), plain values.
         check: raises InputError where a record is not as it must be; its fields are given.
+        known: what the file holds, of `read_log` with the same; None: it is read.
 
     Attributes:
         damaged: how many lines were.
@@ -37,56 +101,33 @@ class ResumeLog:
     """
 
     def __init__(
-        self, path: Path, settings: dict[str, Any], check: Callable[[Fields], object] = lambda fields: None
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        check: Callable[[Fields], object] = lambda fields: None,
+        known: Log | None = None,
     ) -> None:
-        self._path, self._done = path, dict[str, tuple[list[int], int]]()  # photo -> stamp, place in the file
         path.parent.mkdir(parents=True, exist_ok=True)
-        good, self.damaged = self._read(settings, check) if path.exists() else ([], 0)
+        log = known or read_log(path, settings, check)
+        self._path, self._done, self.damaged = path, log.done, len(log.damaged)
+        for why, _ in log.damaged:
+            _LOG.warning("%s", why)
         if self.damaged:  # else the same lines would be told of for ever
-            with atomic(path) as temporary, temporary.open("wb") as file, path.open("rb") as old:
-                for place, length in good:
-                    old.seek(place)
-                    file.write(old.read(length))
-            self._read(settings, check)
+            self._keep_only(log.lines)
         self._file = open(path, "a+b")  # noqa: SIM115  close() closes it
-        self._file.truncate(sum(length for _, length in good))
-        if not good:
+        self._file.truncate(sum(length for _, length in log.lines))
+        if not log.lines:
             self._write({"settings": settings})
 
-    def _read(self, settings: dict[str, Any], check: Callable[[Fields], object]) -> tuple[list[tuple[int, int]], int]:
-        """Return place and length of the lines that are whole, and how many are damaged; note what is done."""
-        self._done.clear()
-        good: list[tuple[int, int]] = []
-        place, damaged = 0, 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES), b""), 1):
-                where = f"{self._path}, line {number}"
-                try:
-                    record = parse_json(line, where)
-                    if number > 1:
-                        fields = Fields(record, where, advice="its photo is looked at again")
-                        _check_stamp(fields)
-                        check(fields)
-                except InputError as error:
-                    if not line.endswith(b"\n"):  # half a line, left by a killed run
-                        break
-                    if number == 1:
-                        self._refuse("something else", settings)
-                    _LOG.warning("%s", error)
-                    damaged, place = damaged + 1, place + len(line)
-                    continue
-                if not line.endswith(b"\n"):
-                    break
-                if number == 1 and record != {"settings": settings}:
-                    self._refuse(record.get("settings") if isinstance(record, dict) else "something else", settings)
-                if number > 1:
-                    self._done[record["photo"]] = record["stamp"], place
-                good.append((place, len(line)))
-                place += len(line)
-        return good, damaged
-
-    def _refuse(self, made_with: object, settings: dict[str, Any]) -> NoReturn:
-        raise InputError(f"{self._path} holds results of {made_with}, not of {settings}; choose another folder")
+    def _keep_only(self, lines: list[tuple[int, int]]) -> None:
+        """Take all other lines out of the file."""
+        moved, end = {}, 0
+        with atomic(self._path) as temporary, temporary.open("wb") as file, self._path.open("rb") as old:
+            for place, length in lines:
+                old.seek(place)
+                file.write(old.read(length))
+                moved[place], end = end, end + length
+        self._done = {photo: (stamp, moved[place]) for photo, (stamp, place) in self._done.items()}
 
     def __contains__(self, photo: Path) -> bool:
         """Whether a photo is done and has not changed since."""
@@ -167,10 +208,10 @@ def check_face(fields: Fields, count: int) -> None:
     Raises:
         InputError: a value is missing, of another kind, or not finite.
     """
-    box = fields.list("box", is_finite, "finite numbers", 4)
-    points = fields.list("points", _is_point, "points x, y", count)
-    sure = fields.list("confidence", is_finite, "finite numbers", count, None)
-    seen = fields.list("visible", is_finite, "finite numbers", count, None)
+    box = fields.numbers("box", 4)
+    points = fields.points("points", count)
+    sure = fields.numbers("confidence", count, None)
+    seen = fields.numbers("visible", count, None)
     if len(box) != 4 or any(len(each) != count for each in (points, sure, seen) if each is not None):
         fields.refuse("points", f"{count}, as many as confidence and visible, beside a box of four numbers")
     fields.number("score")
@@ -199,10 +240,6 @@ def is_inside(name: str) -> bool:
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_point(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_finite, value))
 
 
 class RecordWriter:

@@ -195,7 +195,7 @@ def _line(row: str, records: Sequence[Record], base: np.ndarray | None) -> Line:
         return Line(row, records[0]["table"], 0, {}, None, None, None, None, None, None, error)
     figures = [record["results"][0] for record in done]
     key = f"nme_{figures[0]['normaliser']}"
-    nme = {name: np.array([one["subsets"][name].get(key) for one in figures], float) for name in figures[0]["subsets"]}
+    nme = {name: np.array([one["subsets"][name][key] for one in figures], float) for name in figures[0]["subsets"]}
     difference = None
     if base is not None:
         difference = _difference(_errors(done), base)
