@@ -20,8 +20,9 @@ NETWORKS = (  # file, what it is
     ("", "facekd-68-lite, the start"),
     ("views", "hard views"),
     ("views-pseudo", "hard views, pseudo-labels"),
+    ("views-pseudo-far", "hard views, pseudo-labels; 2,600 steps at a rate of 0.002"),
     ("views-rotated", "hard views, rotated faces: the recipe `robust`"),
-    ("views-rotated-alone", "the same, not averaged with its start"),
+    ("views-rotated-alone", "the last, not averaged with its start"),
 )
 KINDS = ("Occlusion", "Blur", "Resolution", "Image quality", "Combined", "Synthetic")
 
