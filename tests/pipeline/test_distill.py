@@ -307,6 +307,12 @@ def test_a_run_of_an_earlier_version_is_not_continued(tiny_pack: Pack, tmp_path:
         distill(recipe({"student": STAGE}), tiny_pack, tmp_path, accelerator="cpu")
 
 
+def test_a_key_that_is_no_word_is_another_setting(tiny_pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: old\n1.5: 3\nstages: {2: {.inf: 1}}\n")
+    with pytest.raises(RecipeError, match="was begun with other settings"):
+        distill(recipe({"student": STAGE}), tiny_pack, tmp_path, accelerator="cpu")
+
+
 def test_an_accelerator_that_is_not_there_is_one_sentence(tiny_pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no accelerator 'tpu9' here"):
         distill(recipe(STAGES), tiny_pack, tmp_path / "run", accelerator="tpu9")

@@ -99,6 +99,7 @@ RECORD: dict = {"photo": "a", "name": "a", "markup": "five5", "width": 9, "heigh
     "change",
     [
         {"name": "../a"},
+        {"name": "\0"},
         {"name": "/etc/a"},
         {"name": "C:\\a"},
         {"name": ""},

@@ -39,3 +39,15 @@ def test_the_time_before_a_break_counts(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 10, "epoch": 1, "seconds": 1000.0}\n')
     with TrainingLogger(tmp_path, "net", 40, 10, quiet=False) as logger:
         assert 1000 <= logger.seconds < 1010
+
+
+def test_a_record_of_other_types_is_where_the_log_ends(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    whole = '{"step": 10, "epoch": 1, "seconds": 5.0}\n'
+    for damaged in ('{"step": 20, "epoch": 2, "seconds": []}', '{"step": 20, "epoch": 2, "seconds": -1}'):
+        path.write_text(whole + damaged + "\n")
+        assert [record["epoch"] for record in read(path)] == [1]
+    path.write_text('{"epoch": 1}\n')
+    assert read(path) == [{"epoch": 1, "step": 0, "seconds": 0.0}]
+    with TrainingLogger(tmp_path, "net", 40, 10, quiet=False) as logger:
+        assert 0 <= logger.seconds < 10

@@ -231,10 +231,15 @@ def is_inside(name: str) -> bool:
         name: a relative path.
 
     Returns:
-        Whether it does, on every system.
+        Whether it does, on every system, and can be a path at all.
     """
-    return bool(name) and not any(
-        path.is_absolute() or path.drive or ".." in path.parts for path in (PurePosixPath(name), PureWindowsPath(name))
+    return (
+        bool(name)
+        and "\0" not in name
+        and not any(
+            path.is_absolute() or path.drive or ".." in path.parts
+            for path in (PurePosixPath(name), PureWindowsPath(name))
+        )
     )
 
 

@@ -122,11 +122,12 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             fields = Fields(parse_json(line, str(path)), str(path))
             fields.number("epoch", 0)
-            fields.integer("step", 0, 10**12, 0)
+            step = fields.integer("step", 0, 10**12, 0)
+            seconds = fields.number("seconds", 0, default=0.0)
             fields.number("val_nme", default=None)
         except InputError:  # half a line, left by a killed run
             break
-        records.append(dict(fields.values))
+        records.append(dict(fields.values) | {"step": step, "seconds": seconds})
     return records
 
 
