@@ -151,7 +151,7 @@ def test_every_abbreviation_is_in_the_glossary() -> None:
     glossary = (DOCS / "explanation" / "glossary.md").read_text()
     entries = re.findall(r"^(\S.*)\n:   ", glossary, re.MULTILINE)
     known = {name.strip() for entry in entries for name in entry.split(",")}
-    names = "CC0 CVIU ICCV AMD EPYC UTF-8 API MB AFW LFPW JPEG PNG TIFF NVIDIA B3 OUT PACK"  # also what commands take
+    names = "CC0 CVIU ICCV AMD EPYC UTF-8 API MB AFW LFPW JPEG AVIF PNG TIFF NVIDIA B3 OUT PACK"  # also of commands
     known |= set(names.split())
     unknown: set[str] = set()
     for page in PAGES:
