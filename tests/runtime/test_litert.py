@@ -177,27 +177,6 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
         LiteRTModel(file)
 
 
-@needs_litert
-def test_a_signature_of_another_graph_is_refused(tmp_path: Path) -> None:
-    """Its tensors' numbers would mean others in the first graph, which is the one that runs."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(TINY.read_bytes(), 0))
-    first = schema.ModelT.InitFromObj(schema.Model.GetRootAs(TINY.read_bytes(), 0)).subgraphs[0]
-    for tensor in first.tensors:
-        tensor.name = b"first " + tensor.name
-    graph.subgraphs.insert(0, first)
-    graph.signatureDefs[0].subgraphIndex = 1
-    builder = flatbuffers.Builder()
-    builder.Finish(graph.Pack(builder), b"TFL3")
-    file = tmp_path / "a.tflite"
-    file.write_bytes(builder.Output())
-    replace(ModelCard.load(TINY), sha256=sha256(file)).save(file)
-    with pytest.raises(ModelError, match="cannot be loaded: its signature is not of its first graph"):
-        LiteRTModel(file)
-
-
 def test_which_file_a_bundled_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.onnx", "a.tflite", "b.onnx"):
         (tmp_path / name).touch()

@@ -56,17 +56,10 @@ class Session:
             raise ModelError(f"threads must be 1 or more, got {threads}")
         self._path, self._threads = path, threads or os.cpu_count() or 1
         self._idle: list[Any] = []
-        interpreter = self._opened()
-        runner = interpreter.get_signature_runner()
-        inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        self.inputs, self.outputs = _shapes(inputs), _shapes(outputs)
-        # `run` goes to the tensors themselves: at each call a signature's runner resizes and allocates them again.
-        first = [*interpreter.get_input_details(), *interpreter.get_output_details()]
-        tensors = {each["name"]: each["index"] for each in first}
-        if any(tensors.get(each["name"]) != each["index"] for each in [*inputs.values(), *outputs.values()]):
-            raise ModelError(f"model {path} cannot be loaded: its signature is not of its first graph; export it again")
-        self._inputs, self._outputs = ({name: each["index"] for name, each in of.items()} for of in (inputs, outputs))
-        self._idle.append(interpreter)
+        runner = self._opened()
+        self.inputs = _shapes(runner.get_input_details())
+        self.outputs = _shapes(runner.get_output_details())
+        self._idle.append(runner)
         _SESSIONS.add(self)
 
     def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -83,29 +76,22 @@ class Session:
             ModelError: the network fails on them.
         """
         try:
-            interpreter = self._idle.pop()
+            runner = self._idle.pop()
         except IndexError:  # all are at work in other threads
-            interpreter = self._opened()
+            runner = self._opened()
         try:
-            for name, values in inputs.items():
-                interpreter.set_tensor(self._inputs[name], values)
-            interpreter.invoke()
-            found = [interpreter.get_tensor(self._outputs[name]) for name in outputs]
+            found = runner(**inputs)
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"model {self._path} cannot be run: {str(error).partition(chr(10))[0]}") from error
-        self._idle.append(interpreter)
-        return found
+        self._idle.append(runner)
+        return [found[name] for name in outputs]
 
     def _opened(self) -> Any:
-        """Return an interpreter that is ready to run."""
         interpreter = _interpreter()
         try:
-            opened = interpreter(str(self._path), num_threads=self._threads)
-            opened.get_signature_runner()
-            opened.allocate_tensors()
+            return interpreter(str(self._path), num_threads=self._threads).get_signature_runner()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model {self._path} cannot be loaded: {str(error).partition(chr(10))[0]}") from error
-        return opened
 
 
 def _interpreter() -> Callable[..., Any]:
@@ -133,8 +119,8 @@ _SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
 def _forget_interpreters() -> None:
     """Leave the parent's interpreters alone in a forked child: closing one waits for threads that are not there."""
     for session in _SESSIONS:
-        for interpreter in session._idle:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))  # so it outlives even the Python interpreter
+        for runner in session._idle:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runner))  # so it outlives even the Python interpreter
         session._idle = []
 
 
