@@ -104,23 +104,6 @@ def paint_hand(rng: np.random.Generator, canvas: Canvas, camera: Camera, light: 
     palm = at - 0.55 * up
     canvas.stroke(np.linspace(palm - 6 * up, palm, 6), 0.9 * skin, np.array([0.8, 0.75, 0.7]) * unit)
     canvas.fill(ellipse(palm, 0.46 * across, 0.5 * up), 0.95 * skin)
-    paint_fingers(rng, canvas, palm, up, across, skin)
-
-
-def paint_fingers(
-    rng: np.random.Generator, canvas: Canvas, palm: np.ndarray, up: np.ndarray, across: np.ndarray, skin: np.ndarray
-) -> None:
-    """Paint four fingers on a palm.
-
-    Args:
-        rng: source of the randomness.
-        canvas: the image.
-        palm: (2,) its middle, pixels.
-        up: (2,) where the fingers point; a finger is 0.55 to 0.75 of it long.
-        across: (2,) at right angles to `up`, as long.
-        skin: (3,) RGB.
-    """
-    unit = float(np.linalg.norm(up))
     for k, length in enumerate(rng.permutation([0.62, 0.75, 0.72, 0.55])):
         root = palm + (k - 1.5) * 0.25 * across + 0.2 * up
         tip = root + length * up + (k - 1.5) * rng.uniform(0.0, 0.12) * across

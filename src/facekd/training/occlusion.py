@@ -12,7 +12,6 @@ import numpy as np
 
 from facekd.markup import MarkUp
 from facekd.synthetic.canvas import Canvas, ellipse, spline
-from facekd.synthetic.occluders import paint_fingers
 
 _MASKS = ((200, 215, 225), (225, 225, 225), (120, 165, 190), (30, 30, 35))  # surgical, white, blue, black
 _HIDDEN = 128  # of 255: a point is hidden where at least half of its pixel is painted over
@@ -122,7 +121,7 @@ def _paint_glasses(rng: np.random.Generator, canvas: Canvas, eyes: list[np.ndarr
 def _paint_hand(rng: np.random.Generator, canvas: Canvas, points: np.ndarray) -> None:
     """Paint a hand: a palm on an arm that comes from the image's edge, and fingers, in the face's own colour."""
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = 0.36 * float(np.linalg.norm(high - low))
+    unit = 0.5 * float(np.linalg.norm(high - low))
     at = rng.uniform(low - 0.1 * (high - low), high + 0.1 * (high - low))
     away = at - (low + high) / 2
     tilt = np.arctan2(away[1], away[0]) + rng.normal(0, 0.6)  # where the arm comes from: mostly from outside
@@ -130,10 +129,15 @@ def _paint_hand(rng: np.random.Generator, canvas: Canvas, points: np.ndarray) ->
     across = np.array([-up[1], up[0]])
     x, y = np.clip(np.rint(points[rng.integers(len(points), size=9)]), 0, np.array(canvas.image.shape[1::-1]) - 1).T
     skin = np.median(canvas.image[y.astype(int), x.astype(int)], axis=0) * rng.uniform(0.75, 1.2)
-    palm = at - 0.42 * up
-    canvas.stroke(np.linspace(palm - 7 * up, palm, 5), 0.9 * skin, np.array([0.83, 0.7, 0.7]) * unit)
-    canvas.fill(ellipse(palm, 0.44 * across, 0.5 * up), 0.95 * skin)
-    paint_fingers(rng, canvas, palm, up, across, skin)
+    palm = at - 0.3 * up
+    canvas.stroke(np.linspace(palm - 5 * up, palm, 5), 0.9 * skin, np.array([0.6, 0.5, 0.5]) * unit)
+    canvas.fill(ellipse(palm, 0.32 * across, 0.36 * up), 0.95 * skin)
+    for k, length in enumerate(rng.permutation([0.45, 0.55, 0.52, 0.4])):
+        root = palm + (k - 1.5) * 0.18 * across + 0.15 * up
+        tip = root + length * up + (k - 1.5) * rng.uniform(0.0, 0.1) * across
+        for width, shade in ((0.2, 0.6), (0.17, 1.0)):
+            canvas.stroke(np.linspace(root, tip, 5), shade * skin, width * unit)
+            canvas.fill(ellipse(tip, width / 2 * across, width / 2 * up), shade * skin)
 
 
 def _paint_thing(rng: np.random.Generator, canvas: Canvas, points: np.ndarray) -> None:
