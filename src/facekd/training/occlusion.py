@@ -119,7 +119,11 @@ def _paint_glasses(rng: np.random.Generator, canvas: Canvas, eyes: list[np.ndarr
 
 
 def _paint_hand(rng: np.random.Generator, canvas: Canvas, points: np.ndarray) -> None:
-    """Paint a hand: a palm on an arm that comes from the image's edge, and fingers, in the face's own colour."""
+    """Paint a hand: a palm on an arm that comes from the image's edge, and fingers, in the face's own colour.
+
+    It is drawn apart from `facekd.synthetic.occluders`, with which `benchmarks/hard_faces.py` measures: a network that
+    trains on the hand it is measured with learns that hand.
+    """
     low, high = points.min(axis=0), points.max(axis=0)
     unit = 0.5 * float(np.linalg.norm(high - low))
     at = rng.uniform(low - 0.1 * (high - low), high + 0.1 * (high - low))
