@@ -20,6 +20,9 @@ from typing import Any
 # process imports first is this module, which takes little: so it is watched from its first moments on.
 _SPAWN = multiprocessing.get_context("spawn")
 _MARK = "FACEKD_GUARDED"
+# To setproctitle, by which Ray's processes write titles: not over the environment, so that the mark stays. By their
+# parent they cannot be known, for that may have ended first.
+_KEEP = "SPT_NOENV"
 
 
 def pool(count: int) -> ProcessPoolExecutor:
@@ -69,11 +72,14 @@ def guard() -> Iterator[None]:
     mark = secrets.token_hex(8)
     process = _SPAWN.Process(target=_guard, args=(mark,), daemon=True)
     process.start()
-    os.environ[_MARK] = mark  # after the start: the guard has no mark
+    # After the start: the guard has no mark.
+    added = {_MARK: mark} | ({} if _KEEP in os.environ else {_KEEP: "1"})
+    os.environ.update(added)
     try:
         yield
     finally:
-        del os.environ[_MARK]
+        for name in added:
+            del os.environ[name]
         process.kill()
         process.join()
 
@@ -91,23 +97,12 @@ def _guard(mark: str) -> None:
 
 
 def _marked(mark: str) -> set[int]:
-    """Return the numbers of the processes with a mark in their environment, and of those below them.
-
-    A process that writes a title over its command line writes over its environment, too: so do Ray's agents.
-    """
+    """Return the numbers of the processes with a mark in their environment."""
     found: set[int] = set()
-    below: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
-            parent = int((path / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-            below.setdefault(parent, []).append(int(path.name))
             if f"{_MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
                 found.add(int(path.name))
-    waiting = list(found)
-    while waiting:
-        more = below.get(waiting.pop(), [])
-        found.update(more)
-        waiting += more
     return found
 
 
