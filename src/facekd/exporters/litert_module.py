@@ -82,7 +82,7 @@ class _Reader(nn.Module):
 
 
 class _Posterior(nn.Module):
-    """A shape prior's posterior mean, with 8 products of vector and matrix instead of 18, whose time is their memory's.
+    """A shape prior's posterior mean, with 8 products of vector and matrix instead of 18.
 
     The estimate m + C x of `facekd.networks.shape_prior`, where (C + D N D) x = b, by the same conjugate gradients:
     preconditioned by P = (C + N)^-1 instead of whitened by its root. Of each direction d = P e, e is known, too; so
