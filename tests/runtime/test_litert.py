@@ -92,6 +92,27 @@ def test_calls_from_many_threads_do_not_mix() -> None:
             np.testing.assert_allclose(found, np.tile(expected(crops(20, seed)), (5, 1, 1)), atol=1e-3)
 
 
+@needs_litert
+def test_what_was_found_is_no_memory_of_the_interpreter() -> None:
+    session = litert.Session(TINY, threads=1)
+    (first,) = session.run(["points"], {"image": crops(1)})
+    kept = first.copy()
+    session.run(["points"], {"image": crops(1, seed=1)})
+    np.testing.assert_array_equal(first, kept)
+    assert first.flags.writeable
+    for wrong in ({}, {"image": crops(2)}, {"image": crops(1).astype(np.float32)}):
+        with pytest.raises(ModelError, match=r"tiny.tflite cannot be run: "):
+            session.run(["points"], wrong)
+
+
+@needs_litert
+def test_loading_prints_nothing() -> None:
+    """LiteRT writes a line of its own when a network is run the first time, and commands must not at their start."""
+    code = "from facekd.runtime.model import LiteRTModel; LiteRTModel('facekd-68-lite', threads=1)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout == told.stderr == ""
+
+
 LOADED: list[LiteRTModel] = []
 
 
@@ -174,6 +195,27 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
     shutil.copyfile(TINY, file)
     replace(ModelCard.load(TINY), size=64).save(file)
     with pytest.raises(ModelError, match="no landmark model of facekd for 5 points at 64 px"):
+        LiteRTModel(file)
+
+
+@needs_litert
+def test_a_signature_of_another_graph_is_refused(tmp_path: Path) -> None:
+    """Its tensors' numbers would mean others in the first graph, which is the one that runs."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(TINY.read_bytes(), 0))
+    first = schema.ModelT.InitFromObj(schema.Model.GetRootAs(TINY.read_bytes(), 0)).subgraphs[0]
+    for tensor in first.tensors:
+        tensor.name = b"first " + tensor.name
+    graph.subgraphs.insert(0, first)
+    graph.signatureDefs[0].subgraphIndex = 1
+    builder = flatbuffers.Builder()
+    builder.Finish(graph.Pack(builder), b"TFL3")
+    file = tmp_path / "a.tflite"
+    file.write_bytes(builder.Output())
+    replace(ModelCard.load(TINY), sha256=sha256(file)).save(file)
+    with pytest.raises(ModelError, match="cannot be loaded: its signature is not of its first graph"):
         LiteRTModel(file)
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from facekd.data.pack import Pack
 from facekd.errors import ModelError
 from facekd.evaluation import protocol
 from facekd.exporters.int8 import calibration_frames, quiet
-from facekd.exporters.onnx import ExportModule, Parity, card_of, compare, sample_crops
+from facekd.exporters.litert_module import LiteRTModule
+from facekd.exporters.onnx import Parity, card_of, compare, sample_crops
 from facekd.files import atomic
 from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
@@ -30,32 +30,10 @@ PRECISIONS = ("float32", "float16")  # of the weights; the arithmetic is float32
 _TOLERANCE = {"float32": 0.01, "float16": 0.1}  # px, on faces
 _LOST = 0.05  # NME in percent that 8 bits may cost
 _CHECKED = 500  # faces that the NME is measured on
-_LAST = "_head/torch.nn.modules.conv.Conv2d_out"  # the converter's name of a spatial head's last convolution
 # Ranges go from the least to the largest value; of convolutions, whose weights tell, they are those of least squared
-# error. Chosen on 300W's validation faces: NME of facekd-68-lite 3.34 %, with the first for all 3.37 %, in float32
+# error. Chosen on 300W's validation faces: NME of facekd-68-lite 3.35 %, with the first for all 3.38 %, in float32
 # 3.35 %. The second for all would leave additions and paddings in float32, and convert back and forth.
 _RANGES, _CONVOLUTIONS = "min_max_uniform_quantize", "MSE"
-
-
-class _Named(nn.Module):
-    """An export module whose outputs have names, which the converter keeps, and whose pixels are standardised fast.
-
-    LiteRT takes a sixth of a small network's time to subtract and divide three colours of each pixel. By rows, with
-    the colours' constants repeated, the same takes next to none.
-    """
-
-    def __init__(self, module: ExportModule) -> None:
-        super().__init__()
-        self.module = module
-        mean, std = (getattr(module.net, name).flatten() for name in ("mean", "std"))
-        self.register_buffer("gain", (1 / (255 * std)).repeat(module.net.architecture.size))
-        self.register_buffer("offset", (-mean / std).repeat(module.net.architecture.size))
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        rows = image.flatten(2).float() * self.get_buffer("gain") + self.get_buffer("offset")
-        pixels = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
-        net, metadata = self.module.net, self.module.metadata
-        return metadata.outputs(net.from_standardised(pixels), net.architecture.size)
 
 
 def export(
@@ -86,7 +64,7 @@ def export(
     out = Path(out)
     net, metadata = load_network(checkpoint)
     with atomic(out) as temporary:
-        content = _converted(ExportModule(net, metadata), net.architecture.size, batch)
+        content = _converted(LiteRTModule(net, metadata), batch)
         temporary.write_bytes(_halved(content) if precision == "float16" else content)
         card = card_of(net, metadata, name or out.stem, figures or {}, temporary)
         replace(card, made_with={**card.made_with, "precision": precision, "batch": batch}).save(temporary)
@@ -103,8 +81,7 @@ def export(
 def quantise(path: str | Path, out: str | Path, pack: Pack) -> float:
     """Write a form of a .tflite network whose convolutions compute with 8-bit integers, after measuring what it costs.
 
-    From the first convolution to the one before a spatial head's last, that is: the head's maps have three scales, and
-    softmax and shape prior need the precision. Of a coordinate head, to the last convolution.
+    From the first convolution to the last, that is; softmax, expectations and shape prior need the precision.
 
     Args:
         path: a .tflite file that `export` wrote.
@@ -141,16 +118,16 @@ def quantise(path: str | Path, out: str | Path, pack: Pack) -> float:
     return after - before
 
 
-def _converted(module: ExportModule, size: int, batch: int) -> bytes:
+def _converted(module: LiteRTModule, batch: int) -> bytes:
     """Return the .tflite file of a module."""
-    frames = torch.zeros(batch, size, size, 3, dtype=torch.uint8)
+    frames = torch.zeros(batch, module.size, module.size, 3, dtype=torch.uint8)
     with _silent(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             import litert_torch
         except ImportError as error:
             raise _missing(error) from error
-        model = litert_torch.convert(_Named(module).eval(), sample_kwargs={"image": frames})
+        model = litert_torch.convert(module.eval(), sample_kwargs={"image": frames})
         return bytes(model.model_content())
 
 
@@ -192,8 +169,7 @@ def _convolutions(content: bytes) -> list[str]:
     if not where:
         raise ModelError("int8 is for networks of convolutions, and this one has none; keep float32")
     first = where[0] - (kinds[where[0] - 1] == schema.BuiltinOperator.PAD)
-    last = next((at for at in where if _LAST in scopes[at]), where[-1] + 1)
-    return scopes[first:last]
+    return scopes[first : where[-1] + 1]
 
 
 def _quantizer(content: bytes) -> tuple[Any, Any]:

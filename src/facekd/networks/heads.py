@@ -111,19 +111,7 @@ class SpatialHead(nn.Module):
         Returns:
             Landmarks (B, N, 2), log-sigma (B, N) or None, log-heatmaps (B, N, h, w), visibility (B, N) or None.
         """
-        merged = None
-        for feature, lateral, smooth in zip(
-            features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True
-        ):
-            level = lateral(feature)
-            if merged is not None:
-                finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-                height, width = (int(side) for side in level.shape[-2:])
-                if finer.shape[-2:] != (height, width):  # an odd side was rounded up in the coarser level
-                    finer = finer[..., :height, :width]
-                level = level + finer
-            merged = smooth(level)
-        assert merged is not None
+        merged = self.pyramid(features)
         # All sizes but the batch's are plain numbers, so that the exported graph computes no shapes.
         maps = self.out(merged).float().reshape(-1, self.kinds, self.points, self.cells**2)
         seen = None
@@ -139,6 +127,30 @@ class SpatialHead(nn.Module):
         # What makes visibility easy to tell must not move the landmarks.
         visibility = None if seen is None else ((heat.detach() if self.training else heat) * seen).sum(-1)
         return landmarks, log_sigma, log_heat.reshape(-1, self.points, self.cells, self.cells), visibility
+
+    def pyramid(self, features: list[Tensor]) -> Tensor:
+        """Merge a backbone's features, from coarse to fine.
+
+        Args:
+            features: (B, C_i, h_i, w_i) each, fine to coarse.
+
+        Returns:
+            (B, 128, h, w), what the last convolution makes maps of; h and w are those of the finest features.
+        """
+        merged = None
+        for feature, lateral, smooth in zip(
+            features[::-1], list(self.lateral)[::-1], list(self.smooth)[::-1], strict=True
+        ):
+            level = lateral(feature)
+            if merged is not None:
+                finer = F.interpolate(merged, scale_factor=2.0, mode="nearest")
+                height, width = (int(side) for side in level.shape[-2:])
+                if finer.shape[-2:] != (height, width):  # an odd side was rounded up in the coarser level
+                    finer = finer[..., :height, :width]
+                level = level + finer
+            merged = smooth(level)
+        assert merged is not None
+        return merged
 
 
 def _separable(channels: int) -> nn.Module:

@@ -71,18 +71,8 @@ class LandmarkNet(nn.Module):
         Returns:
             Landmarks (B, N, 2); log-sigma (B, N), log-heatmaps (B, N, h, w) and visibility (B, N), or None for each.
         """
-        return self.from_standardised((images - self.get_buffer("mean")) / self.get_buffer("std"))
-
-    def from_standardised(self, images: Tensor) -> Prediction:
-        """Predict the landmarks of a batch that is standardised already.
-
-        Args:
-            images: (B, 3, S, S) RGB, less `mean` and divided by `std`.
-
-        Returns:
-            As `forward`.
-        """
-        return Prediction(*self.head(self.backbone(images)))
+        standardised = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        return Prediction(*self.head(self.backbone(standardised)))
 
 
 def confidence(log_sigma: Tensor, radius: float, slope: float | Tensor = 1.0, offset: float | Tensor = 0.0) -> Tensor:

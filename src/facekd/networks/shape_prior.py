@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ITERATIONS = 3  # of conjugate gradients; they leave 0.002 % of the inter-ocular distance, 0.14 % at most
+ITERATIONS = 3  # of conjugate gradients; they leave 0.002 % of the inter-ocular distance, 0.14 % at most
 MAX_LOG_RATIO = 1.4  # log-sigma counts as at most so far from typical: a factor of 4 either way
 
 
@@ -78,11 +78,11 @@ def _solve(right: Tensor, ratio: Tensor, noise: Tensor, whiten: Tensor, gain: Te
     z = right  # the solution where log-sigma is typical
     residual = right - matrix(z)
     direction, squared = residual, (residual * residual).sum(-1, keepdim=True)
-    for iteration in range(1, _ITERATIONS + 1):
+    for iteration in range(1, ITERATIONS + 1):
         product = matrix(direction)
         step = squared / (direction * product).sum(-1, keepdim=True).clamp_min(1e-30)
         z = z + step * direction
-        if iteration < _ITERATIONS:
+        if iteration < ITERATIONS:
             residual = residual - step * product
             before, squared = squared, (residual * residual).sum(-1, keepdim=True)
             direction = residual + squared / before.clamp_min(1e-30) * direction

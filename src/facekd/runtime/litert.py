@@ -56,10 +56,17 @@ class Session:
             raise ModelError(f"threads must be 1 or more, got {threads}")
         self._path, self._threads = path, threads or os.cpu_count() or 1
         self._idle: list[Any] = []
-        runner = self._opened()
-        self.inputs = _shapes(runner.get_input_details())
-        self.outputs = _shapes(runner.get_output_details())
-        self._idle.append(runner)
+        interpreter = self._opened()
+        runner = interpreter.get_signature_runner()
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self.inputs, self.outputs = _shapes(inputs), _shapes(outputs)
+        # `run` goes to the tensors themselves: a signature's runner resizes, allocates and copies at each call.
+        first = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+        tensors = {each["name"]: each["index"] for each in first}
+        if any(tensors.get(each["name"]) != each["index"] for each in [*inputs.values(), *outputs.values()]):
+            raise ModelError(f"model {path} cannot be loaded: its signature is not of its first graph; export it again")
+        self._inputs, self._outputs = ({name: each["index"] for name, each in of.items()} for of in (inputs, outputs))
+        self._idle.append(interpreter)
         _SESSIONS.add(self)
 
     def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -76,22 +83,30 @@ class Session:
             ModelError: the network fails on them.
         """
         try:
-            runner = self._idle.pop()
+            interpreter = self._idle.pop()
         except IndexError:  # all are at work in other threads
-            runner = self._opened()
+            interpreter = self._opened()
         try:
-            found = runner(**inputs)
-        except (ValueError, RuntimeError) as error:
+            # Only here, for LiteRT prints a line when it allocates the first time; later it does nothing.
+            interpreter.allocate_tensors()
+            for name, index in self._inputs.items():
+                interpreter.set_tensor(index, inputs[name])
+            interpreter.invoke()
+            found = [interpreter.get_tensor(self._outputs[name]) for name in outputs]  # copies
+        except (ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model {self._path} cannot be run: {str(error).partition(chr(10))[0]}") from error
-        self._idle.append(runner)
-        return [found[name] for name in outputs]
+        self._idle.append(interpreter)
+        return found
 
     def _opened(self) -> Any:
+        """Return an interpreter whose tensors are not allocated yet; a file without a signature is refused."""
         interpreter = _interpreter()
         try:
-            return interpreter(str(self._path), num_threads=self._threads).get_signature_runner()
+            opened = interpreter(str(self._path), num_threads=self._threads)
+            opened.get_signature_runner()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"model {self._path} cannot be loaded: {str(error).partition(chr(10))[0]}") from error
+        return opened
 
 
 def _interpreter() -> Callable[..., Any]:
@@ -119,8 +134,8 @@ _SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
 def _forget_interpreters() -> None:
     """Leave the parent's interpreters alone in a forked child: closing one waits for threads that are not there."""
     for session in _SESSIONS:
-        for runner in session._idle:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runner))  # so it outlives even the Python interpreter
+        for interpreter in session._idle:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))  # so it outlives even the Python interpreter
         session._idle = []
 
 

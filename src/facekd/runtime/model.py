@@ -265,15 +265,20 @@ class NetworkModel(ABC):
         Returns:
             Points (B, N, 2), confidence and visibility (B, N) or None, as a call does.
         """
-        count = self.markup.count
-        parts = [{name: np.zeros((0, count, *[2] * (name == "points")), np.float32) for name in self.outputs}]
+        count, where = self.markup.count, f"model {self.path}"
+        shapes = {name: (count, 2) if name == "points" else (count,) for name in self.outputs}
+        parts = []
         for found in self._batches(images):
             parts.append(dict(zip(self.outputs, found, strict=True)))
             for name, values in parts[-1].items():
-                check_output(name, values, parts[0][name].shape[1:], f"model {self.path}")
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+                check_output(name, values, shapes[name], where)
+        if len(parts) == 1:  # most calls; nothing to join
+            whole = parts[0]
+        else:
+            parts.append({name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()})
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in shapes}
         if any(len(values) != len(images) for values in whole.values()):
-            raise ModelError(f"model {self.path} does not give one result for each crop; export it again")
+            raise ModelError(f"{where} does not give one result for each crop; export it again")
         return NetworkOutput(**whole)
 
     @abstractmethod
@@ -378,6 +383,7 @@ class LiteRTModel(NetworkModel):
     def _batches(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
-            # The file takes exactly so many: the last ones are filled up.
-            filled = np.concatenate([part, np.zeros((self.batch - len(part), *part.shape[1:]), np.uint8)])
-            yield [found[: len(part)] for found in self._session.run(self.outputs, {"image": filled})]
+            count = len(part)
+            if count < self.batch:  # the file takes exactly so many: the last ones are filled up
+                part = np.concatenate([part, np.zeros((self.batch - count, *part.shape[1:]), np.uint8)])
+            yield [found[:count] for found in self._session.run(self.outputs, {"image": part})]
