@@ -47,8 +47,11 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.docs  ## the documentation as a site, in site/; a dead link fails
+docs: $(VENV)/.docs  ## the documentation as a site, in site/, with the browser's demo where npm is there; a dead link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	if command -v npm > /dev/null; then \
+		(cd js && npm ci --no-audit --no-fund --loglevel=error && npm run build) && cp -R js/demo js/dist site/; \
+	fi
 
 $(VENV)/.train: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
