@@ -157,3 +157,19 @@ def test_every_format_from_files_to_sheets(tmp_path: Path, name: str) -> None:
     result = call("inspect", out)
     assert result.exit_code == 0 and "no problem found" in result.stdout, result.stdout
     assert "missing landmarks  1.43 %" in result.stdout
+
+
+@pytest.mark.slow
+def test_prepare_rotated_faces_of_a_pack_and_merge(tmp_path: Path) -> None:
+    faces, rotated, both = (tmp_path / f"{name}.parquet" for name in ("faces", "rotated", "both"))
+    call("prepare", "synthetic", faces, "--count", "8", "--seed", "4", "--size", "96", "--jobs", "1")
+    result = call("prepare", "rotated", faces, rotated, "--count", "6", "--seed", "1", "--size", "96", "--jobs", "1")
+    assert result.exit_code == 0 and f"{rotated}: {len(Pack.open(rotated))} faces" in result.stdout
+    assert all("yaw" in name for name in Pack.open(rotated).names) and 0 < len(Pack.open(rotated)) <= 6
+    result = call("merge", faces, rotated, both, "--train-only")
+    merged, first, second = Pack.open(both), Pack.open(faces), Pack.open(rotated)
+    assert result.exit_code == 0 and set(merged.splits) == set(first.splits)
+    assert (merged.splits == "val").sum() == (first.splits == "val").sum()  # the first pack alone chooses and measures
+    assert (merged.splits == "train").sum() == (first.splits == "train").sum() + (second.splits == "train").sum()
+    with pytest.raises(InputError, match="rotated takes SRC and OUT, got 1 paths"):
+        call("prepare", "rotated", rotated)
