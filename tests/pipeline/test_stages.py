@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
 from facekd.networks import checkpoint as networks
-from facekd.pipeline import finish
+from facekd.pipeline import boxes, finish
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, resolve
 from facekd.training import logger
@@ -150,3 +151,25 @@ def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: P
     sides = np.ptp(train.points, axis=1).max(axis=1) * 1.3  # of the crops
     eyes = np.linalg.norm(train.points[:, 0] - train.points[:, 1], axis=1)
     assert about.confidence_radius == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)
+
+
+def test_rotated_faces_tell_neither_the_confidence_radius_nor_the_detector_s_boxes(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that no person set may be of faces that no photo shows: turned, with eyes near to each other."""
+    train = np.flatnonzero(tiny_pack.splits == "train")
+    quality, points = tiny_pack.quality.astype("<U9"), tiny_pack.points.copy()
+    quality[train[::2]] = "derived"
+    points[train[::2], 0] = points[train[::2], 1]  # no eye distance at all
+    seen: list[Pack] = []
+    monkeypatch.setattr(boxes, "fit_box_transform", lambda pack: seen.append(pack) or boxes.DetectorBoxes(1, 0))
+    settings = recipe({"a": STAGE | {"epochs": 1}})
+    stage = resolve(settings)["a"]
+    given = context(replace(tiny_pack, quality=quality, points=points), tmp_path, settings)
+    kept = tiny_pack.select(indices=train[1::2])
+    eyes = np.linalg.norm(kept.points[:, 0] - kept.points[:, 1], axis=1)
+    sides = np.ptp(kept.points, axis=1).max(axis=1) * 1.3
+    assert finish.metadata(given, stage).confidence_radius == pytest.approx(0.05 * (eyes / sides).mean(), rel=1e-3)
+    assert [list(pack.names) for pack in seen] == [list(kept.names)]
+    none = replace(tiny_pack, quality=np.full(len(tiny_pack), "derived"))
+    assert len(none.annotated()) == len(none)  # better than nothing

@@ -191,6 +191,15 @@ class Pack:
         taken: dict[str, Any] = {name: v[keep] for name, v in values.items() if isinstance(v, np.ndarray)}
         return replace(self, **taken)
 
+    def annotated(self) -> Pack:
+        """Return the faces whose landmarks a person set, for what is measured on faces as photos show them.
+
+        Returns:
+            Those of quality "exact"; without any of those, all.
+        """
+        exact = np.flatnonzero(self.quality == "exact")
+        return self.select(indices=exact) if len(exact) else self
+
     def readable(self) -> Pack:
         """Return the faces whose images can be read; each of the others is named in a warning of the log.
 

@@ -112,6 +112,8 @@ def fit_box_transform(train: Pack, detector: Detector | None = None) -> Detector
 def detector_boxes(context: Context) -> DetectorBoxes:
     """Return what the face detector finds on the training faces, fitted once and kept in the run's folder.
 
+    Registered and rotated faces do not count: the detector sees the latter otherwise than it sees photos.
+
     Args:
         context: of the run.
 
@@ -122,7 +124,7 @@ def detector_boxes(context: Context) -> DetectorBoxes:
 
     def fit() -> None:
         if not path.is_file():
-            record = fit_box_transform(context.pack.select("train"))
+            record = fit_box_transform(context.pack.select("train").annotated())
             write_text(path, record.to_json())
             if record.transform is None:
                 logging.getLogger(__name__).warning(not_found(record))

@@ -147,7 +147,7 @@ def val_faces(context: Context, stage: TrainStage) -> Faces:
     return _decoded(context, context.pack, None if stage.sees_val else "val", stage.frame)
 
 
-def shapes(faces: Faces, frame: Input) -> np.ndarray:
+def shapes(faces: Faces | Pack, frame: Input) -> np.ndarray:
     """Return the shapes of faces in their crops.
 
     Args:

@@ -139,7 +139,8 @@ def _completed(faces: Faces, frame: Input) -> np.ndarray:
 
 def _confidence_radius(context: Context, stage: TrainStage, frame: Input) -> float:
     """Return 5 % of the mean of the mark-up's primary normaliser over the training faces that have it, normalised."""
-    known = shapes(labelled_faces(context, frame, stage.train_on), frame)
+    used = np.flatnonzero(np.isin(context.pack.splits, stage.train_on))
+    known = shapes(context.pack.select(indices=used).annotated(), frame)
     box = normalise(frame_box(frame.size, frame.scale).reshape(2, 2), frame.size).ravel()
     distance = primary_normaliser(known, context.pack.markup, np.broadcast_to(box, (len(known), 4)))
     if np.isnan(distance).all():
