@@ -24,6 +24,7 @@ NETWORKS = (  # file, what it is
     ("views-rotated", "hard views, rotated faces: the recipe `robust`"),
     ("facekd-68", "facekd-68, the start"),
     ("facekd-68-views-rotated", "hard views, 1,377 of the rotated faces; 400 steps at a rate of 0.0005"),
+    ("facekd-68-views-rotated-all", "hard views, all rotated faces; 450 steps at a rate of 0.0005"),
 )
 STARTS = ("facekd-68-lite", "facekd-68")
 ROBUST = ("views-rotated", "facekd-68-views-rotated")
