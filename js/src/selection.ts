@@ -8,8 +8,8 @@ const SAME = 0.3; // IoU of two boxes, or of two faces' landmark boxes, from whi
 const DUPLICATE = 0.6; // IoU of two upright faces' landmark boxes from which they are one face, boxed twice
 const INSIDE = 0.5; // share of a box within a larger one from which it may be a part of that face
 const RISE = 0.2; // by how much a turned face must be more probable than the upright one in its place
-/** Degrees of roll from which the box of a face that was not turned is not where it should be. */
-export const FAR_ROLL = 60;
+/** Degrees of roll from which a quarter turn brings a face nearer to upright; the detector's box is not where it should be. */
+export const FAR_ROLL = 45;
 
 /** Return a face's confidence as a whole; 1 where it is not known. */
 export function faceConfidence(face: Face): number {

@@ -42,6 +42,12 @@ def test_an_upright_crop_of_a_rolled_face_gives_way_to_any_gain() -> None:
     assert with_turned([turned], [tilted]) == [turned]
 
 
+@pytest.mark.parametrize(("roll", "gives_way"), [(44, False), (46, True), (-46, True)])
+def test_from_half_a_quarter_turn_on_the_turned_crop_is_the_nearer_one(roll: float, gives_way: bool) -> None:
+    found, turned = face(50, 50, 40, 0.8, roll=roll), face(52, 50, 40, 0.81, roll=roll)
+    assert with_turned([found], [turned]) == [turned if gives_way else found]
+
+
 def test_of_several_turned_faces_in_one_place_the_most_confident_stays() -> None:
     found = [face(50, 50, 40, 0.7, roll=180), face(51, 50, 40, 0.9, roll=90), face(50, 51, 40, 0.8, roll=270)]
     assert with_turned([face(50, 50, 40, 0.0)], found) == [found[1]]

@@ -14,7 +14,8 @@ _SAME = 0.3  # IoU of two boxes, or of two faces' landmark boxes, from which the
 _DUPLICATE = 0.6  # IoU of two upright faces' landmark boxes from which they are one face, boxed twice
 _INSIDE = 0.5  # share of a box within a larger one from which it may be a part of that face
 _RISE = 0.2  # by how much a turned face must be more probable than the upright one in its place
-FAR_ROLL = 60.0  # degrees of roll from which the box of a face that was not turned is not where it should be
+# Degrees of roll from which a quarter turn brings a face nearer to upright; the detector's box is not where it belongs.
+FAR_ROLL = 45.0
 
 
 def with_turned(faces: Sequence[Face], turned: Sequence[Face]) -> list[Face]:
