@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def measured(candidates: tuple[Candidate, ...], train: Pack, work: Path, turns: int) -> list[dict[str, Any]]:
-    """Return a row for each network; what cannot be built, converted or run says so in its row."""
+    """Return a row for each network; what cannot be built, converted or run says so in its row, but for the first."""
     rows = []
     makers: dict[str, dict[str, Callable[[int], Run]]] = {kind: {} for kind in ENGINES}
     for candidate in candidates:
@@ -117,7 +117,7 @@ def measured(candidates: tuple[Candidate, ...], train: Pack, work: Path, turns: 
             row["parameters"], row["macs"] = cost(net)
             row["imagenet"] = timm.is_model_pretrained(candidate.backbone)
         except Exception as error:  # timm and torch raise all kinds
-            row["problems"]["network"] = sentence(error)
+            row["problems"]["network"] = told(error, row is rows[0])
             continue
         for kind in ENGINES:
             try:
@@ -126,7 +126,7 @@ def measured(candidates: tuple[Candidate, ...], train: Pack, work: Path, turns: 
                 running(kind, file, 1, crops)(0)
                 makers[kind][candidate.title] = lambda threads, of=(kind, file), on=crops: running(*of, threads, on)
             except Exception as error:  # so do the converters
-                row["problems"][kind] = sentence(error)
+                row["problems"][kind] = told(error, row is rows[0])
         print(row, flush=True)
     for kind in ENGINES:
         found = times(makers[kind], 1, CROPS, turns)
@@ -136,8 +136,10 @@ def measured(candidates: tuple[Candidate, ...], train: Pack, work: Path, turns: 
     return rows
 
 
-def sentence(error: Exception) -> str:
-    """Return the start of what an error says."""
+def told(error: Exception, needed: bool) -> str:
+    """Return the start of what an error says; that of a network which the others are compared with is raised."""
+    if needed:
+        raise error
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:160]
 
 
@@ -201,10 +203,10 @@ def page(result: dict[str, Any]) -> str:
         "(AVX-512 VNNI, or Arm's), on which the speed of int8 depends.",
         "",
         f"Each network is {MODEL} with another backbone: spatial head, 68 points, random weights. Time: CPU time of",
-        "one crop with one thread, in units of the first row's in the same engine and turn; the median",
-        f"of {result['turns']} turns. 1 x = {base['ms_onnx']:.2f} ms in ONNX Runtime, {base['ms_tflite']:.2f} ms in",
-        f"LiteRT. The system's load average meanwhile: {result['load']:.0f}. Where it is above the number of cores, other",
-        "work disturbs the figures.",
+        "one crop with one thread, in units of the first row's in the same engine and turn; the median of",
+        f"{result['turns']} turns. 1 x = {base['ms_onnx']:.2f} ms in ONNX Runtime, {base['ms_tflite']:.2f} ms in",
+        f"LiteRT. The system's load average meanwhile: {result['load']:.0f}. Where it is above the number of cores,",
+        "other work disturbs the figures.",
         "",
         "| backbone, input | parameters, M | MACs, M | ONNX Runtime, float32 | LiteRT, int8 | int8, MB |",
         "|---|---|---|---|---|---|",
