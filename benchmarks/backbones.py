@@ -72,9 +72,7 @@ CANDIDATES = (  # the first is what the others are compared with
     Candidate("mobilenetv4_conv_small"),
     Candidate("mobilenetv4_conv_small_050"),
     Candidate("tf_efficientnet_lite0"),
-    Candidate("mobileone_s0"),
     Candidate("mobileone_s0", merged=True),
-    Candidate("repvgg_a0", merged=True),
 )
 
 
@@ -221,8 +219,8 @@ def page(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Branches merged: MobileOne and RepVGG are trained with parallel branches, which timm can merge into one",
-        "convolution each (`timm.utils.model.reparameterize_model`). `facekd export` does not: it writes the branches.",
+        "Branches merged: MobileOne is trained with parallel branches, which timm can merge into one convolution each",
+        "(`timm.utils.model.reparameterize_model`). `facekd export` does not: it writes the branches.",
         "",
     ]
     for row in result["rows"]:
