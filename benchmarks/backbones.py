@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,10 +142,13 @@ def told(error: Exception, needed: bool) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:160]
 
 
+_loaded = cache(load_network)
+
+
 def network(candidate: Candidate, train: Pack) -> tuple[LandmarkNet, ModelMetadata, np.ndarray]:
     """Return a network like the bundled one, what belongs to it, and crops of faces for it."""
     torch.manual_seed(0)
-    bundled, metadata = load_network(MODEL)
+    bundled, metadata = _loaded(MODEL)
     net = LandmarkNet(replace(bundled.architecture, backbone=candidate.backbone, size=candidate.size))
     crops = calibration_frames(train, TorchModel(net, metadata), CROPS)
     normalise(net, crops)
@@ -242,16 +246,16 @@ def conclusion(rows: list[dict[str, Any]]) -> list[str]:
         groups[group].append(f"{row['title']} ({ratios[0]:.2f} x, {ratios[1]:.2f} x)")
     less, equal, more = ("; ".join(each) or "none" for each in groups.values())
     return [
-        f"**Beside {base['title']}**, in ONNX Runtime float32 and in LiteRT int8:",
+        f"CPU time beside {base['title']}, in ONNX Runtime float32 and in LiteRT int8:",
         "",
-        f"- less CPU time in both: {less}",
-        f"- about equal, at most {ABOUT_EQUAL:g} x: {equal}",
-        f"- more: {more}",
+        f"- less in both: {less}",
+        f"- about equal, neither above {ABOUT_EQUAL:g} x: {equal}",
+        f"- more in one or both: {more}",
         "",
-        "At equal CPU time the second group is worth training as it is, and the first with a larger input; the third",
-        "would have to earn its time. Which of them finds landmarks better, these figures do not say: no accuracy is",
-        "measured here, neither in float32 nor in 8 bits. A recipe's `init: timm` starts from ImageNet weights, which",
-        "come from timm's hub: that takes internet once, and has its own terms.",
+        "Worth training at equal CPU time are those about equal, and those with less, at an input so much larger (larger",
+        "inputs are not timed here); the last group would have to be better for its time. Which finds landmarks best,",
+        "these figures do not say: no accuracy is measured here, neither in float32 nor in 8 bits. ImageNet weights to",
+        "start from (`init: timm`) come from timm's hub, which takes internet once.",
     ]
 
 
