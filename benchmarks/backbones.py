@@ -252,8 +252,8 @@ def conclusion(rows: list[dict[str, Any]]) -> list[str]:
         f"- about equal, neither above {ABOUT_EQUAL:g} x: {equal}",
         f"- more in one or both: {more}",
         "",
-        "Worth training at equal CPU time are those about equal, and those with less, at an input so much larger (larger",
-        "inputs are not timed here); the last group would have to be better for its time. Which finds landmarks best,",
+        "Worth training at equal CPU time are those about equal, and those with less, at a larger input (which",
+        "is not timed here); the last group would have to be better for its time. Which finds landmarks best,",
         "these figures do not say: no accuracy is measured here, neither in float32 nor in 8 bits. ImageNet weights to",
         "start from (`init: timm`) come from timm's hub, which takes internet once.",
     ]
