@@ -160,7 +160,7 @@ def network(candidate: Candidate, train: Pack) -> tuple[LandmarkNet, ModelMetada
 def normalise(net: LandmarkNet, crops: np.ndarray) -> None:
     """Give batch normalisations the statistics of real crops, so that activations are as large as trained ones.
 
-    Without that, random layers may make them as large as 1e13, which 8 bits cannot be calibrated on sensibly.
+    Without that, those of random layers may be as large as 1e13: MobileOne's were.
     """
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
