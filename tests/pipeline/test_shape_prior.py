@@ -61,7 +61,7 @@ def test_the_iteration_solves_what_it_is_meant_to(seed: int) -> None:
     mean, covariance = flat.mean(0), flat.T.cov()
     found = posterior(shapes, noise, bias, typical)
     few, none = found(said, log_sigma).flatten(1).double(), found(said).flatten(1).double()
-    with patch.object(layer, "_ITERATIONS", 20):
+    with patch.object(layer, "ITERATIONS", 20):
         got = found(said, log_sigma).flatten(1).double()
     for row in range(3):
         ratio = (log_sigma[row] - typical).clamp(-1.4, 1.4).exp().repeat_interleave(2).diag()
