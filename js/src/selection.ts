@@ -33,10 +33,13 @@ export function withTurned(faces: readonly Face[], turned: readonly Face[]): Fac
   return kept;
 }
 
-/** Choose between what was found of a face upright and in other rolls: the latter if it is clearly more confident. */
+/**
+ * Choose between what was found of a face upright and in other rolls, where the caller says that a face is there: the
+ * latter if it is clearly more confident, be it one that cannot be trusted; a covered, blurred face is none the less rolled.
+ */
 export function better(face: Face, turned: readonly Face[]): Face {
   const best = turned.reduce((first, second) => (faceConfidence(second) > faceConfidence(first) ? second : first));
-  return best.ok && beats(best, face) ? best : face;
+  return beats(best, face) ? best : face;
 }
 
 /**

@@ -96,7 +96,8 @@ describe('selection', () => {
     expect(withTurned([face(0.75)], [sure])[0].faceConfidence).toBe(0.75); // not by 0.2
     expect(withTurned([weak], [doubtful])).toEqual([weak]); // not to be trusted itself
     expect(withTurned([weak], [face(0.9, [900, 0, 1100, 200], far)]).length).toBe(2); // elsewhere
-    expect([better(weak, [doubtful, sure]), better(weak, [doubtful])]).toEqual([sure, weak]);
+    expect([better(weak, [doubtful, sure]), better(weak, [doubtful])]).toEqual([sure, weak]); // not by 0.2
+    expect(better(face(0.1), [doubtful])).toEqual(doubtful); // not to be trusted, but known to be there
   });
 
   it('leaves out parts of a face, and faces that were found twice', () => {

@@ -35,6 +35,14 @@ def test_a_turned_face_that_cannot_be_trusted_or_is_hardly_better_is_left(confid
     assert better(upright, [turned]) is upright
 
 
+def test_a_face_that_is_known_to_be_there_is_turned_even_if_it_cannot_be_trusted() -> None:
+    """A covered face upside down: what was found upright is further from the truth than what was found turned."""
+    upright, turned = face(50, 50, 40, 0.05), face(52, 50, 40, 0.4, roll=180)
+    assert not turned.ok
+    assert better(upright, [turned]) is turned
+    assert with_turned([upright], [turned]) == [upright]  # where the detector says so, it may be no face at all
+
+
 def test_an_upright_crop_of_a_rolled_face_gives_way_to_any_gain() -> None:
     # Its box was drawn as if it were upright, so that its landmarks are worse than its confidence tells.
     tilted, turned = face(50, 50, 40, 0.8, roll=85), face(52, 50, 40, 0.81, roll=88)

@@ -39,17 +39,18 @@ def with_turned(faces: Sequence[Face], turned: Sequence[Face]) -> list[Face]:
 
 
 def better(face: Face, turned: Sequence[Face]) -> Face:
-    """Choose between what was found of a face upright and in other rolls.
+    """Choose between what was found of a face upright and in other rolls, where the caller says that a face is there.
 
     Args:
         face: as found upright.
         turned: as found in other rolls.
 
     Returns:
-        The most confident of `turned` if it can be trusted and is clearly more confident; else `face`.
+        The most confident of `turned` if it is clearly more confident, be it one that cannot be trusted: a covered,
+        blurred face is none the less rolled. Else `face`.
     """
     best = max(turned, key=face_confidence)
-    return best if best.ok and _beats(best, face) else face
+    return best if _beats(best, face) else face
 
 
 def without_parts(faces: Sequence[Face]) -> list[Face]:
