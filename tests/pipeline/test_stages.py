@@ -90,14 +90,20 @@ def test_an_average_is_the_mean_of_its_members_weights(tiny_pack: Pack, tmp_path
 @pytest.mark.slow
 def test_an_average_with_the_start_of_its_members(tiny_pack: Pack, tmp_path: Path) -> None:
     """Of a stage it is that stage's network; of a file what training began with, which computes the same."""
-    mean = {"kind": "weight_average", "of": ["a"], "with_start": True}
-    settings = recipe({"wise": SPATIAL, "a": SPATIAL | {"init": "wise", "lr": 1e-2}, "mean": mean})
+    mean = {"kind": "weight_average", "of": ["a"], "start_weight": 1}
+    trained = {"wise": SPATIAL, "a": SPATIAL | {"init": "wise", "lr": 1e-2}}
+    settings = recipe(trained | {"mean": mean})
     train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["mean"])
     start, a, found = (load_file(tmp_path / name / "model.safetensors") for name in ("wise", "a", "mean"))
     for key, value in found.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (start[key] + a[key]) / 2, msg=key)
     assert any(not torch.equal(start[key], a[key]) for key in a)
+    heavy = recipe(trained | {"heavy": mean | {"start_weight": 3}})
+    train_stage(context(tiny_pack, tmp_path, heavy), resolve(heavy)["heavy"])
+    for key, value in load_file(tmp_path / "heavy" / "model.safetensors").items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (3 * start[key] + a[key]) / 4, msg=key)
     file = tmp_path / "wise" / "model.safetensors"
     again = recipe({"a": SPATIAL | {"init": str(file), "lr": 1e-2}, "mean": mean})
     train_stage(context(tiny_pack, tmp_path / "again", again), resolve(again)["mean"])

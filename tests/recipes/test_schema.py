@@ -225,15 +225,15 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
         ),
         ({"again": MEAN | {"of": ["m", "mean"]}}, "again averages trained stages only, not other averages"),
         ({"mean": MEAN | {"of": ["m", "n", "m"]}}, "mean names a stage twice: m, n, m"),
-        ({"mean": MEAN | {"of": ["m"]}}, "mean is the mean of one network; give of another, or set with_start to true"),
+        ({"mean": MEAN | {"of": ["m"]}}, "mean is the mean of one network; give of another, or set start_weight to 1"),
         ({"mean": MEAN | {"of": []}}, "stages.mean.of needs at least 1, not 0"),
         (
-            {"n": NET, "mean": MEAN | {"of": ["n"], "with_start": True}},
+            {"n": NET, "mean": MEAN | {"of": ["n"], "start_weight": 1}},
             "the mean of networks is none unless they start",
         ),
         (
             {"mean": MEAN | {"epochs": 3}},
-            "unknown key 'stages.mean.epochs'; allowed: kind, of, with_start, shape_prior",
+            "unknown key 'stages.mean.epochs'; allowed: kind, of, start_weight, shape_prior",
         ),
         ({"mean": {"kind": "weight_average"}}, "'stages.mean.of' is missing"),
         (
@@ -250,8 +250,10 @@ def test_an_average_is_of_networks_that_have_one(changes: dict[str, Any], messag
 def test_a_network_may_be_averaged_with_what_it_started_from() -> None:
     """Be that a stage, or a network that is none of the recipe's."""
     for start in ("base", "facekd-68-lite"):
-        stages = {"base": NET, "m": FROM_BASE | {"init": start}, "mean": MEAN | {"of": ["m"], "with_start": True}}
+        stages = {"base": NET, "m": FROM_BASE | {"init": start}, "mean": MEAN | {"of": ["m"], "start_weight": 1}}
         assert resolve(recipe(stages))["mean"].describe() == "mean (the mean of m, their start)"
+        stages["mean"]["start_weight"] = 1.5
+        assert resolve(recipe(stages))["mean"].describe() == "mean (the mean of m, 1.5 times their start)"
 
 
 def test_members_of_an_average_may_differ_in_how_they_are_trained() -> None:

@@ -11,6 +11,7 @@ from facekd.markup import FIVE, IBUG68, MarkUp
 from facekd.recipes.groups import Augment, Input
 from facekd.training.augment import Augmenter, _line
 
+TWO = MarkUp("two", 2, (0, 1))  # two points, without mirror pairs
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "tint": 0, "blur": 0, "noise": 0, "cutout": 0}
 FRAME = Input(size=96, scale=1.5)
 
@@ -108,11 +109,13 @@ def test_every_kind_of_degradation_shows() -> None:
         "cutout": 0.5,
         "low_resolution": 0.6,
         "motion_blur": 0.5,
+        "jpeg": 0.5,
+        "low_contrast": 0.6,
     }.items():
         changed = look(**{name: value})
         moved = (changed - plain).abs().flatten(1).max(1).values > 0.02
         assert moved.float().mean() > 0.3, name
-        if name in ("blur", "cutout", "noise", "low_resolution", "motion_blur"):
+        if name in ("blur", "cutout", "noise", "low_resolution", "motion_blur", "jpeg", "low_contrast"):
             assert moved.float().mean() < 0.8, name
     for name in ("blur", "low_resolution", "motion_blur"):
         assert look(**{name: 1}).std() < 0.8 * plain.std(), name
@@ -127,6 +130,61 @@ def test_detail_is_lost_and_nothing_moves() -> None:
         lost = Augmenter(settings.model_copy(update={name: 1.0}), FRAME, IBUG68)(frames, points, boxes, np.arange(30))
         np.testing.assert_allclose(lost.images.mean((1, 2, 3)), plain.mean((1, 2, 3)), rtol=0.03)
         np.testing.assert_allclose(centre_of_mass(lost.images), centre_of_mass(plain), atol=0.25)
+
+
+@pytest.mark.parametrize("size", [96, 192])
+def test_low_resolution_is_that_of_the_photo_whatever_the_frame_is(size: int) -> None:
+    """Stripes a 20th of the face wide fade in views of fewer than some 30 pixels, down to 20; sizes are log-uniform."""
+    stripes = np.zeros((1, 480, 480, 3), np.uint8)
+    stripes[:, :, np.arange(480) // 20 % 2 == 1] = 255
+    points = np.array([[[40.0, 40], [440, 440]]], np.float32)
+    settings = Augment(rotation=0, scale=0, shift=0, mirror=False, low_resolution=1, **STILL)
+    augmenter = Augmenter(settings, Input(size=size, scale=1.0), TWO)
+    frames, count = torch.from_numpy(stripes).expand(200, -1, -1, -1), 200
+    views = augmenter(frames, points.repeat(count, 0), tight_box(points).repeat(count, 0), np.arange(count)).images
+    contrast = views[:, 0, size // 4 : -size // 4, size // 4 : -size // 4].std((1, 2)) / 0.5
+    assert contrast.min() < 0.25 and contrast.max() > 0.8
+    lost = float((contrast < 0.5).float().mean())
+    assert lost == pytest.approx(np.log(30 / 20) / np.log(size / 20), abs=0.15)
+
+
+def test_noise_of_small_photos_is_enlarged_with_them() -> None:
+    """Grain of a photo of few pixels is coarse: neighbours in the view are alike, unlike in that of the frame."""
+    frames = torch.full((64, 160, 160, 3), 128, dtype=torch.uint8)
+    points = np.tile(np.array([[[30.0, 30], [130, 130]]], np.float32), (64, 1, 1))
+    still = Augment(rotation=0, scale=0, shift=0, mirror=False, **STILL | {"noise": 0.2})
+
+    def alike(settings: Augment) -> float:
+        augmenter = Augmenter(settings, FRAME, TWO)
+        grain = augmenter(frames, points, tight_box(points), np.arange(64)).images - 128 / 255
+        return float((grain[..., 1:] * grain[..., :-1]).mean() / grain.square().mean())
+
+    assert abs(alike(still)) < 0.05 and alike(still.model_copy(update={"low_resolution": 1.0})) > 0.2
+
+
+def test_low_contrast_leaves_a_tenth_at_the_least_dark_pale_or_between() -> None:
+    frames = torch.zeros((200, 160, 160, 3), dtype=torch.uint8)
+    frames[:, :, 80:] = 255
+    points = np.tile(np.array([[[30.0, 30], [130, 130]]], np.float32), (200, 1, 1))
+    settings = Augment(rotation=0, scale=0, shift=0, mirror=False, low_contrast=1, **STILL)
+    views = Augmenter(settings, FRAME, TWO)(frames, points, tight_box(points), np.arange(200)).images
+    low, high = views.amin((1, 2, 3)), views.amax((1, 2, 3))
+    assert low.min() < 0.1 and high.max() > 0.9 and low.min() >= 0 and high.max() <= 1
+    gain = high - low
+    assert 0.0999 < gain.min() < 0.12 and gain.max() > 0.9
+    assert gain.log().mean() == pytest.approx(np.log(0.1) / 2, abs=0.15)  # uniform in its logarithm
+
+
+def test_jpeg_keeps_blocks_of_eight_pixels() -> None:
+    """At quality 5 to 50 a soft gradient turns into blocks: jumps between blocks are larger than steps inside them."""
+    frames = torch.arange(160, dtype=torch.uint8).view(1, 1, 160, 1).expand(64, 160, 160, 3).contiguous()
+    points = np.tile(np.array([[[0.0, 0], [159, 159]]], np.float32), (64, 1, 1))
+    settings = Augment(rotation=0, scale=0, shift=0, mirror=False, jpeg=1, **STILL)
+    augmenter = Augmenter(settings, Input(size=160, scale=1.0), TWO)
+    views = augmenter(frames, points, tight_box(points), np.arange(64)).images
+    steps = views.diff(dim=-1).abs().mean((0, 1, 2))
+    jumps = torch.arange(1, len(steps) + 1) % 8 == 0
+    assert steps[jumps].mean() > 3 * steps[~jumps].mean()
 
 
 def test_kernels_of_motion_blur() -> None:

@@ -100,9 +100,9 @@ def _trained(context: Context, stage: TrainStage) -> tuple[LandmarkNet, Landmark
 def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:
     """Return the mean of the members, that of those which did not see the validation faces, and what they took."""
     nets = {member: load(context.model(member))[0] for member in stage.members}
-    start = [initial_network(context, stage.members[0])] if stage.with_start else []
-    net = _mean([*start, *nets.values()]).to(context.fabric.device)
-    unseen = [one for member, one in nets.items() if not member.sees_val]
+    start = [(initial_network(context, stage.members[0]), stage.start_weight)] if stage.start_weight else []
+    net = _mean([*start, *((one, 1.0) for one in nets.values())]).to(context.fabric.device)
+    unseen = [(one, 1.0) for member, one in nets.items() if not member.sees_val]
     held_out = _mean([*start, *unseen]).to(context.fabric.device)
     folders = [context.stage_dir(member) for member in stage.members]
     summaries = [read_summary(folder) for folder in folders]
@@ -116,12 +116,16 @@ def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, Landm
     return net, held_out, summary
 
 
-def _mean(nets: list[LandmarkNet]) -> LandmarkNet:
-    """Return a network with the mean of the weights of networks; of whole numbers, which only count, the first's."""
-    mean, states = copy.deepcopy(nets[0]), [net.state_dict() for net in nets]
+def _mean(nets: list[tuple[LandmarkNet, float]]) -> LandmarkNet:
+    """Return a network with the weighted mean of the weights of networks; of whole numbers the first's."""
+    mean, states = copy.deepcopy(nets[0][0]), [net.state_dict() for net, _ in nets]
+    shares = torch.tensor([weight for _, weight in nets], dtype=torch.float64)
+    shares = (shares / shares.sum()).float()
     mean.load_state_dict(
         {
-            key: torch.stack([state[key] for state in states]).mean(0) if value.is_floating_point() else value
+            key: torch.stack([share * state[key] for share, state in zip(shares, states, strict=True)]).sum(0)
+            if value.is_floating_point()
+            else value
             for key, value in states[0].items()
         }
     )

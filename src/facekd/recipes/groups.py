@@ -47,10 +47,19 @@ class Augment(Settings):
         0, ge=0, le=1, description="share of views with a mask, dark glasses, a hand or a thing before the face"
     )
     low_resolution: Number = Field(
-        0, ge=0, le=1, description="share of views that are reduced, to a quarter at most, and enlarged again"
+        0,
+        ge=0,
+        le=1,
+        description="share of views that are reduced, to 20 pixels at the least, with noise there, and enlarged again",
     )
     motion_blur: Number = Field(
-        0, ge=0, le=1, description="share of views blurred along a line of up to a tenth of their side"
+        0, ge=0, le=1, description="share of views blurred along a line of up to a fifth of their side"
+    )
+    jpeg: Number = Field(
+        0, ge=0, le=1, description="share of views kept as JPEG of a quality from 5 to 50, at their low resolution"
+    )
+    low_contrast: Number = Field(
+        0, ge=0, le=1, description="share of views whose contrast falls, to a tenth at the least; dark, pale or between"
     )
     detector_spread: bool = Field(
         True, description="scale and shift are wider where the face detector's boxes vary more about the points"

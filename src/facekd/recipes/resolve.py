@@ -203,13 +203,13 @@ class AverageStage:
         name: of the stage.
         members: the stages whose weights are averaged.
         shape_prior: as of a `TrainStage`.
-        with_start: the network that they started from counts as one of them.
+        start_weight: how much the network that they started from counts, each member counting 1.
     """
 
     name: str
     members: tuple[TrainStage, ...]
     shape_prior: bool
-    with_start: bool = False
+    start_weight: float = 0.0
 
     @property
     def needs(self) -> tuple[Stage, ...]:
@@ -242,7 +242,9 @@ class AverageStage:
         Returns:
             A few words: name, backbone and how it is trained.
         """
-        names = [*(member.name for member in self.members), *["their start"] * self.with_start]
+        names = [member.name for member in self.members]
+        if self.start_weight:
+            names.append("their start" if self.start_weight == 1 else f"{self.start_weight:g} times their start")
         return f"{self.name} (the mean of {', '.join(names)})"
 
     def identity(self) -> dict[str, Any]:
@@ -252,7 +254,7 @@ class AverageStage:
             Plain values, as of `TrainStage.identity`.
         """
         found = {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
-        return found | ({"with_start": True} if self.with_start else {})  # studies of before know those without
+        return found | ({"start_weight": self.start_weight} if self.start_weight else {})  # studies of before have none
 
 
 Stage = TrainStage | AverageStage
@@ -275,7 +277,7 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
     for name, settings in recipe.stages.items():
         if isinstance(settings, AverageSettings):
             members = tuple(stage for other in settings.of if isinstance(stage := stages[other], TrainStage))
-            stages[name] = AverageStage(name, members, settings.shape_prior, settings.with_start)
+            stages[name] = AverageStage(name, members, settings.shape_prior, settings.start_weight)
         else:
             stages[name] = _trained(recipe, name, settings, stages)
     return stages

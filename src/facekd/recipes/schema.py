@@ -174,12 +174,15 @@ class AverageSettings(Settings):
     of: tuple[str, ...] = Field(
         min_length=1, description="earlier stages of one architecture, started from the same earlier stage"
     )
-    with_start: bool = Field(
-        False,
-        description="the network that they started from counts as one of them, be it a stage, a bundled network or a "
-        "file: fine-tuned networks keep more of what it was good at",
+    start_weight: Number = Field(
+        0,
+        ge=0,
+        description="how much the network that they started from counts, each of them counting 1, be it a stage, a "
+        "bundled network or a file: fine-tuned networks keep the more of what it was good at; 0: it does not count",
     )
     shape_prior: bool = Field(False, description="as for a trained stage; fitted to the mean of those without val")
+
+    renamed: ClassVar[Mapping[str, str]] = {"with_start": "start_weight: 1"}
 
     @property
     def uses(self) -> list[str]:
@@ -301,10 +304,10 @@ class Recipe(Settings):
             raise ValueError(f"{name} names a stage twice: {', '.join(stage.of)}")
         if not all(isinstance(member, TrainSettings) for member in members):
             raise ValueError(f"{name} averages trained stages only, not other averages")
-        if len(stage.of) < 2 and not stage.with_start:
-            raise ValueError(f"{name} is the mean of one network; give of another, or set with_start to true")
+        if len(stage.of) < 2 and not stage.start_weight:
+            raise ValueError(f"{name} is the mean of one network; give of another, or set start_weight to 1")
         trained = [self.trained(other) for other in stage.of]
-        known = trained[0].init in self.stages or (stage.with_start and trained[0].init not in ("none", "timm"))
+        known = trained[0].init in self.stages or (stage.start_weight and trained[0].init not in ("none", "timm"))
         if len({one.init for one in trained}) > 1 or not known:
             raise ValueError(
                 f"{name}: the mean of networks is none unless they start from one trained network; set init of "

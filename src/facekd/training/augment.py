@@ -33,8 +33,11 @@ _LEAST_CLOSED, _MEETING, _WINKS = 0.5, (0.05, 0.35), 0.1
 # A detector's boxes count where they vary clearly more than the settings say: how much more, and how many standard
 # deviations uniform scales and shifts reach to then.
 _CLEARLY, _WIDE = 1.5, 2.0
-_LEAST_SIZE, _LONGEST_BLUR = 0.25, 0.1  # of the frame's side: of views of low resolution, of motion blur
-_DRAWS = 40  # random numbers of a view; later ones are added behind, so that views stay what they were
+_LEAST_SIDE = 20  # pixels of a view of low resolution: its eyes are some ten pixels apart
+_LONGEST_BLUR = 0.2  # of the frame's side
+_LEAST_CONTRAST = 0.1
+_JPEG_QUALITY = 5, 50
+_DRAWS = 48  # random numbers of a view; later ones are added behind, so that views stay what they were
 _BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial, about a Gaussian of 1 px
 
 
@@ -130,8 +133,10 @@ class Augmenter:
         if visible is not None:
             seen = self._swap_pairs(torch.tensor(visible & ~covered, device=self.device), mirrored)
         if self.settings:
-            images = self._lose_detail(images, faces, view)
+            detail = uniform(self.seed, faces, view, draws=_DRAWS)[:, 34:46].T
+            images = self._lose_detail(images, detail[:9])
             images, hidden = self._degrade(images, draw)
+            images = self._lose_contrast(images, detail[9:])
             seen = None if seen is None else seen & ~self._within(hidden, landmarks)
         return Views(images, landmarks, seen)
 
@@ -271,22 +276,37 @@ class Augmenter:
         flat = torch.baddbmm(self._tensor(offset)[:, None, None], images.flatten(1, 2), self._tensor(matrix / 255).mT)
         return flat.view_as(images)
 
-    def _lose_detail(self, images: Tensor, faces: np.ndarray, view: int | np.ndarray) -> Tensor:
-        """Blur some views (B, 3, S, S) along a line, reduce and enlarge some, with the 35th to 39th random number."""
+    def _lose_detail(self, images: Tensor, random: np.ndarray) -> Tensor:
+        """Make some views (B, 3, S, S) what moving cameras, few pixels and JPEG make of them, by numbers (9, B)."""
         s, size = self.settings, self.frame.size
         assert s is not None
-        if not s.motion_blur and not s.low_resolution:
-            return images
-        moved, length, angle, small, scale = uniform(self.seed, faces, view, draws=_DRAWS)[:, 34:39].T
+        moved, length, angle, small, scale, level, field, compressed, quality = random
         for i in np.flatnonzero(moved < s.motion_blur):
             kernel = self._tensor(_line(_LONGEST_BLUR * size * length[i], np.pi * angle[i]))
             reach = kernel.shape[-1] // 2
             padded = F.pad(images[i : i + 1], (reach, reach, reach, reach), mode="replicate")
             images[i] = F.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3)[0]
-        for i in np.flatnonzero(small < s.low_resolution):
-            side = round(size * _LEAST_SIZE ** scale[i])
-            reduced = F.interpolate(images[i : i + 1], (side, side), mode="bilinear", antialias=True)
-            images[i] = F.interpolate(reduced, (size, size), mode="bilinear")[0]
+        for i in np.flatnonzero((small < s.low_resolution) | (compressed < s.jpeg)):
+            photo = images[i : i + 1]
+            if small[i] < s.low_resolution:
+                side = round(size * min(1, _LEAST_SIDE / size) ** scale[i])
+                photo = F.interpolate(photo, (side, side), mode="bilinear", antialias=True)
+                if self._noise is not None:  # of the photo's own pixels
+                    grain = self._noise[int(field[i] * _NOISE_FIELDS), :, :side, :side]
+                    photo = photo + s.noise * max(0.0, 2 * float(level[i]) - 1) * grain
+            if compressed[i] < s.jpeg:
+                low, high = _JPEG_QUALITY
+                photo = _jpeg(photo[0], round(low + (high - low) * float(quality[i])))[None]
+            images[i] = F.interpolate(photo, (size, size), mode="bilinear")[0]
+        return images
+
+    def _lose_contrast(self, images: Tensor, random: np.ndarray) -> Tensor:
+        """Take contrast from some views (B, 3, S, S) in [0, 1], which become dark, pale or grey, by numbers (3, B)."""
+        assert self.settings is not None
+        chosen, low, shade = random
+        for i in np.flatnonzero(chosen < self.settings.low_contrast):
+            gain = _LEAST_CONTRAST ** float(low[i])
+            images[i].mul_(gain).add_((1 - gain) * float(shade[i]))
         return images
 
     def _degrade(self, images: Tensor, draw: Iterator[np.ndarray]) -> tuple[Tensor, np.ndarray]:
@@ -340,6 +360,14 @@ def _line(length: float, angle: float) -> np.ndarray:
         kernel[top + 1, left] += (1 - right) * below
         kernel[top + 1, left + 1] += right * below
     return kernel / kernel.sum()
+
+
+def _jpeg(image: Tensor, quality: int) -> Tensor:
+    """Return an image (3, H, W) in [0, 1] as JPEG keeps it."""
+    pixels = (image.permute(1, 2, 0).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    _, data = cv2.imencode(".jpg", pixels.numpy()[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1].copy()
+    return torch.from_numpy(decoded).to(image.device).permute(2, 0, 1) / 255
 
 
 @cache
