@@ -108,9 +108,9 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def alive(processes: dict[int, str]) -> dict[int, str]:
-    """Return which of these, as `descendants` gives them, still run; waits for those that are about to end."""
-    end = time.monotonic() + _TO_END
+def alive(processes: dict[int, str], patience: float = _TO_END) -> dict[int, str]:
+    """Return which of these, as `descendants` gives them, still run; waits some seconds for those about to end."""
+    end = time.monotonic() + patience
     while left := {pid: start for pid, start in processes.items() if _runs(pid, start)}:
         if time.monotonic() > end:
             break

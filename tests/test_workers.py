@@ -70,6 +70,6 @@ def test_a_library_s_processes_end_with_a_killed_one(killed: bool, tmp_path: Pat
         else:
             process.stdin.close()
             process.wait(60)
-            assert process.stdout.readline() == "None\n" and alive({agent: began})
+            assert process.stdout.readline() == "None\n" and alive({agent: began}, patience=0)
             os.kill(agent, signal.SIGKILL)
         assert alive(started) == {}
