@@ -107,7 +107,8 @@ def test_the_result_is_the_last_stage_or_the_one_that_is_named() -> None:
         ),
         (
             {"tough": NET, "b": NET | {"init": "toug"}},
-            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, facekd-68-lite, facekd-68-robust, facekd-68, or",
+            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, facekd-68-lite, "
+            "facekd-68-robust, facekd-68, or",
         ),
         (
             {"a": NET | {"init": "tim"}},
