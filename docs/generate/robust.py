@@ -23,6 +23,7 @@ NETWORKS = (  # file, what it is
     ("views-pseudo-far", "hard views, pseudo-labels; 2,600 steps at a rate of 0.002"),
     ("views-rotated", "hard views, rotated faces"),
     ("photo-views-rotated", "photo views, rotated faces: the recipe `robust`"),
+    ("photo-views-rotated-synthetic", "photo views, rotated faces, a fifth synthetic ones"),
     ("facekd-68", "facekd-68, the start"),
     ("facekd-68-views-rotated", "hard views, 1,377 of the rotated faces; 400 steps at a rate of 0.0005"),
     ("facekd-68-views-rotated-all", "hard views, all rotated faces; 450 steps at a rate of 0.0005"),
