@@ -57,6 +57,15 @@ def test_faces_stay_as_they_are(tmp_path: Path, visible: bool) -> None:
     assert (meta["margin"], meta["size"], meta["jpeg_quality"]) == (1.5, 80, 80)
 
 
+def test_terms_that_another_pack_repeats_are_said_once(tmp_path: Path) -> None:
+    a = made(tmp_path / "a.parquet", "t")
+    rotated = made(tmp_path / "a rotated.parquet", "t", terms="Of a. Photos whose faces were rotated.")
+    merge([a, rotated, made(tmp_path / "c.parquet", "t")], tmp_path / "all.parquet")
+    meta = Pack.open(tmp_path / "all.parquet").meta
+    assert meta["dataset"] == "a + a rotated + c"
+    assert meta["terms"] == "Of a. Photos whose faces were rotated. + Of c."
+
+
 def test_only_training_faces_of_the_others(tmp_path: Path) -> None:
     packs = [made(tmp_path / f"{name}.parquet", splits) for name, splits in (("a", "te"), ("b", "tvet"))]
     assert merge(packs, tmp_path / "ab.parquet", train_only=True) == 4

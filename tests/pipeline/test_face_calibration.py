@@ -14,7 +14,7 @@ from facekd.data.pack import Pack, PackWriter
 from facekd.geometry import square, tight_box
 from facekd.images import read_image
 from facekd.markup import IBUG68
-from facekd.pipeline.face_calibration import fit_face_calibration
+from facekd.pipeline.face_calibration import LabelledCrops, fit_face_calibration
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
 
@@ -56,6 +56,33 @@ def test_the_bundled_network_tells_right_from_wrong(faces: Pack) -> None:
     assert fitted.middle == pytest.approx(card.middle, abs=0.12)  # that of 120 faces of another set
     assert fitted == fit_face_calibration(model, faces) and fitted != fit_face_calibration(model, faces, seed=1)
     assert fitted.apply(np.array([0.8])) > 0.95 and fitted.apply(np.array([0.15])) < 0.05
+
+
+class Unsure:
+    """The bundled network; on black images it has the points of `truth` a little off, and little confidence."""
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self.known, self.truth = OnnxModel("facekd-68-lite", threads=1), truth
+        self.size, self.scale, self.markup = self.known.size, self.known.scale, self.known.markup
+        self.box_transform = self.known.box_transform
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        if images.any():
+            return self.known(images)
+        return self.truth[: len(images)].astype(np.float32) + 0.5, np.full((len(images), 68), 0.3, np.float32)
+
+
+def test_right_landmarks_of_hard_views_are_trusted_and_wrong_ones_are_not(faces: Pack) -> None:
+    truth = np.repeat(faces.points[:1].astype(np.float64), 60, axis=0) * 112 / faces.sizes[0]
+    views = LabelledCrops(np.zeros((60, 112, 112, 3), np.uint8), truth)
+    plain, hard = (fit_face_calibration(Unsure(truth), faces, seen) for seen in (None, views))
+    wrong = fit_face_calibration(Unsure(truth), faces, views._replace(points=truth + 30))
+    assert plain is not None and hard is not None and wrong is not None
+    level = np.array([0.3])
+    assert plain.apply(level) < 0.5 < hard.apply(level) and wrong.apply(level) < plain.apply(level)
+    missing = truth.copy()
+    missing[:, IBUG68.inter_ocular[0]] = np.nan  # their error is not known: as if they were not there
+    assert fit_face_calibration(Unsure(truth), faces, views._replace(points=missing)) == plain
 
 
 def test_nothing_is_fitted_without_confidence_or_without_both_kinds(faces: Pack) -> None:

@@ -16,6 +16,7 @@ from facekd.data.pack import Pack
 from facekd.errors import RecipeError
 from facekd.networks import checkpoint as networks
 from facekd.pipeline import boxes, finish
+from facekd.pipeline.face_calibration import LabelledCrops
 from facekd.pipeline.stages import evaluate_stage, train_stage
 from facekd.recipes.resolve import Stage, resolve
 from facekd.training import logger
@@ -146,6 +147,34 @@ def test_a_member_that_learns_the_validation_faces_is_not_measured_on_them(
     assert "val_nme" not in summaries["all"]
     seen = {np.load(path).shape[1] for path in (tmp_path / "cache").glob("wise_1_*.npy")}
     assert seen == {24, 30}  # the teacher predicted the added faces too
+
+
+@pytest.mark.slow
+def test_confidence_in_faces_is_fitted_on_varied_views_of_validation_faces(
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment = {name: 0 for name in ("brightness", "contrast", "saturation", "tint", "blur", "noise", "cutout")}
+    member = SPATIAL | {"nll_weight": 0.1, "augment": {"rotation": 30, "scale": 0.1, "shift": 0.02} | augment}
+    stages = {
+        "wise": member,
+        "all": member | {"init": "wise", "train_on": ["train", "val"]},
+        "held_out": member | {"init": "wise"},
+        "student": {"kind": "weight_average", "of": ["all", "held_out"]},
+    }
+    given: list[LabelledCrops] = []
+    monkeypatch.setattr(finish, "TELLING", 6)
+    monkeypatch.setattr(finish, "fit_face_calibration", lambda model, faces, views: given.append(views))
+    settings = recipe(stages)
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["student"])
+    assert len(given) == 3  # nothing for the stage that has learned those faces
+    views = given[-1]
+    assert views.images.shape == (18, 32, 32, 3) and views.points.shape == (18, 5, 2)
+    assert len(np.unique(views.points.round(3), axis=0)) == 18
+    eyes = views.points[:, 1] - views.points[:, 0]
+    assert np.ptp(np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0]))) > 20
+    for image, points in zip(views.images, views.points, strict=True):  # white dots on a grey ground
+        x, y = points.round().astype(int).clip(0, 31).T
+        assert np.median(image[y, x]) > 150 > np.median(image)
 
 
 def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: Pack, tmp_path: Path) -> None:

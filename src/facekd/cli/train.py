@@ -34,6 +34,9 @@ def distill(
     from facekd import api
     from facekd.evaluation.tables import markdown_table
     from facekd.run_folder import EVALUATION, REPORT, read_results, result_model
+    from facekd.training.memory import reuse_memory
+
+    reuse_memory()  # before torch is imported
 
     folder = api.train(
         recipe, data=data, out=out, set=change, unlabelled=unlabelled, accelerator=accelerator, threads=threads
@@ -120,9 +123,11 @@ def study(
     accelerator: str = typer.Option("auto", help="auto, cpu or cuda."),
 ) -> None:
     """Train a table of networks that share teachers and caches; one JSON per run, tables and plots."""
+    from facekd.training.memory import reuse_memory
     from facekd.training.threads import set_threads
 
-    set_threads()  # before torch is imported
+    reuse_memory()  # both before torch is imported
+    set_threads()
     from facekd.data.pack import Pack
     from facekd.settings import pairs
     from facekd.study import config, runner

@@ -45,18 +45,19 @@ def merge(packs: Sequence[Pack], out: str | Path, train_only: bool = False) -> i
         silent = taken[tell.index(False)].path
         _LOG.warning("%s does not say which points are occluded, so %s does not as a whole", silent, out)
 
-    def joined(key: str) -> str:
-        return " + ".join(dict.fromkeys(str(pack.meta[key]) for pack in taken))
+    datasets, terms = (list(dict.fromkeys(str(pack.meta[key]) for pack in taken)) for key in ("dataset", "terms"))
+    # Rotated faces say the terms of their photos, too: once is enough.
+    terms = [text for text in terms if not any(text != other and text in other for other in terms)]
 
     with claim(out):
         writer = PackWriter(
             out,
             first.markup,
-            dataset=joined("dataset"),
+            dataset=" + ".join(datasets),
             margin=min(pack.meta["margin"] for pack in taken),
             size=max(pack.meta["size"] for pack in taken),
             jpeg_quality=min(pack.meta["jpeg_quality"] for pack in taken),
-            terms=joined("terms"),
+            terms=" + ".join(terms),
         )
         with writer:
             for pack in taken:

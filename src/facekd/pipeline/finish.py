@@ -18,8 +18,8 @@ from facekd.networks.predictor import TorchModel
 from facekd.pipeline.boxes import detector_boxes
 from facekd.pipeline.calibration import calibrate
 from facekd.pipeline.context import Context
-from facekd.pipeline.face_calibration import fit_face_calibration
-from facekd.pipeline.faces import augmenter, labelled_faces, shapes
+from facekd.pipeline.face_calibration import FACES, LabelledCrops, fit_face_calibration
+from facekd.pipeline.faces import augmenter, labelled_faces, shapes, val_faces
 from facekd.pipeline.shape_prior import MIN_FACES, fit_shape_prior
 from facekd.recipes.groups import Input
 from facekd.recipes.resolve import AverageStage, Stage, TrainStage
@@ -29,6 +29,7 @@ from facekd.training.loop import TELLING, face_errors
 
 _SHAPE_VIEWS = 8  # of each training face: what a shape prior knows of shapes
 _RADIUS = 0.05  # of the primary normaliser: within it a point counts as right
+_CONFIDENCE_VIEWS = 3  # of each validation face
 _BATCH = 32
 
 
@@ -84,8 +85,8 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
     if predictions.log_sigma is not None and faces >= TELLING:
         distance = (meta.landmarks(predictions) - truth).norm(dim=-1)
         meta = replace(meta, calibration=calibrate(predictions.log_sigma, distance, meta.confidence_radius))
-        model = TorchModel(net, meta, str(context.fabric.device))
-        meta = replace(meta, face_calibration=fit_face_calibration(model, context.pack.select("val")))
+        model, views = TorchModel(net, meta, str(context.fabric.device)), _views_of_validation_faces(context, stage)
+        meta = replace(meta, face_calibration=fit_face_calibration(model, context.pack.select("val"), views))
     return meta
 
 
@@ -104,6 +105,22 @@ def _say_too_few(context: Context, stage: Stage, sigma: bool, faces: int) -> Non
 def _trained(stage: Stage) -> TrainStage:
     """Return the stage whose views a network was trained on; of an average the first member's."""
     return stage.members[0] if isinstance(stage, AverageStage) else stage
+
+
+def _views_of_validation_faces(context: Context, stage: Stage) -> LabelledCrops:
+    """Return validation faces as varied as a network's training faces were; of many a selection."""
+    members = stage.members if isinstance(stage, AverageStage) else (stage,)
+    seeing = next(member for member in members if not member.sees_val)
+    faces, views = val_faces(context, seeing), augmenter(context, seeing)
+    rows = np.linspace(0, len(faces) - 1, min(len(faces), FACES)).astype(int)
+    images, points = [], []
+    for view in range(_CONFIDENCE_VIEWS):
+        for some in np.array_split(rows, -(-len(rows) // _BATCH)):
+            frames = torch.from_numpy(np.asarray(faces.frames[some]))
+            seen = views(frames, faces.points[some], faces.boxes[some], some, view)
+            images.append((seen.images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            points.append(to_pixels(seen.landmarks, seeing.frame.size).cpu().numpy())
+    return LabelledCrops(np.concatenate(images), np.concatenate(points))
 
 
 def _on_validation_faces(context: Context, net: LandmarkNet, meta: ModelMetadata) -> tuple[Prediction, torch.Tensor]:

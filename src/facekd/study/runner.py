@@ -40,6 +40,7 @@ from facekd.study import table
 from facekd.study.config import Entry, Study, entries, slug
 from facekd.study.context import NETWORKS, StudyContext
 from facekd.training import logger
+from facekd.training.memory import reuse_memory
 from facekd.training.threads import set_threads
 from facekd.version import __version__
 
@@ -195,6 +196,7 @@ def _worker(
     wanted: list[Entry], folder: Path, packs: tuple[Path, Path | None], accelerator: str, jobs: int, log: Path
 ) -> None:
     """Work with this process's share of the cores, and write what it says to a file."""
+    reuse_memory()
     set_threads(max(1, usable_cores() // jobs))
     with (
         log.open("a", buffering=1, encoding="utf-8") as file,
