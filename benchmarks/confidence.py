@@ -21,7 +21,7 @@ from facekd.evaluation.metrics import point_errors
 from facekd.geometry import tight_box
 from facekd.runtime.card import ModelCard
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.model import resolve
+from facekd.runtime.names import resolve
 
 GROUPS = 10
 

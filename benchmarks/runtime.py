@@ -29,7 +29,7 @@ from facekd.geometry import iou, square, tight_box
 from facekd.markup import IBUG68
 from facekd.runtime.card import ModelCard
 from facekd.runtime.detector import YuNet
-from facekd.runtime.model import resolve
+from facekd.runtime.names import resolve
 
 REQUIREMENTS = {
     "dlib": ["dlib-bin", "face_recognition_models", "numpy", "opencv-python-headless<5"],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import facekd
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 
 SAMPLE = next(iter(bundled().values())).with_name("sample.jpg")
 # What an environment for an app does not have: PyInstaller takes along all that some function of facekd imports.

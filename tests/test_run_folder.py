@@ -110,7 +110,7 @@ def test_names_that_no_system_has_are_files_that_are_not_there(tmp_path: Path) -
     from facekd.errors import FacekdError
     from facekd.recipes.load import load
     from facekd.recipes.resolve import resolve
-    from facekd.runtime.model import resolve_model
+    from facekd.runtime.names import resolve_model
 
     for name in ("x" * 5000, "x" * 5000 + ".onnx", "x" * 5000 + ".safetensors", "a\0b", "a\0b.onnx"):
         with pytest.raises(FacekdError):

@@ -26,7 +26,7 @@ from facekd.evaluation.faces import ends_and_middle
 from facekd.evaluation.tables import BOX_NAMES, markdown_table
 from facekd.files import atomic
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 from facekd.study import config as plan
 from facekd.study import table as comparison
 

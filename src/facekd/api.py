@@ -18,7 +18,8 @@ from facekd.files import claim
 from facekd.run_folder import BOX_TRANSFORM, EVALUATION, MODEL, read_results, result_stage
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import DEFAULT, Predictor, resolve_model
+from facekd.runtime.model import Predictor
+from facekd.runtime.names import DEFAULT, ENGINES, bundled, resolve_model
 from facekd.runtime.ort import Providers, split_providers
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def list_models() -> list[BundledModel]:
     Returns:
         Each with its name, file and card.
     """
-    return [BundledModel(name, path) for name, path in models.bundled().items()]
+    return [BundledModel(name, path) for name, path in bundled().items()]
 
 
 def load_model(
@@ -98,7 +99,7 @@ def load_model(
         ModelError: the file cannot be used, or is not there.
     """
     file = resolve_model(model, engine, providers)
-    if file.suffix in models.ENGINES.values():
+    if file.suffix in ENGINES.values():
         return models.load(file, threads, providers)
     if engine != "auto":
         raise ModelError(f"engine '{engine}' does not run {file}, a checkpoint; facekd export makes a file for it")

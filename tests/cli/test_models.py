@@ -14,7 +14,7 @@ from facekd.api import load_model as load
 from facekd.api import resolve_model as resolve
 from facekd.cli import main
 from facekd.errors import ModelError
-from facekd.runtime.model import DEFAULT, bundled
+from facekd.runtime.names import DEFAULT, bundled
 from tiny_student import write_student
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"

@@ -16,7 +16,7 @@ from facekd.data.pack import PackWriter
 from facekd.data.synthetic import faces
 from facekd.geometry import tight_box
 from facekd.markup import IBUG68
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 from facekd.synthetic.head import MEAN
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

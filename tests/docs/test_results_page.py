@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 from facekd.study import table as comparison
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -21,7 +21,8 @@ from facekd.networks.exported import load_exported, load_network, set_statistics
 from facekd.networks.network import LandmarkNet
 from facekd.networks.predictor import TorchModel
 from facekd.networks.shape_prior import ShapePrior
-from facekd.runtime.model import OnnxModel, bundled
+from facekd.runtime.model import OnnxModel
+from facekd.runtime.names import bundled
 
 
 def crops(size: int, count: int = 12) -> np.ndarray:

@@ -25,6 +25,8 @@ from facekd.recipes.resolve import (
     resolve,
 )
 from facekd.recipes.schema import Augment, Input, Shape
+from facekd.runtime.names import bundled as networks
+from facekd.runtime.names import resolve_model
 
 NET = {"backbone": "mobilenetv2_035", "init": "none", "epochs": 2}
 SPATIAL = NET | {"head": "spatial"}
@@ -336,3 +338,22 @@ def test_two_files_of_one_name_are_two_starts(tmp_path: Path) -> None:
         found.append(identity("tough", {"tough.init": str(path)}))
     assert found[0] != found[1] and found[0] == found[2] and str(tmp_path) not in str(found)
     assert identity("tough") not in found and identity("tough", {"tough.init": "timm"}) != identity("tough")
+
+
+def test_a_folder_of_a_bundled_network_s_name_is_taken_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start() -> Path:
+        found = resolve(parse({"name": "t", "stages": {"a": NET | {"init": "facekd-68"}}}, "t"))["a"]
+        assert isinstance(found, TrainStage) and isinstance(found.start, WeightFile)
+        return found.start.path
+
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("facekd-68", "onnx") == start() == networks()["facekd-68"] and not caplog.messages
+    stage = tmp_path / "facekd-68"
+    stage.mkdir()
+    (stage / "model.safetensors").touch()
+    for file in (resolve_model("facekd-68"), start(), resolve_model("./facekd-68")):
+        assert file.resolve() == stage / "model.safetensors"
+    (said,) = caplog.messages  # once
+    assert said.startswith("facekd-68 is taken to be the folder of that name here, not the bundled network")

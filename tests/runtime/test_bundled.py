@@ -12,7 +12,7 @@ from facekd.geometry import iou, square, tight_box
 from facekd.images import read_image
 from facekd.markup import FIVE, convertible
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.model import DEFAULT, bundled
+from facekd.runtime.names import DEFAULT, bundled
 from facekd.runtime.yunet import yunet_weights
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"

@@ -10,7 +10,7 @@ import pytest
 from facekd.errors import ModelError
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
-from facekd.runtime.model import DEFAULT, bundled
+from facekd.runtime.names import DEFAULT, bundled
 
 
 def test_the_middle_is_even_and_the_slope_is_logistic() -> None:

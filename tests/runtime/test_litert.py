@@ -25,7 +25,8 @@ from facekd.runtime import litert
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.model import LiteRTModel, OnnxModel, load, resolve
+from facekd.runtime.model import LiteRTModel, OnnxModel, load
+from facekd.runtime.names import resolve
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TINY = WEIGHTS / "tiny.tflite"

@@ -13,7 +13,8 @@ from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import FIVE, IBUG68
 from facekd.runtime.card import ModelCard, sha256
-from facekd.runtime.model import OnnxModel, resolve
+from facekd.runtime.model import OnnxModel
+from facekd.runtime.names import resolve
 
 MakeModel = Callable[..., Path]
 

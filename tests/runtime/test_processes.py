@@ -16,9 +16,9 @@ import pytest
 
 import facekd
 from facekd.geometry import BoxTransform
-from facekd.runtime import model as models
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
+from facekd.runtime.names import bundled
 
 SAMPLE = Path(facekd.__file__).parent / "weights" / "sample.jpg"
 METHODS = [each for each in ("fork", "spawn") if each in multiprocessing.get_all_start_methods()]
@@ -45,7 +45,7 @@ def test_copies_have_the_same_settings(copied: Callable[[Landmarker], Landmarker
 def test_pickles_name_the_model(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is pickled fits another machine, where the package lies elsewhere."""
     content = pickle.dumps(Landmarker("facekd-68-lite", threads=1))
-    assert len(content) < 2000 and str(models.bundled()["facekd-68-lite"]).encode() not in content
+    assert len(content) < 2000 and str(bundled()["facekd-68-lite"]).encode() not in content
     path = make_model()
     monkeypatch.chdir(path.parent)
     relative = pickle.dumps(OnnxModel(path.name))

@@ -12,7 +12,7 @@ import pytest
 
 from facekd.errors import ModelError
 from facekd.runtime import trial
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 from facekd.runtime.trial import tried, try_out
 
 forked = pytest.mark.skipif(sys.platform != "linux", reason="the reader is changed in a forked child")

@@ -112,7 +112,7 @@ def _register_plugins() -> None:
 def _is_model(argument: str) -> bool:
     """Whether the first of several arguments names a model rather than photos."""
     from facekd.run_folder import MODEL, is_run
-    from facekd.runtime.model import ENGINES, bundled
+    from facekd.runtime.names import ENGINES, bundled
 
     path = Path(argument)
     named = path.suffix in (*ENGINES.values(), ".safetensors") or is_run(path) or (path / MODEL).is_file()

@@ -18,7 +18,8 @@ from facekd.images import read_image
 from facekd.networks.exported import load_network
 from facekd.networks.predictor import TorchModel
 from facekd.runtime.detector import YuNet
-from facekd.runtime.model import ENGINES, NetworkModel, load
+from facekd.runtime.model import NetworkModel, load
+from facekd.runtime.names import ENGINES
 
 _DIGITS = 4  # of pixels and probabilities
 _MATRIX_DIGITS = 8  # a matrix's values are multiplied by thousands of pixels

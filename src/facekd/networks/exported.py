@@ -27,7 +27,8 @@ from facekd.networks.checkpoint import ModelMetadata, build_network, check_archi
 from facekd.networks.network import LandmarkNet, Prediction
 from facekd.networks.shape_prior import ShapePrior
 from facekd.runtime.card import ModelCard
-from facekd.runtime.model import OnnxModel, resolve_model
+from facekd.runtime.model import OnnxModel
+from facekd.runtime.names import resolve_model
 
 _ROOT = "net"  # where the network lies in the exported module
 # The shape prior's tensors: the constant that each of these nodes of the exported module takes.

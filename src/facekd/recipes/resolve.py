@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from facekd.errors import ModelError
-from facekd.files import expand
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
 from facekd.recipes.schema import AverageSettings, Recipe, TrainSettings
-from facekd.run_folder import network_file
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled, given_file
 
 Part = TypeVar("Part", Network, Optimisation)
 
@@ -348,7 +346,7 @@ def _start(name: str, init: str, before: dict[str, Stage]) -> Start:
         return before[init]
     if init in ("none", "timm"):
         return RandomWeights() if init == "none" else TimmWeights()
-    path = network_file(expand(init))
+    path = given_file(init)
     if not os.path.isfile(path):
         path = bundled().get(init, path)
     if not os.path.isfile(path):

@@ -20,7 +20,7 @@ from facekd.files import expand
 from facekd.losses.distance import L1Settings
 from facekd.losses.registry import LossSettings
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
-from facekd.runtime.model import bundled
+from facekd.runtime.names import bundled
 from facekd.settings import Integer, Number, Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

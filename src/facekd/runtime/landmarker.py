@@ -15,7 +15,8 @@ from facekd.images import Photo, check_color, read_ahead, read_image
 from facekd.runtime.detector import Detector, YuNet
 from facekd.runtime.face import TRUSTED, Face
 from facekd.runtime.finder import FaceFinder, Found, check_count
-from facekd.runtime.model import DEFAULT, Predictor, load
+from facekd.runtime.model import Predictor, load
+from facekd.runtime.names import DEFAULT
 from facekd.runtime.ort import Providers
 
 # Faces that wait for the network together, or photos; it bounds the memory and the wait, and gains little beyond.

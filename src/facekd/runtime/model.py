@@ -1,8 +1,7 @@
-"""A landmark network in ONNX Runtime or LiteRT, and where the bundled ones lie."""
+"""A landmark network in ONNX Runtime or LiteRT."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from os import PathLike
@@ -11,24 +10,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facekd.errors import ModelError, nearest
-from facekd.files import expand
+from facekd.errors import ModelError
 from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
-from facekd.run_folder import network_file
 from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
 from facekd.runtime.face_confidence import FaceCalibration
+from facekd.runtime.names import DEFAULT, ENGINES, bundled, not_cpu, resolve
 from facekd.runtime.output import NetworkOutput, check_output
 from facekd.runtime.roll import predict_with_rotation
-from facekd.runtime.yunet import YUNET
 
-DEFAULT = "facekd-68"
-ENGINES = {"onnx": ".onnx", "litert": ".tflite"}  # and the files that each takes; "auto" chooses one
 _TYPES = {"tensor(uint8)": "uint8"}  # ONNX Runtime's name of the type that images have
 _OUTPUTS = NetworkOutput._fields  # what a network may give, by name
-_CPU = ("cpu", "cpuexecutionprovider")
-_BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 class Predictor(Protocol):
@@ -66,86 +59,6 @@ class Predictor(Protocol):
         """
 
 
-def bundled() -> dict[str, Path]:
-    """List the landmark models that come with the package.
-
-    Returns:
-        Name -> .onnx file. The face detector's file, which lies beside them, is none of them.
-    """
-    return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx")) if path.name != YUNET}
-
-
-def resolve(model: str | PathLike[str], engine: str = "auto", providers: ort.Providers | None = None) -> Path:
-    """Find the file of a model.
-
-    Args:
-        model: a bundled model's name, or a path that ends with .onnx or .tflite.
-        engine: "onnx", "litert", or "auto". Then a bundled name means its 8-bit .tflite if it has one, LiteRT is
-            installed, the CPU has instructions for it and no other provider is asked for; otherwise the .onnx.
-        providers: as for `load`.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: no such name, file or engine, or the model has no file for the engine.
-    """
-    if engine != "auto" and engine not in ENGINES:
-        raise ModelError(f"engine '{engine}': {nearest(engine, ['auto', *ENGINES])}")
-    path = expand(model)
-    if path.suffix in ENGINES.values():
-        if not os.path.isfile(path):
-            raise ModelError(f"no model file {path}")
-        if engine != "auto" and path.suffix != ENGINES[engine]:
-            raise ModelError(f"engine '{engine}' takes {ENGINES[engine]} files, not {path}; `facekd export` writes one")
-        return path
-    models = bundled()
-    if str(model) not in models:
-        raise ModelError(
-            f"no bundled model '{model}'; {nearest(str(model), models)}, or a path that ends with .onnx or .tflite"
-        )
-    onnx = models[str(model)]
-    tflite = onnx.with_suffix(ENGINES["litert"])
-    if engine == "litert" and not tflite.is_file():
-        raise ModelError(f"the bundled model '{model}' has no .tflite file; `facekd export {model} OUT.tflite` does it")
-    if engine == "auto" and tflite.is_file() and litert.installed() and litert.fast_int8() and not _not_cpu(providers):
-        return tflite
-    return tflite if engine == "litert" else onnx
-
-
-def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: ort.Providers | None = None) -> Path:
-    """Find the file of a network.
-
-    Args:
-        model: an .onnx, .tflite or .safetensors file, a run's folder (its result), a stage's folder, or else a bundled
-            model's name; "" is the default one.
-        engine: what is to run it, as for `resolve`.
-        providers: where, as for `resolve`.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: nothing there has that name.
-    """
-    name, path = str(model), expand(model)
-    if not name:
-        return resolve(DEFAULT, engine, providers)
-    file = network_file(path)
-    if file.suffix in ENGINES.values() and os.path.isfile(file):
-        return resolve(file, engine, providers)
-    if file.suffix == ".safetensors" and os.path.isfile(file):
-        return file
-    if name in bundled():
-        return resolve(name, engine, providers)
-    if os.path.isdir(path):
-        raise ModelError(f"the folder {name} is no run and no stage of one; give the --out of facekd distill")
-    raise ModelError(
-        f"no model '{name}'; give a run's folder, a .safetensors, .onnx or .tflite file, or a bundled model "
-        f"({', '.join(bundled()) or 'none in this build'})"
-    )
-
-
 def load(
     model: str | PathLike[str] = DEFAULT,
     threads: int | None = None,
@@ -169,15 +82,9 @@ def load(
     path = resolve(model, engine, providers)
     if path.suffix == ENGINES["onnx"]:
         return OnnxModel(path, threads, providers)
-    if elsewhere := _not_cpu(providers):
+    if elsewhere := not_cpu(providers):
         raise ModelError(f"LiteRT runs {path.name} on the CPU; for provider '{elsewhere}' take an .onnx file")
     return LiteRTModel(path, threads)
-
-
-def _not_cpu(providers: ort.Providers | None) -> str:
-    """Return the first provider other than the CPU, or ""."""
-    names = [name for name, _ in ort.split_providers(providers or "cpu")]
-    return next((name for name in names if name.lower() not in _CPU), "")
 
 
 class NetworkModel(ABC):

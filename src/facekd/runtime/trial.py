@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from facekd.errors import ModelError
-from facekd.runtime.model import ENGINES, bundled, load, resolve_model
+from facekd.runtime.model import load
+from facekd.runtime.names import ENGINES, bundled, resolve_model
 from facekd.runtime.ort import Providers
 from facekd.workers import end_with_parent
 

@@ -22,7 +22,7 @@ from facekd.images import read_image
 from facekd.markup import MARKUPS, MarkUp, convertible
 from facekd.runtime.detector import YuNet
 from facekd.runtime.landmarker import Landmarker
-from facekd.runtime.model import DEFAULT
+from facekd.runtime.names import DEFAULT
 from facekd.serve.problems import RequestError
 from facekd.serve.settings import ServeSettings
 
