@@ -96,7 +96,7 @@ def test_no_attribute_vanishes() -> None:
 
 @pytest.mark.slow
 def test_torch_loads_only_with_its_part() -> None:
-    heavy = ("torch", "timm", "lightning", "pyarrow", "pydantic", "matplotlib", "scipy", "h5py")
+    heavy = ("torch", "timm", "lightning_fabric", "pyarrow", "pydantic", "matplotlib", "scipy", "h5py")
     code = f"""
 import sys
 def loaded(): return [name for name in {heavy} if name in sys.modules]
@@ -117,7 +117,7 @@ assert "torch" in loaded()
     assert done.returncode == 0, done.stderr
 
 
-LARGE = ("torch", "torchvision", "timm", "lightning", "pyarrow", "h5py", "onnx", "onnxruntime", "pydantic")
+LARGE = ("torch", "torchvision", "timm", "lightning_fabric", "pyarrow", "h5py", "onnx", "onnxruntime", "pydantic")
 USER = """
 from pathlib import Path
 

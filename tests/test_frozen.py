@@ -16,7 +16,18 @@ from facekd.runtime.names import bundled
 SAMPLE = next(iter(bundled().values())).with_name("sample.jpg")
 # What an environment for an app does not have: PyInstaller takes along all that some function of facekd imports.
 NOT_IN_APPS = (
-    *("torch", "torchvision", "timm", "lightning", "matplotlib", "tensorboard", "pandas", "pyarrow", "onnx", "ray"),
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning_fabric",
+        "matplotlib",
+        "tensorboard",
+        "pandas",
+        "pyarrow",
+        "onnx",
+        "ray",
+    ),
     *("fastapi", "pydantic", "h5py", "safetensors", "ai_edge_litert", "IPython"),
 )
 APP = """

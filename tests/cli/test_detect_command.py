@@ -402,7 +402,7 @@ def test_demo(run: Run, model: Path, tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     code = (
         "import sys, facekd; facekd.Landmarker; import facekd.cli; facekd.cli.build();"
-        "print([m for m in ('torch', 'pyarrow', 'pydantic', 'matplotlib', 'timm', 'lightning', 'scipy')"
+        "print([m for m in ('torch', 'pyarrow', 'pydantic', 'matplotlib', 'timm', 'lightning_fabric', 'scipy')"
         " if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

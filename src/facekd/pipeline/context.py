@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from facekd.data.pack import Pack
 from facekd.recipes.groups import Input

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
