@@ -23,7 +23,7 @@ demo: $(VENV)/.train  ## distil a student on synthetic faces from scratch, fine-
 
 test: $(VENV)/.dev  ## lint, types, import contract and all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-export: $(EXPORT)/.done  ## export to LiteRT and Core ML, in an environment of its own, for the converters hold torch back
 	$(EXPORT)/bin/python -m pytest tests/exporters tests/runtime/test_litert.py
@@ -36,7 +36,7 @@ lower-bounds: $(LOWEST)/.done  ## detection with the oldest base dependencies th
 		tests/test_pts.py tests/test_drawing.py tests/test_files.py tests/test_images.py
 
 quick: $(VENV)/.dev  ## the tests that take little: under a minute in all
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 fuzz: $(VENV)/.dev  ## damaged files of every kind for an hour (MINUTES=60); those that are faults are kept in fuzz-faults/
 	$(BIN)/python tests/fuzz/run_fuzz.py --minutes $(MINUTES) --out docs/benchmarks

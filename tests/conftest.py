@@ -26,8 +26,27 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("FACEKD_DATA", ROOT.parent / "shared" / "data"))
 
 
+# Files that take minutes, the longest first: begun last, one of them would keep one worker while the others idle.
+LONGEST = (
+    "tests/pipeline/test_distill.py",
+    "tests/test_frozen.py",
+    "tests/docs/test_notebooks.py",
+    "tests/test_packaging.py",
+    "tests/study/test_runner.py",
+    "tests/serve/test_serve_page.py",
+    "tests/pipeline/test_stages.py",
+    "tests/pipeline/test_teaching.py",
+    "tests/fuzz/test_fuzz.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs real faces where they are not there (set FACEKD_DATA to the folder that holds 300w/)."""
+    """Begin with the longest files; skip what needs real faces where they are not there.
+
+    FACEKD_DATA names the folder that holds 300w/.
+    """
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
     if DATA.is_dir():
         return
     for item in items:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from facekd.data.pack import Pack
 from facekd.errors import RecipeError
+from facekd.exporters.onnx import export
 from facekd.networks import checkpoint as networks
 from facekd.pipeline import boxes, finish
 from facekd.pipeline.face_calibration import LabelledCrops
 from facekd.pipeline.stages import evaluate_stage, train_stage
+from facekd.pipeline.start import check_network
 from facekd.recipes.resolve import Stage, resolve
 from facekd.training import logger
 from tiny_run import SPATIAL, STAGE, context, recipe
@@ -111,6 +113,44 @@ def test_an_average_with_the_start_of_its_members(tiny_pack: Pack, tmp_path: Pat
     other = load_file(tmp_path / "again" / "mean" / "model.safetensors")
     for key, value in found.items():
         torch.testing.assert_close(other[key], value, msg=key, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_finished_network_teaches_as_it_is(tiny_pack: Pack, tmp_path: Path) -> None:
+    """No epochs: the network of init, of a checkpoint or an exported file, is a stage like any other."""
+    settings = recipe({"wise": SPATIAL})
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["wise"])
+    file = tmp_path / "wise" / "model.safetensors"
+    export(file, tmp_path / "wise.onnx")
+    given = SPATIAL | {"epochs": 0}
+    settings = recipe(
+        {
+            "checkpoint": given | {"init": str(file)},
+            "exported": given | {"init": str(tmp_path / "wise.onnx")},
+            "student": SPATIAL | {"teachers": [{"stage": "exported", "how": "heatmaps"}]},
+        }
+    )
+    for stage in resolve(settings).values():
+        train_stage(context(tiny_pack, tmp_path / "run", settings), stage)
+    wise, same = load_file(file), load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")
+    for key, value in wise.items():
+        torch.testing.assert_close(same[key], value, msg=key)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, found = (
+            networks.load(path / "model.safetensors")[0](images).landmarks
+            for path in (tmp_path / "wise", tmp_path / "run" / "exported")
+        )
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    assert json.loads((tmp_path / "run" / "exported" / "summary.json").read_text())["epochs"] == 0
+    assert logger.read(tmp_path / "run" / "student" / "log.jsonl")[-1]["exported_heatmaps"] > 0
+
+
+def test_a_backbone_alone_is_no_finished_network(tiny_pack: Pack, tmp_path: Path) -> None:
+    save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "backbone.safetensors")
+    settings = recipe({"a": SPATIAL | {"epochs": 0, "init": str(tmp_path / "backbone.safetensors")}})
+    with pytest.raises(RecipeError, match=r"a\.init is backbone\.safetensors, a backbone alone, which with epochs = 0"):
+        check_network(resolve(settings)["a"], 5)
 
 
 @pytest.mark.slow

@@ -287,6 +287,7 @@ def test_members_of_an_average_may_differ_in_how_they_are_trained() -> None:
         ({"rare_shape_fraction": 2}, "stages.a.rare_shape_fraction = 2"),
         ({"nll_weight": -1}, "stages.a.nll_weight = -1"),
         ({"mean_start": "perhaps"}, "stages.a.mean_start = 'perhaps'"),
+        ({"epochs": 0}, "stages.a: epochs = 0 keeps the network of init as it is; set init to a trained one"),
         ({"stop_epoch": 31}, "stages.a: stop_epoch = 31 lies beyond epochs = 30; lower it or leave it out"),
         ({"heatmap_weight": 0.1}, "heatmap_weight is a term of head: spatial"),
         ({"head": "spatial", "size": 100}, "a reads heatmaps of a 100 px frame; set size to a multiple of 8"),

@@ -58,10 +58,10 @@ def _longer(before: Recipe, now: Recipe) -> list[str]:
 
 
 def _epochs(recipe: Recipe, name: str) -> int:
-    """Return the epochs of a stage that was trained at full length; of others more than any."""
+    """Return the epochs of a stage that was trained, at full length; of others more than any."""
     stage = recipe.stages.get(name)
     epochs, stop = getattr(stage, "epochs", None), getattr(stage, "stop_epoch", None)
-    return 1 << 30 if epochs is None or stop is not None else int(epochs)
+    return 1 << 30 if not epochs or stop is not None else int(epochs)
 
 
 def _without(recipe: Recipe, names: list[str]) -> dict[str, Any]:

@@ -90,11 +90,14 @@ def _trained(context: Context, stage: TrainStage) -> tuple[LandmarkNet, Landmark
     """Return a trained network, the same again unless it saw the validation faces, and what training took."""
     torch.manual_seed(stage.seed)
     net = initial_network(context, stage)
+    held_out = None if stage.sees_val else net
+    if not stage.optimisation.num_epochs:
+        return net.to(context.fabric.device).eval(), held_out, {"epochs": 0, "seconds": 0.0}
     data = training_data(context, stage)
     teachers = teacher_predictions(context, stage, data.train)
     net.to(context.fabric.device)
     summary = fit(context.fabric, net, stage, data, context.stage_dir(stage), teachers)
-    return net, None if stage.sees_val else net, summary
+    return net, held_out, summary
 
 
 def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:

@@ -50,6 +50,11 @@ def check_network(stage: TrainStage, points: int, exported: bool = False) -> Non
     if isinstance(start, TrainStage | AverageStage):
         trained = start.members[0] if isinstance(start, AverageStage) else start
         _check_same(stage, start, _architecture(trained, points))
+    if isinstance(start, WeightFile) and not _is_ours(start.path) and not stage.optimisation.num_epochs:
+        raise RecipeError(
+            f"{stage.name}.init is {start.path.name}, a backbone alone, which with epochs = 0 stays as it is; set "
+            "init to a network of facekd, or epochs to 1 or more"
+        )
     if isinstance(start, WeightFile) and _is_ours(start.path):
         _check_alike(stage, start.path, load_architecture(start.path))
     try:

@@ -82,7 +82,11 @@ class Network(Settings):
 class Optimisation(Settings):
     """How a network is optimised."""
 
-    epochs: Integer = Field(30, ge=1, description="length of the learning rate's schedule")
+    epochs: Integer = Field(
+        30,
+        ge=0,
+        description="length of the learning rate's schedule; 0: the network of init as it is, to teach others",
+    )
     stop_epoch: Integer | None = Field(
         None, ge=1, description="training ends after this epoch; default: after the last"
     )

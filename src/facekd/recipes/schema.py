@@ -139,6 +139,11 @@ class TrainSettings(Network, Optimisation):
     def _check(self) -> TrainSettings:
         if self.heatmap_weight and self.head != "spatial":
             raise ValueError("heatmap_weight is a term of head: spatial; set head to spatial or heatmap_weight to 0")
+        if not self.epochs and (self.init in ("none", "timm") or self.teachers):
+            raise ValueError(
+                "epochs = 0 keeps the network of init as it is; set init to a trained one and leave teachers out, or "
+                "set epochs to 1 or more"
+            )
         if self.stop_epoch is not None and self.stop_epoch > self.epochs:
             raise ValueError(
                 f"stop_epoch = {self.stop_epoch} lies beyond epochs = {self.epochs}; lower it or leave it out"
