@@ -4,8 +4,7 @@
 
 Per network and input size: images/s of the whole step; the share of the step spent outside the network's forward and
 backward pass and the optimiser (reading frames, augmentation, loss, clipping, moving average); and images/s with and
-without `facekd.networks.depthwise`, in turns, so that a noisy machine disturbs both alike. Then, in processes of their
-own, images/s and the system's share of the time with and without `facekd.training.memory`. Frames are made up; networks
+without `facekd.networks.depthwise`, in turns, so that a noisy machine disturbs both alike. Frames are made up; networks
 have no weights.
 """
 
@@ -14,9 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,9 +33,8 @@ from facekd.training.augment import Augmenter
 from facekd.training.ema import ExponentialMovingAverage
 from facekd.training.faces import Faces
 from facekd.training.loop import batches
-from facekd.training.memory import reuse_memory
 
-BATCH, WARM_UP, STEPS, MEMORY_SIZE = 32, 3, 6, 112
+BATCH, WARM_UP, STEPS = 32, 3, 6
 CASES = [
     ("student", "mobilenetv2_100", "coordinate", 128),
     ("student", "mobilenetv2_100", "coordinate", 224),
@@ -114,34 +109,10 @@ def measure(backbone: str, head: str, size: int) -> dict[str, float]:
     }
 
 
-def with_memory(kept: bool) -> dict[str, float]:
-    """Measure the small spatial student in a process of its own, which keeps its memory or does not."""
-    words = [sys.executable, __file__, "--one", "kept" if kept else "plain"]
-    figures: dict[str, float] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
-    return figures
-
-
-def one(kept: bool) -> dict[str, float]:
-    """Train for some steps; return images/s and how much of its processor time is the system's."""
-    if kept:
-        reuse_memory()
-    net = accelerate(LandmarkNet(Architecture("mobilenetv2_100", "spatial", 68, MEMORY_SIZE)).train())
-    steps(net, MEMORY_SIZE, STEPS)  # the heap grows
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    seconds, _ = steps(net, MEMORY_SIZE, 2 * STEPS)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    return {"images_per_second": BATCH / seconds, "system_percent": 100 * system / (user + system)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--one", choices=("kept", "plain"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(one(arguments.one == "kept")))
-        return
     rows = []
     print(f"{'network':44} {'px':>4} {'img/s':>7} {'outside':>8} {'plain gradients':>16} {'ratio':>6}")
     for role, backbone, head, size in CASES:
@@ -153,14 +124,6 @@ def main() -> None:
             f"{row['speed_up']:6.2f}",
             flush=True,
         )
-    turns = [(with_memory(False), with_memory(True)) for _ in range(3)]
-    plain, kept = (max(turn, key=lambda figures: figures["images_per_second"]) for turn in zip(*turns, strict=True))
-    memory = {"size": MEMORY_SIZE, "plain": plain, "kept": kept}
-    memory["speed_up"] = kept["images_per_second"] / plain["images_per_second"]
-    print(
-        f"memory kept, {MEMORY_SIZE} px: {kept['images_per_second']:.1f} img/s, {kept['system_percent']:.0f} % system; "
-        f"given back: {plain['images_per_second']:.1f} img/s, {plain['system_percent']:.0f} % system"
-    )
     if arguments.json:
         about = {
             "cores": os.cpu_count(),
@@ -168,7 +131,7 @@ def main() -> None:
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
-        arguments.json.write_text(json.dumps({**about, "rows": rows, "memory": memory}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ import type { Detection } from './yunet.js';
 // doubtful face, a square of so many times its box's side.
 const [PHOTO_SIDE, REGION_SIDE, AROUND] = [640, 96, 2];
 const QUARTERS = [1, 2, 3] as const;
-const MAYBE_UPRIGHT = 0.15; // face confidence that rolled faces hardly ever have, if taken for upright ones
+// Face confidence of rolled faces that are taken for upright ones: hardly ever the first, never the second.
+const [MAYBE_UPRIGHT, SURELY_UPRIGHT] = [0.3, 0.9];
 const APART = 0.3; // IoU with a trusted face below which a box in a turned photo may be of another face
 // Beside an upright face those that the photo's edge cuts, or that are far behind, are not turned: the least side, in units
 // of that face's.
@@ -174,7 +175,7 @@ export class FaceFinder {
     return faces.map((face, index) => ({ quarters: found[index].quarters, face }));
   }
 
-  /** Try a face of a given box that cannot be trusted in the other quarters of the circle. */
+  /** Try a face of a given box that is not surely upright in the other quarters of the circle. */
   private async inOtherRolls(image: Pixels, face: Face, boxType: BoxType): Promise<Face> {
     const { box } = face;
     const places = QUARTERS.map((quarters) => {
@@ -190,5 +191,5 @@ export class FaceFinder {
 
 /** Whether a face that was taken for an upright one may be a rolled one. */
 function doubtful(face: Face): boolean {
-  return !face.ok || Math.abs(rollAngle(face.points, face.markup)) > FAR_ROLL;
+  return faceConfidence(face) < SURELY_UPRIGHT || Math.abs(rollAngle(face.points, face.markup)) > FAR_ROLL;
 }

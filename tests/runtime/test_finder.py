@@ -13,6 +13,7 @@ from facekd.geometry import tight_box
 from facekd.images import read_image
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
+from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.model import OnnxModel
 from facekd.runtime.tracking import Tracker
@@ -140,6 +141,35 @@ def test_given_boxes_of_turned_faces_have_the_right_landmarks(
         assert np.linalg.norm(face.points - points, axis=1).mean() < 0.03 * np.ptp(points, axis=0).max()
     told = landmarker.detect(np.rot90(photo, quarters), boxes=boxes, roll=0)  # as told, right or not
     assert len(told) == 6 and sum(face.ok for face in told) < 3
+
+
+class Trusting(OnnxModel):
+    """The bundled network, that trusts its landmarks from another mean confidence on."""
+
+    middle = 0.5
+
+    @property
+    def face_calibration(self) -> FaceCalibration:
+        return FaceCalibration(self.middle, 20.0)
+
+
+def test_landmarks_that_are_trusted_a_little_may_be_those_of_a_rolled_face(
+    photo: np.ndarray, upright: list[Face]
+) -> None:
+    """A network that has learned covered and blurred faces trusts some that it reads upside down."""
+    model, flipped = Trusting("facekd-68-lite", threads=1), np.rot90(photo, 2)
+    height, width = photo.shape[:2]
+    truth = turned_points(upright[0].points, 2, width, height)
+    box = tight_box(truth)[None]
+    (wrong,) = Landmarker(model, roll="upright").detect(flipped, box, "landmarks")
+    assert wrong.confidence is not None
+    model.middle = float(wrong.confidence.mean()) - 0.05
+    (wrong,) = Landmarker(model, roll="upright").detect(flipped, box, "landmarks")
+    assert wrong.ok and wrong.face_confidence < 0.8
+    (found,) = Landmarker(model).detect(flipped, box, "landmarks")
+    side = float(np.ptp(truth, axis=0).max())
+    errors = [float(np.linalg.norm(face.points - truth, axis=1).mean()) / side for face in (wrong, found)]
+    assert errors[0] > 0.2 and errors[1] < 0.03
 
 
 def test_a_box_without_a_face_has_its_answer_but_is_not_trusted(landmarker: Landmarker, photo: np.ndarray) -> None:

@@ -23,7 +23,9 @@ BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
 # doubtful face, a square of so many times its box's side.
 _PHOTO_SIDE, _REGION_SIDE, _AROUND = 640, 96, 2.0
 _QUARTERS = (1, 2, 3)
-_MAYBE_UPRIGHT = 0.15  # face confidence that rolled faces hardly ever have, if taken for upright ones
+# Face confidence of rolled faces that are taken for upright ones: hardly ever the first, never the second. Networks
+# that have learned hard faces trust some of them.
+_MAYBE_UPRIGHT, _SURELY_UPRIGHT = 0.3, 0.9
 _APART = 0.3  # IoU with a trusted face below which a box in a turned photo may be of another face
 # Beside an upright face: of 88 that could not be trusted in 1,095 photos none was a rolled one. So those that the
 # photo's edge cuts, or that are far behind, are not turned: the least side, in units of that face's.
@@ -285,7 +287,7 @@ class FaceFinder:
         return [(quarters, face) for quarters, found in zip(turns, faces, strict=True) for face in found]
 
     def _given(self, found: Found, faces: list[Face]) -> list[Face]:
-        """Return a face for each given box; one that cannot be trusted is tried in the other quarters of the circle."""
+        """Return a face for each given box; one that is not surely upright is tried in other quarters of the circle."""
         if found.roll_known or not self.any_roll or found.given_as is None:
             return faces
         for index, face in enumerate(faces):
@@ -329,7 +331,7 @@ def _boxes_to_photo(crop: Crops, boxes: np.ndarray) -> np.ndarray:
 
 def _doubtful(face: Face) -> bool:
     """Whether a face that was taken for an upright one may be a rolled one."""
-    return not face.ok or abs(float(roll_angle(face.points, face.markup))) > FAR_ROLL
+    return face_confidence(face) < _SURELY_UPRIGHT or abs(float(roll_angle(face.points, face.markup))) > FAR_ROLL
 
 
 def _checked(boxes: Any) -> np.ndarray:
