@@ -28,8 +28,9 @@ import type { Detection } from './yunet.js';
 // doubtful face, a square of so many times its box's side.
 const [PHOTO_SIDE, REGION_SIDE, AROUND] = [640, 96, 2];
 const QUARTERS = [1, 2, 3] as const;
-// Face confidence of rolled faces that are taken for upright ones: hardly ever the first, never the second.
-const [MAYBE_UPRIGHT, SURELY_UPRIGHT] = [0.3, 0.9];
+// Face confidence of rolled faces that are taken for upright ones: hardly ever the first; from the second on no turned face
+// would be clearly more confident.
+const [MAYBE_UPRIGHT, SURELY_UPRIGHT] = [0.3, 0.8];
 const APART = 0.3; // IoU with a trusted face below which a box in a turned photo may be of another face
 // Beside an upright face those that the photo's edge cuts, or that are far behind, are not turned: the least side, in units
 // of that face's.
