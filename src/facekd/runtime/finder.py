@@ -23,8 +23,8 @@ BOX_TYPES = ("detector", "landmarks")  # what boxes that are given hold
 # doubtful face, a square of so many times its box's side.
 _PHOTO_SIDE, _REGION_SIDE, _AROUND = 640, 96, 2.0
 _QUARTERS = (1, 2, 3)
-# Face confidence of rolled faces that are taken for upright ones: hardly ever the first. Networks that have learned hard
-# faces trust some of them a little; from the second on no turned face would be clearly more confident.
+# Face confidence of rolled faces that are taken for upright ones: hardly ever the first. Networks that have learned
+# hard faces trust some of them a little; from the second on no turned face would be clearly more confident.
 _MAYBE_UPRIGHT, _SURELY_UPRIGHT = 0.3, 0.8
 _APART = 0.3  # IoU with a trusted face below which a box in a turned photo may be of another face
 # Beside an upright face: of 88 that could not be trusted in 1,095 photos none was a rolled one. So those that the
