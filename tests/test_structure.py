@@ -114,3 +114,9 @@ def test_processes_are_started_in_one_place() -> None:
             found.add(path.relative_to(SOURCE).as_posix())
     assert found == {"workers.py", "runtime/trial.py"}  # the second forks, to be quick
     assert "end_with_parent()" in (SOURCE / "runtime" / "trial.py").read_text(encoding="utf-8")
+
+
+def test_the_files_that_tests_begin_with_are_there() -> None:
+    from conftest import LONGEST, ROOT
+
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
