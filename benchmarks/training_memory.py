@@ -27,7 +27,7 @@ from facekd.training.memory import reuse_memory
 from runtime import processor
 from training import BATCH, STEPS, steps
 
-SIZES = (112, 240)
+SIZES = (112,)
 
 
 def main() -> None:
