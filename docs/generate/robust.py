@@ -24,6 +24,8 @@ NETWORKS = (  # file, what it is
     ("views-rotated", "hard views, rotated faces"),
     ("photo-views-rotated", "photo views, rotated faces: the recipe `robust`"),
     ("photo-views-rotated-synthetic", "photo views, rotated faces, a fifth synthetic ones"),
+    ("photo-views-halved", "half as many photo views, rotated faces"),
+    ("photo-views-halved-taught", "the same; 2,600 steps at a rate of 0.002, taught by facekd-68"),
     ("facekd-68", "facekd-68, the start"),
     ("facekd-68-views-rotated", "hard views, 1,377 of the rotated faces; 400 steps at a rate of 0.0005"),
     ("facekd-68-views-rotated-all", "hard views, all rotated faces; 450 steps at a rate of 0.0005"),

@@ -43,9 +43,9 @@ def test_bundled_recipes_are_valid_and_written_in_full(name: str, tmp_path: Path
     settings = load(name)
     last = "finetuned" if name == "demo" else "student"
     assert settings.name == name and settings.result == last == list(settings.stages)[-1]
-    # facekd-68 is on its own, no network here being better; finetune and the robust ones take over what one knows.
+    # facekd-68 is on its own, no network here being better; finetune and its robust form take over what one knows.
     taught = [stage for stage in settings.stages.values() if not isinstance(stage, AverageSettings) and stage.teachers]
-    assert bool(taught) == (name not in ("facekd-68", "facekd-68-robust", "finetune", "robust"))
+    assert bool(taught) == (name not in ("facekd-68", "facekd-68-robust", "finetune"))
     path = tmp_path / "again.yaml"
     path.write_text(settings.to_yaml())
     assert load(path) == settings
