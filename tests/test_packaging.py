@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
+    "lightning_fabric": "lightning-fabric",
     "prometheus_client": "prometheus-client",
     "python_multipart": "python-multipart",
     "starlette": "fastapi",  # FastAPI is a layer on it, and fixes its version
