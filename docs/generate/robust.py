@@ -22,10 +22,10 @@ NETWORKS = (  # file, what it is
     ("views-pseudo", "hard views, pseudo-labels"),
     ("views-pseudo-far", "hard views, pseudo-labels; 2,600 steps at a rate of 0.002"),
     ("views-rotated", "hard views, rotated faces"),
-    ("photo-views-rotated", "photo views, rotated faces: the recipe `robust`"),
+    ("photo-views-rotated", "photo views, rotated faces"),
     ("photo-views-rotated-synthetic", "photo views, rotated faces, a fifth synthetic ones"),
     ("photo-views-halved", "half as many photo views, rotated faces"),
-    ("photo-views-halved-taught", "the same; 2,600 steps at a rate of 0.002, taught by facekd-68"),
+    ("photo-views-halved-taught", "the same; 2,600 steps at a rate of 0.002, taught by facekd-68: the recipe `robust`"),
     ("facekd-68", "facekd-68, the start"),
     ("facekd-68-views-rotated", "hard views, 1,377 of the rotated faces; 400 steps at a rate of 0.0005"),
     ("facekd-68-views-rotated-all", "hard views, all rotated faces; 450 steps at a rate of 0.0005"),
@@ -33,12 +33,13 @@ NETWORKS = (  # file, what it is
 )
 EARLIER = ("views", "facekd-68-views")  # measured when faces of given boxes were turned only if sure of it
 STARTS = ("facekd-68-lite", "facekd-68")
-ROBUST = ("photo-views-rotated", "facekd-68-robust")
+ROBUST = ("photo-views-halved-taught", "facekd-68-robust")
 BUNDLED = (*STARTS, "facekd-68-robust")
 TESTED = (
     ("bundled/facekd-68-lite", "`facekd-68-lite`"),
     ("robust/test", "the same on hard views and rotated faces"),
     ("robust/test-photo", "the same on photo views and rotated faces"),
+    ("robust/test-taught", "the recipe `robust`"),
     ("bundled/facekd-68", "`facekd-68`"),
     ("robust/test-facekd-68", "the same on hard views and rotated faces"),
     ("bundled/facekd-68-robust", "`facekd-68-robust`"),
