@@ -15,6 +15,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import hypothesis
 import pytest
 
+from longest_files import LONGEST
+
 if TYPE_CHECKING:
     from facekd.data.pack import Pack
 
@@ -24,20 +26,6 @@ hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("FACEKD_DATA", ROOT.parent / "shared" / "data"))
-
-
-# Files that take minutes, the longest first: begun last, one of them would keep one worker while the others idle.
-LONGEST = (
-    "tests/pipeline/test_distill.py",
-    "tests/test_frozen.py",
-    "tests/docs/test_notebooks.py",
-    "tests/test_packaging.py",
-    "tests/study/test_runner.py",
-    "tests/serve/test_serve_page.py",
-    "tests/pipeline/test_stages.py",
-    "tests/pipeline/test_teaching.py",
-    "tests/fuzz/test_fuzz.py",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -381,10 +381,10 @@ def test_ctrl_c_keeps_what_is_done(model: Path, tmp_path: Path) -> None:
 def test_models_are_listed_and_verified(
     run: Run, make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facekd.runtime import model as models
+    from facekd.runtime import names
 
     path = make_model("tiny-68", markup=IBUG68)
-    monkeypatch.setattr(models, "_BUNDLED", path.parent)
+    monkeypatch.setattr(names, "_BUNDLED", path.parent)
     code, out, _ = run("models")
     assert code == 0 and "tiny-68: 68 points (ibug68)" in out and out.count("verified") == 2
     path.write_bytes(b"damaged")

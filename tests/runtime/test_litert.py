@@ -21,7 +21,7 @@ import pytest
 from facekd import api
 from facekd.errors import ModelError
 from facekd.markup import FIVE
-from facekd.runtime import litert
+from facekd.runtime import litert, names
 from facekd.runtime import model as models
 from facekd.runtime.card import ModelCard, sha256
 from facekd.runtime.landmarker import Landmarker
@@ -223,7 +223,7 @@ def test_a_signature_of_another_graph_is_refused(tmp_path: Path) -> None:
 def test_which_file_a_bundled_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.onnx", "a.tflite", "b.onnx"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(models, "_BUNDLED", tmp_path)
+    monkeypatch.setattr(names, "_BUNDLED", tmp_path)
     for fast, installed in ((True, True), (True, False), (False, True)):
         monkeypatch.setattr(litert, "fast_int8", lambda fast=fast: fast)
         monkeypatch.setattr(litert, "installed", lambda installed=installed: installed)
