@@ -16,8 +16,8 @@ def reuse_memory() -> bool:
 
     A step of training frees what the one before it did. glibc gives large tensors back to the system each time, which
     clears every page of them anew, in pieces of 4 kB: without that, training was 1.23 times as fast on a virtual
-    machine (docs/benchmarks/training-memory.md). Large pages make what is left cheaper. A process that does other things
-    beside would miss that memory, so commands do this, and `facekd.distill` does not.
+    machine (docs/benchmarks/training-memory.md). Large pages make what is left cheaper. A process that does other
+    things beside would miss that memory, so commands do this, and `facekd.distill` does not.
 
     Returns:
         Whether the C library can be told so: glibc.
