@@ -102,7 +102,7 @@ def resolve_model(model: str | PathLike[str], engine: str = "auto", providers: o
 
 
 def given_file(model: str | PathLike[str]) -> Path:
-    """Return the file that a path to a network means; a folder of a bundled network's name is said to be meant.
+    """Return the file that a path to a network means, and say so where a bundled network has that name, too.
 
     Args:
         model: a run's folder, which means its result, a stage's folder, or a file.
