@@ -37,7 +37,7 @@ def test_training_and_validation_faces_are_rotated_evenly_and_test_faces_never(f
     assert [splits[name] for name in of] == list(pack.splits)
     assert set(pack.splits) <= {"train", "val"}
     assert max(of.count(name) for name in of) == 3
-    assert set(pack.quality) == {"derived"}
+    assert set(pack.quality) == {"derived"} and set(pack.subsets) == {("rotated",)}
     assert len(set(pack.names)) == len(pack)
 
 

@@ -93,6 +93,26 @@ def test_rare_shapes_are_drawn_more_often_where_it_is_asked_for(tiny_pack: Pack,
     assert b.train.sampling_weights.mean() == pytest.approx(1) and b.train.sampling_weights.min() >= 0.5
 
 
+def test_a_stage_leaves_out_the_subsets_that_it_names(tiny_pack: Pack, tmp_path: Path) -> None:
+    """Every third training face is a rotated one; another stage of the run learns from those too."""
+    subsets = np.array([("rotated",) if i % 3 == 0 else () for i in range(len(tiny_pack))] + [None], object)[:-1]
+    pack = replace(tiny_pack, subsets=subsets)
+    fewer = {"exclude_subsets": ["rotated", "none has this"]}
+    settings = recipe({"a": STAGE, "b": STAGE | fewer, "c": STAGE | fewer | {"train_on": ["train", "val"]}})
+    shared, stages = context(pack, tmp_path, settings), resolve(settings).values()
+    a, b, c = (training_data(shared, stage) for stage in stages if isinstance(stage, TrainStage))
+    kept = np.array([i for i in range(24) if i % 3])
+    assert [len(data.train) for data in (a, b, c)] == [24, 16, 20] and len(a.val) == len(b.val) == 6
+    np.testing.assert_array_equal(b.train.points, a.train.points[kept])
+    np.testing.assert_array_equal(b.train.frames[np.arange(16)], a.train.frames[kept])
+    np.testing.assert_array_equal(c.train.points[16:], a.val.points[[1, 2, 4, 5]])
+    everything = replace(tiny_pack, subsets=np.array([("rotated",)] * len(tiny_pack) + [None], object)[:-1])
+    stage = resolve(settings)["b"]
+    assert isinstance(stage, TrainStage)
+    with pytest.raises(InputError, match=r"no faces to train on \(split train; b leaves out rotated, none has this"):
+        labelled_faces(context(everything, tmp_path, settings), stage, stage.frame)
+
+
 @pytest.fixture(scope="module")
 def more_faces(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     """Ten larger faces whose points are no labels."""
@@ -142,13 +162,17 @@ def test_a_frame_that_reaches_beyond_the_pack_is_refused_with_the_margin_that_fi
     pack = replace(pack, splits=np.full(4, "train"))
     for scale, fits in ((2.7, True), (2.8, False)):
         settings = recipe({"a": STAGE}, input={"size": 32, "scale": scale})
-        shared, frame = context(pack, tmp_path / str(scale), settings), settings.input
+        shared, frame, stage = (
+            context(pack, tmp_path / str(scale), settings),
+            settings.input,
+            resolved({"a": STAGE}, "a"),
+        )
         if fits:
-            assert len(labelled_faces(shared, frame, ("train",))) == 4
+            assert len(labelled_faces(shared, stage, frame)) == 4
             continue
         told = r"input.scale 2.8 is more than p.parquet holds, which is 2.7 times.*--margin 4.2, or lower input.scale"
         with pytest.raises(InputError, match=told):
-            labelled_faces(shared, frame, ("train",))
+            labelled_faces(shared, stage, frame)
         with pytest.raises(InputError, match=told):
             distill(settings, pack, tmp_path / "run", "cpu")
         assert not (tmp_path / "run").exists()

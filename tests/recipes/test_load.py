@@ -34,7 +34,7 @@ def aliased(tmp_path: Path) -> Path:
 
 
 def test_the_bundled_recipes() -> None:
-    bases = ["demo", "facekd-68", "facekd-68-lite", "facekd-68-robust", "finetune", "paper", "quick", "robust"]
+    bases = ["demo", "facekd-68", "facekd-68-lite", "facekd-68-robust", "finetune", "paper", "quick"]
     assert bundled() == bases
 
 
@@ -90,6 +90,20 @@ def test_facekd_68_is_the_mean_of_three() -> None:
     assert [(m.init, m.size, m.epochs, m.num_epochs) for m in members] == [("grow", 240, 45, 28)] * 3
     sizes = [(found.trained(name).size, found.trained(name).num_epochs) for name in ("pretrain", "grow")]
     assert sizes == [(128, 60), (224, 30)] and found.trained("grow").init == "pretrain"
+
+
+def test_facekd_68_lite_learns_plain_faces_first_and_stays_near_what_it_was() -> None:
+    """Rotated faces and hard views come last; facekd-68 as it is teaches then, and sees plain crops."""
+    found = load("facekd-68-lite")
+    plain, teacher, hard = (found.trained(name) for name in ("plain", "teacher-240", "hard"))
+    early = [found.trained(name).exclude_subsets for name in ("pretrain", "teacher", "plain")]
+    assert early == [("rotated",)] * 3 and hard.exclude_subsets == ()
+    assert (teacher.init, teacher.epochs, teacher.size) == ("facekd-68", 0, 240)
+    assert {each.stage for each in hard.teachers} == {"teacher-240"} and hard.teacher_view == "plain"
+    assert (hard.init, hard.size, hard.epochs, hard.lr) == ("plain", 112, 12, 2e-3)
+    assert hard.augment and plain.augment and hard.augment.occlusion > plain.augment.occlusion == 0
+    mean = found.stages["student"]
+    assert isinstance(mean, AverageSettings) and (mean.of, mean.start_weight) == (("hard",), 2)
 
 
 def test_settings_change_by_name() -> None:

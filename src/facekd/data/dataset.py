@@ -27,7 +27,7 @@ class Annotation:
         load: returns the photo, (h, w, 3) uint8 RGB; it runs in another process, so it must be picklable.
         points: (N, 2) float, photo pixels, the centre of the top-left pixel is (0, 0); NaN where one is missing.
         split: "train", "val" or "test".
-        subsets: test subsets, such as ("full", "common").
+        subsets: of the test set, such as ("full", "common"), or what kind of training face it is: ("rotated",).
         quality: "exact", "derived" or "predicted", as in `LabelledFace`.
         visible: (N,) bool, False where a point is occluded or missing; None if the dataset does not say.
         box: the dataset's own face box x0, y0, x1, y1, or None if it has none.

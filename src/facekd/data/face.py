@@ -28,7 +28,7 @@ class LabelledFace:
         points: (N, 2) float, pixels of the crop, the centre of the top-left pixel is (0, 0); NaN where one is missing.
         name: the photo's path relative to the dataset's folder; from a photo's second face on with `#k` behind it.
         split: "train", "val" or "test".
-        subsets: test subsets the face belongs to, such as ("full", "common").
+        subsets: the face belongs to, such as ("full", "common") of a test face, ("rotated",) of a training face.
         quality: "exact"; "derived" for labels that were registered rather than annotated; "predicted" for points that
             a network found, which are no labels.
         visible: (N,) bool, False where the landmark is occluded or missing; None if the dataset does not say.

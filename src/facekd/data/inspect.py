@@ -104,7 +104,7 @@ def findings(pack: Pack) -> list[Finding]:
 
 
 def _groups(pack: Pack) -> dict[str, list[int]]:
-    """Return the faces of each sheet: training, validation, each test subset, derived labels."""
+    """Return the faces of each sheet: training, validation, each subset, derived labels."""
     groups: dict[str, list[int]] = {}
     for i in range(len(pack)):
         split = str(pack.splits[i])

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -167,7 +167,7 @@ class Pack:
 
         Args:
             split: "train", "val" or "test"; None for any.
-            subset: a test subset's name; None for any.
+            subset: a subset's name; None for any.
             indices: rows of this view to keep, in this order; None for all.
 
         Returns:
@@ -187,9 +187,24 @@ class Pack:
                 f"{self.path.name} has no face with split {split or 'any'}, subset {subset or 'any'}; "
                 f"splits {counts['split']}, subsets {counts['subset']}"
             )
+        return self._taken(keep)
+
+    def _taken(self, rows: np.ndarray) -> Pack:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        taken: dict[str, Any] = {name: v[keep] for name, v in values.items() if isinstance(v, np.ndarray)}
+        taken: dict[str, Any] = {name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray)}
         return replace(self, **taken)
+
+    def without(self, subsets: Collection[str]) -> Pack:
+        """Return the faces that are in none of some subsets.
+
+        Args:
+            subsets: names of subsets; those that no face is in are fine.
+
+        Returns:
+            A view of this pack, or the pack itself; there may be no faces left.
+        """
+        rows = np.array([set(subsets).isdisjoint(names) for names in self.subsets], bool)
+        return self if rows.all() else self._taken(rows)
 
     def annotated(self) -> Pack:
         """Return the faces whose landmarks a person set, for what is measured on faces as photos show them.

@@ -15,6 +15,7 @@ from facekd.markup import IBUG68
 from facekd.synthetic.fit import fit_head
 from facekd.synthetic.rotate import SolidFace, rotate
 
+SUBSET = "rotated"  # names these faces among others, for stages that leave them out
 _TURN = (15.0, 60.0)  # degrees of yaw that are added, away from the camera
 _PITCH = 30.0  # degrees of pitch that are added at most, up or down
 _LARGEST_YAW, _LARGEST_PITCH = 65.0, 35.0  # of a rotated face: beyond, too little of it is in the photo
@@ -71,7 +72,7 @@ def pose(source: Path, row: int, seed: int, number: int) -> Annotation | Problem
         return Problem(name, str(error))
     image, points = rotate(photo, face, *turn)
     name = f"{name} yaw{turn[0]:+.0f} pitch{turn[1]:+.0f}"
-    return Annotation(name, lambda: image, points.astype(np.float32), str(pack.splits[row]), quality="derived")
+    return Annotation(name, lambda: image, points.astype(np.float32), str(pack.splits[row]), (SUBSET,), "derived")
 
 
 @lru_cache(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
     Raises:
         InputError: as `training_data`.
     """
-    labelled = labelled_faces(context, frame, stage.train_on)
+    labelled = labelled_faces(context, stage, frame)
     if context.unlabelled is None or not stage.learns_unlabelled:
         return labelled
     pack, own = context.unlabelled, context.pack.markup
@@ -107,13 +108,14 @@ def training_faces(context: Context, stage: TrainStage, frame: Input) -> Faces:
     return replace(both, labelled=np.arange(len(both)) < len(labelled))
 
 
-def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Faces:
-    """Return the labelled faces of some splits, decoded.
+def labelled_faces(context: Context, stage: TrainStage, frame: Input, splits: Sequence[str] | None = None) -> Faces:
+    """Return the labelled faces of a stage, decoded.
 
     Args:
         context: of the run.
+        stage: that learns from them; faces of the subsets that it leaves out are not among them.
         frame: for which they are decoded.
-        splits: ("train",) or ("train", "val").
+        splits: ("train",) or ("train", "val"); None: those it learns from.
 
     Returns:
         The faces.
@@ -121,17 +123,20 @@ def labelled_faces(context: Context, frame: Input, splits: Sequence[str]) -> Fac
     Raises:
         InputError: the pack has no training faces, or none with some point.
     """
-    train = context.pack.splits == "train"
-    if not train.any():
-        raise InputError(f"{context.pack.path} has no faces to train on (split train)")
-    nowhere = np.isnan(context.pack.points[train]).any(axis=2).all(axis=0)
+    pack, splits = context.pack.without(stage.exclude_subsets), splits or stage.train_on
+    rows = pack.splits == "train"
+    if not rows.any():
+        left = f"; {stage.name} leaves out {', '.join(stage.exclude_subsets)}" if stage.exclude_subsets else ""
+        raise InputError(f"{pack.path} has no faces to train on (split train{left})")
+    nowhere = np.isnan(pack.points[rows]).any(axis=2).all(axis=0)
     if nowhere.any():
         raise InputError(
-            f"{context.pack.path}: point {int(nowhere.argmax())} is missing from all training faces; label it on some, "
+            f"{pack.path}: point {int(nowhere.argmax())} is missing from all training faces; label it on some, "
             "or take it out of the mark-up"
         )
-    faces = _decoded(context, context.pack, "train", frame)
-    return _joined(faces, _decoded(context, context.pack, "val", frame)) if "val" in splits else faces
+    suffix = "" if pack is context.pack else f"_without_{quote('_'.join(stage.exclude_subsets), safe='')}"
+    train, *val = (_decoded(context, pack, split, frame, split + suffix) for split in sorted(splits))
+    return _joined(train, *val) if val else train
 
 
 def val_faces(context: Context, stage: TrainStage) -> Faces:
@@ -216,7 +221,7 @@ def _soften(context: Context, stage: TrainStage, train: Faces, val: Faces) -> tu
     """
     assert isinstance(stage.targets, SoftLandmarks)
     settings, frame, folder = stage.targets.shape, stage.frame, context.stage_dir(stage)
-    known = labelled_faces(context, frame, stage.train_on)
+    known = labelled_faces(context, stage, frame)
     model = ShapeModel.fit(shapes(known, frame), settings.variance, settings.clip, settings.procrustes)
     if context.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)

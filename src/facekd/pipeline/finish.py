@@ -139,7 +139,7 @@ def _on_validation_faces(context: Context, net: LandmarkNet, meta: ModelMetadata
 
 def _view_shapes(context: Context, stage: TrainStage) -> torch.Tensor:
     """Return the shapes (m, N, 2) of views of the training faces, normalised."""
-    train, views = labelled_faces(context, stage.frame, ("train",)), augmenter(context, stage)
+    train, views = labelled_faces(context, stage, stage.frame, ("train",)), augmenter(context, stage)
     points, rows = torch.from_numpy(_completed(train, stage.frame)), np.arange(len(train))
     return torch.cat([views.warp_points(points, train.boxes, rows, view).cpu() for view in range(_SHAPE_VIEWS)])
 

@@ -154,7 +154,7 @@ def initial_network(context: Context, stage: TrainStage) -> LandmarkNet:
         case _:
             assert_never(start)
     if stage.network.mean_start:
-        known = shapes(labelled_faces(context, stage.frame, stage.train_on), stage.frame)
+        known = shapes(labelled_faces(context, stage, stage.frame), stage.frame)
         net.start_at(torch.from_numpy(np.nanmean(known, axis=0)).float())
     return net
 
@@ -179,7 +179,7 @@ def _start_from(context: Context, stage: TrainStage, net: LandmarkNet, path: Pat
             weights, shift = correspondence(seen.predicted, seen.labels)
     source = _resized(source, net.architecture.size)
     if path.suffix == ".onnx":
-        faces = labelled_faces(context, stage.frame, ("train",))
+        faces = labelled_faces(context, stage, stage.frame, ("train",))
         some = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), _FACES)).astype(int))
         frames = torch.from_numpy(faces.frames[some])
         views = augmenter(context, stage)(frames, faces.points[some], faces.boxes[some], some)

@@ -89,6 +89,7 @@ def _cache_key(context: Context, teacher: TeacherStage, form: str, stage: TrainS
         "pack": context.pack.meta["sha256"],
         "unlabelled": unlabelled and unlabelled.meta["sha256"],
         "train_on": stage.train_on,
+        "exclude_subsets": sorted(stage.exclude_subsets),
         "frame": eye.frame.model_dump(),
         "views": eye.settings and [eye.settings.model_dump(), eye.seed, eye.spread],
     }

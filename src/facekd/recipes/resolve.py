@@ -81,6 +81,7 @@ class TrainStage:
         warp_predictions: whether teachers see the plain crop, and their predictions are warped with each view.
         mirror_teachers: whether teachers of landmarks and heatmaps also see the mirrored view.
         train_on: the splits it learns from.
+        exclude_subsets: subsets of the training faces that it does not learn from.
         use_unlabelled: whether it learns from faces without labels where a teacher makes that possible.
         rare_shape_fraction: share of the views drawn by how far a face's shape is from the mean shape.
         shape_prior: whether its landmarks may become the posterior mean under a shape prior.
@@ -106,6 +107,7 @@ class TrainStage:
     warp_predictions: bool
     mirror_teachers: bool
     train_on: tuple[Literal["train", "val"], ...]
+    exclude_subsets: tuple[str, ...]
     use_unlabelled: bool
     rare_shape_fraction: float
     shape_prior: bool
@@ -325,6 +327,7 @@ def _trained(recipe: Recipe, name: str, settings: TrainSettings, before: dict[st
         warp_predictions=settings.teacher_view == "plain",
         mirror_teachers=settings.teacher_mirror,
         train_on=settings.train_on,
+        exclude_subsets=settings.exclude_subsets,
         use_unlabelled=settings.use_unlabelled,
         rare_shape_fraction=settings.rare_shape_fraction,
         shape_prior=settings.shape_prior,

@@ -78,6 +78,10 @@ class TrainSettings(Network, Optimisation):
     train_on: tuple[Literal["train", "val"], ...] = Field(
         ("train",), description="splits it learns from; with val, nothing of it is measured or fitted on those faces"
     )
+    exclude_subsets: tuple[str, ...] = Field(
+        (),
+        description="subsets of the training faces that it does not learn from: rotated; a pack without them is fine",
+    )
     use_unlabelled: bool = Field(
         True, description="with a teacher of landmarks or heatmaps: also learns from faces without labels, where given"
     )
