@@ -66,6 +66,17 @@ def test_terms_that_another_pack_repeats_are_said_once(tmp_path: Path) -> None:
     assert meta["terms"] == "Of a. Photos whose faces were rotated. + Of c."
 
 
+def test_the_dataset_of_validation_and_test_faces_keeps_its_name(tmp_path: Path) -> None:
+    a, b, c = (made(tmp_path / f"{name}.parquet", "tve") for name in "abc")
+    merge([a, b], tmp_path / "ab.parquet", train_only=True)
+    merge([Pack.open(tmp_path / "ab.parquet"), c], tmp_path / "abc.parquet", train_only=True)
+    merge([a, b], tmp_path / "both.parquet")
+    found = {name: Pack.open(tmp_path / f"{name}.parquet") for name in ("a", "ab", "abc", "both")}
+    assert {name: (pack.meta["dataset"], pack.evaluation_dataset) for name, pack in found.items()} == {
+        "a": ("a", "a"), "ab": ("a + b", "a"), "abc": ("a + b + c", "a"), "both": ("a + b", "a + b"),
+    }  # fmt: skip
+
+
 def test_only_training_faces_of_the_others(tmp_path: Path) -> None:
     packs = [made(tmp_path / f"{name}.parquet", splits) for name, splits in (("a", "te"), ("b", "tvet"))]
     assert merge(packs, tmp_path / "ab.parquet", train_only=True) == 4

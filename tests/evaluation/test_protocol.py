@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_json_is_plain_and_holds_no_nan(pack: Pack) -> None:
     assert (full["count"], full["missed"]) == (4, 4)
     assert full["nme_inter_ocular"] is None and full["nme_inter_ocular_interval"] is None
     assert (full["fr_10"], full["auc_10"]) == (100.0, 0.0)
+
+
+def test_figures_name_the_dataset_of_the_faces_that_were_measured(pack: Pack) -> None:
+    """Where training faces of others were merged with it, it is still the test set that it was."""
+    merged = replace(pack, meta=pack.meta | {"dataset": "tiny + more", "evaluation_dataset": "tiny"})
+    everything = replace(merged, splits=np.array(["train", "test", "test", "test"], object))
+    found = [evaluate(Oracle(each), each).to_json()["dataset"] for each in (pack, merged, everything)]
+    assert found == ["tiny", "tiny", "tiny + more"]
 
 
 def test_full_is_there_even_when_the_pack_names_no_subset(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def merge(packs: Sequence[Pack], out: str | Path, train_only: bool = False) -> i
             size=max(pack.meta["size"] for pack in taken),
             jpeg_quality=min(pack.meta["jpeg_quality"] for pack in taken),
             terms=" + ".join(terms),
+            evaluation_dataset=first.evaluation_dataset if train_only else None,
         )
         with writer:
             for pack in taken:

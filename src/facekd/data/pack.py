@@ -194,6 +194,11 @@ class Pack:
         taken: dict[str, Any] = {name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray)}
         return replace(self, **taken)
 
+    @property
+    def evaluation_dataset(self) -> str:
+        """Return the name of the dataset of the validation and test faces."""
+        return str(self.meta.get("evaluation_dataset", self.meta["dataset"]))
+
     def without(self, subsets: Collection[str]) -> Pack:
         """Return the faces that are in none of some subsets.
 

@@ -113,6 +113,7 @@ def _metadata(fields: Fields, rows: int) -> dict[str, Any]:
         for name in group.values:
             group.integer(name, 0, faces)
     fields.text("dataset")
+    fields.text("evaluation_dataset", None)
     fields.text("terms")
     fields.text("sha256", most=64)
     fields.number("margin", 0.1, 100)

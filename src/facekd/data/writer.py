@@ -35,10 +35,21 @@ class PackWriter:
         size: largest side of a crop in pixels.
         jpeg_quality: 1 to 100, for faces added with their image as an array.
         terms: one sentence on the terms the data come under.
+        evaluation_dataset: name of the dataset of the validation and test faces, where training faces of others came
+            to it; None: that of all.
     """
 
     def __init__(
-        self, path: str | Path, markup: MarkUp, *, dataset: str, margin: float, size: int, jpeg_quality: int, terms: str
+        self,
+        path: str | Path,
+        markup: MarkUp,
+        *,
+        dataset: str,
+        margin: float,
+        size: int,
+        jpeg_quality: int,
+        terms: str,
+        evaluation_dataset: str | None = None,
     ) -> None:
         self.path, self.markup, self.jpeg_quality = Path(path), markup, jpeg_quality
         self._schema = pack_file.schema(markup.count)
@@ -53,6 +64,8 @@ class PackWriter:
             "jpeg_quality": jpeg_quality,
             "terms": terms,
         }
+        if evaluation_dataset is not None:
+            self._about["evaluation_dataset"] = evaluation_dataset
         self._counts: dict[str, Counter[str]] = {"split": Counter(), "subset": Counter(), "quality": Counter()}
         self._digest = hashlib.sha256()
         self._rows: list[dict[str, Any]] = []

@@ -76,7 +76,7 @@ class Result:
         """
         return {
             "model": self.model,
-            "dataset": self.pack.meta["dataset"],
+            "dataset": self.pack.meta["dataset"] if "train" in self.pack.splits else self.pack.evaluation_dataset,
             "split": "+".join(sorted(set(self.pack.splits.tolist()))),
             "markup": self.pack.markup.name,
             "converted_from": self.converted_from,
