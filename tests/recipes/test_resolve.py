@@ -24,7 +24,7 @@ from facekd.recipes.resolve import (
     closure,
     resolve,
 )
-from facekd.recipes.schema import Augment, Input, Shape
+from facekd.recipes.schema import Augment, Input, Shape, TrainSettings
 from facekd.runtime import names
 from facekd.runtime.names import resolve_model
 
@@ -226,47 +226,65 @@ def test_the_identity_of_a_network_is_what_decides_it() -> None:
     assert student != identity("student", plain)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"precision": "32"},
-        {"input.scale": 1.3},
-        {"input.size": 64},
-        {"augment.rotation": 0},
-        {"student.seed": 1},
-        {"student.view_seed": 1},
-        {"student.size": 64},
-        {"student.backbone": "mobilenetv2_050"},
-        {"student.stride": 16},
-        {"student.standardise": False},
-        {"student.augment": {"rotation": 0}},
-        {"student.targets": "soft"},
-        {"student.init": "timm"},
-        {"student.init": "baseline"},
-        {"student.views": 3},
-        {"student.epochs": 17},
-        {"student.stop_epoch": 15},
-        {"student.batch": 31},
-        {"student.lr": 1e-3},
-        {"student.clip_grad": 0},
-        {"student.loss": {"name": "kd"}},
-        {"student.loss.beta": 0.2},
-        {"student.nll_weight": 0.01},
-        {"student.heatmap_weight": 0.01},
-        {"student.rare_shape_fraction": 0.5},
-        {"student.train_on": ["train", "val"]},
-        {"student.shape_prior": True},
-        {"student.teacher_view": "plain"},
-        {"student.teachers": ["tough"]},
-        {"student.teachers": ["tolerant"]},
-        {"student.teachers": [{"stage": "tough", "role": "tolerant"}, {"stage": "tolerant", "role": "tough"}]},
-        {"student.teachers": ["tough", "tolerant", {"stage": "tough", "how": "landmarks"}]},
-        {"tolerant.lr": 1e-4},
-    ],
-)
+CHANGES: list[dict[str, Any]] = [
+    {"seed": 1},
+    {"precision": "32"},
+    {"input.scale": 1.3},
+    {"input.size": 64},
+    {"augment.rotation": 0},
+    {"student.seed": 1},
+    {"student.view_seed": 1},
+    {"student.size": 64},
+    {"student.backbone": "mobilenetv2_050"},
+    {"student.stride": 16},
+    {"student.standardise": False},
+    {"student.augment": {"rotation": 0}},
+    {"student.targets": "soft"},
+    {"student.init": "timm"},
+    {"student.init": "baseline"},
+    {"student.views": 3},
+    {"student.epochs": 17},
+    {"student.stop_epoch": 15},
+    {"student.batch": 31},
+    {"student.lr": 1e-3},
+    {"student.clip_grad": 0},
+    {"student.loss": {"name": "kd"}},
+    {"student.loss.beta": 0.2},
+    {"student.nll_weight": 0.01},
+    {"student.heatmap_weight": 0.01},
+    {"student.rare_shape_fraction": 0.5},
+    {"student.train_on": ["train", "val"]},
+    {"student.shape_prior": True},
+    {"student.teacher_view": "plain"},
+    {"student.teachers": ["tough"]},
+    {"student.teachers": ["tolerant"]},
+    {"student.teachers": [{"stage": "tough", "role": "tolerant"}, {"stage": "tolerant", "role": "tough"}]},
+    {"student.teachers": ["tough", "tolerant", {"stage": "tough", "how": "landmarks"}]},
+    {"tolerant.lr": 1e-4},
+    {"student.exclude_subsets": ["rotated"]},
+    {"student.head": "coordinate", "student.heatmap_weight": 0},
+    {"student.dropout": 0.1},
+    {"student.mean_start": False},
+    {"student.optimiser": "adam"},
+    {"student.weight_decay": 0.1},
+    {"student.schedule": "paper"},
+    {"student.warmup": 0},
+    {"student.ema": 0},
+    {"student.patience": 3},
+    {"student.visibility_weight": 0.1},
+    {"student.occluded_weight": 0.5},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_a_students_identity(change: dict[str, Any]) -> None:
     assert identity("student", change) != identity("student")
+
+
+def test_no_setting_of_a_stage_is_forgotten() -> None:
+    """A setting that is added is one of these: of the others a test of their own says when they count."""
+    changed = {key.split(".")[1] for change in CHANGES for key in change if key.startswith("student.")}
+    assert set(TrainSettings.model_fields) - changed == {"kind", "teacher_mirror", "use_unlabelled"}
 
 
 def test_how_a_teacher_is_imitated_is_part_of_the_identity() -> None:

@@ -172,6 +172,7 @@ class TrainStage:
         asked = {"warp": self.warp_predictions} if teachers else {}
         if any(not teacher.term.needs_labels for teacher in self.teachers):  # the others see no mirrored view
             asked["mirror"] = self.mirror_teachers
+        excluded = {"exclude_subsets": sorted(self.exclude_subsets)} if self.exclude_subsets else {}
         visibility = {"visibility": [self.visibility_weight, self.occluded_weight]} if self.learns_visibility else {}
         soft = self.targets.shape.model_dump() if isinstance(self.targets, SoftLandmarks) else None
         return {name: group.model_dump(mode="json", exclude_defaults=True) for name, group in groups.items()} | {
@@ -188,6 +189,7 @@ class TrainStage:
             "shape_prior": self.shape_prior,
             "seeds": [self.seed, self.view_seed],
             "precision": self.precision,
+            **excluded,
             **visibility,
         }
 
