@@ -107,6 +107,13 @@ def test_an_average_with_the_start_of_its_members(tiny_pack: Pack, tmp_path: Pat
     for key, value in load_file(tmp_path / "heavy" / "model.safetensors").items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (3 * start[key] + a[key]) / 4, msg=key)
+    further = recipe(trained | {"b": SPATIAL | {"init": "a"}, "far": mean | {"of": ["b"], "start": "wise"}})
+    train_stage(context(tiny_pack, tmp_path, further), resolve(further)["far"])
+    b = load_file(tmp_path / "b" / "model.safetensors")
+    for key, value in load_file(tmp_path / "far" / "model.safetensors").items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (start[key] + b[key]) / 2, msg=key)
+    assert any(not torch.equal(a[key], b[key]) for key in a)
     file = tmp_path / "wise" / "model.safetensors"
     again = recipe({"a": SPATIAL | {"init": str(file), "lr": 1e-2}, "mean": mean})
     train_stage(context(tiny_pack, tmp_path / "again", again), resolve(again)["mean"])

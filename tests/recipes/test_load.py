@@ -9,8 +9,9 @@ import yaml
 
 from facekd.errors import RecipeError
 from facekd.losses.kd import PRESETS, KDSettings
+from facekd.recipes.averages import AverageSettings
 from facekd.recipes.load import bundled, load
-from facekd.recipes.schema import AverageSettings, Recipe
+from facekd.recipes.schema import Recipe
 
 ALIASED = """
 name: mine

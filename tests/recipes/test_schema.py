@@ -10,9 +10,10 @@ import yaml
 from facekd.errors import RecipeError
 from facekd.losses.distance import L1Settings, WingSettings
 from facekd.losses.kd import PRESETS
+from facekd.recipes.averages import AverageSettings
 from facekd.recipes.load import load, parse
 from facekd.recipes.resolve import resolve
-from facekd.recipes.schema import AverageSettings, Recipe, Teacher, TrainSettings
+from facekd.recipes.schema import Recipe, Teacher, TrainSettings
 
 NET = {"backbone": "mobilenetv2_035", "init": "none"}
 SPATIAL = NET | {"head": "spatial"}
@@ -234,7 +235,7 @@ def test_a_teachers_role_is_what_its_targets_say_or_what_the_recipe_says() -> No
         ),
         (
             {"mean": MEAN | {"epochs": 3}},
-            "unknown key 'stages.mean.epochs'; allowed: kind, of, start_weight, shape_prior",
+            "unknown key 'stages.mean.epochs'; allowed: kind, of, start_weight, start, shape_prior",
         ),
         ({"mean": {"kind": "weight_average"}}, "'stages.mean.of' is missing"),
         (
@@ -255,6 +256,26 @@ def test_a_network_may_be_averaged_with_what_it_started_from() -> None:
         assert resolve(recipe(stages))["mean"].describe() == "mean (the mean of m, their start)"
         stages["mean"]["start_weight"] = 1.5
         assert resolve(recipe(stages))["mean"].describe() == "mean (the mean of m, 1.5 times their start)"
+
+
+def test_an_average_may_count_an_earlier_start() -> None:
+    """One to which the members' init leads, through trained stages and averages."""
+    mean = MEAN | {"of": ["m"], "start_weight": 2, "start": "base"}
+    between = {"a": FROM_BASE, "b": FROM_BASE, "soup": MEAN | {"of": ["a", "b"]}}
+    last = FROM_BASE | {"init": "soup"}
+    stages = {"base": NET, **between, "m": last, "n": last, "mean": mean}
+    resolved = resolve(recipe(stages))
+    assert resolved["mean"].describe() == "mean (the mean of m, 2 times base)"
+    assert set(resolved["mean"].needs) == {resolved["m"], resolved["base"]}
+    soup = resolve(recipe(stages | {"mean": mean | {"start": "soup"}}))["mean"]
+    same = resolve(recipe(stages | {"mean": {key: value for key, value in mean.items() if key != "start"}}))["mean"]
+    assert len({str(stage.identity()) for stage in (resolved["mean"], soup, same)}) == 3
+    for wrong, message in (
+        ({"start": "a"}, "mean: m does not come from a; allowed: soup, base, or leave start out"),
+        ({"start": "bas"}, "stage mean: no earlier stage 'bas'; did you mean 'base'?"),
+        ({"start_weight": 0, "of": ["m", "n"]}, "mean: start = base does not count; set start_weight to 1, or leave"),
+    ):
+        assert message in refusal(stages | {"mean": mean | wrong})
 
 
 def test_members_of_an_average_may_differ_in_how_they_are_trained() -> None:

@@ -103,7 +103,10 @@ def _trained(context: Context, stage: TrainStage) -> tuple[LandmarkNet, Landmark
 def _averaged(context: Context, stage: AverageStage) -> tuple[LandmarkNet, LandmarkNet, dict[str, Any]]:
     """Return the mean of the members, that of those which did not see the validation faces, and what they took."""
     nets = {member: load(context.model(member))[0] for member in stage.members}
-    start = [(initial_network(context, stage.members[0]), stage.start_weight)] if stage.start_weight else []
+    start = []
+    if stage.start_weight:
+        earlier = load(context.model(stage.start))[0] if stage.start else initial_network(context, stage.members[0])
+        start = [(earlier, stage.start_weight)]
     net = _mean([*start, *((one, 1.0) for one in nets.values())]).to(context.fabric.device)
     unseen = [(one, 1.0) for member, one in nets.items() if not member.sees_val]
     held_out = _mean([*start, *unseen]).to(context.fabric.device)

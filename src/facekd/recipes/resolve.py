@@ -18,8 +18,9 @@ from facekd.errors import ModelError
 from facekd.losses.objective import TeacherTerm
 from facekd.losses.registry import Loss
 from facekd.networks.backbone import check_backbone
+from facekd.recipes.averages import AverageSettings
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
-from facekd.recipes.schema import AverageSettings, Recipe, TrainSettings
+from facekd.recipes.schema import Recipe, TrainSettings
 from facekd.runtime.names import bundled, given_file
 
 Part = TypeVar("Part", Network, Optimisation)
@@ -206,17 +207,19 @@ class AverageStage:
         members: the stages whose weights are averaged.
         shape_prior: as of a `TrainStage`.
         start_weight: how much the network that they started from counts, each member counting 1.
+        start: that network, where it is an earlier one than the members' own start.
     """
 
     name: str
     members: tuple[TrainStage, ...]
     shape_prior: bool
     start_weight: float = 0.0
+    start: Stage | None = None
 
     @property
     def needs(self) -> tuple[Stage, ...]:
         """Return the stages that have to be trained before."""
-        return self.members
+        return (*self.members, *((self.start,) if self.start else ()))
 
     @property
     def frame(self) -> Input:
@@ -246,7 +249,8 @@ class AverageStage:
         """
         names = [member.name for member in self.members]
         if self.start_weight:
-            names.append("their start" if self.start_weight == 1 else f"{self.start_weight:g} times their start")
+            start = self.start.name if self.start else "their start"
+            names.append(start if self.start_weight == 1 else f"{self.start_weight:g} times {start}")
         return f"{self.name} (the mean of {', '.join(names)})"
 
     def identity(self) -> dict[str, Any]:
@@ -256,7 +260,10 @@ class AverageStage:
             Plain values, as of `TrainStage.identity`.
         """
         found = {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
-        return found | ({"start_weight": self.start_weight} if self.start_weight else {})  # studies of before have none
+        start = {"start": self.start.identity()} if self.start else {}
+        return (
+            found | start | ({"start_weight": self.start_weight} if self.start_weight else {})
+        )  # older ones have none
 
 
 Stage = TrainStage | AverageStage
@@ -279,7 +286,8 @@ def resolve(recipe: Recipe) -> dict[str, Stage]:
     for name, settings in recipe.stages.items():
         if isinstance(settings, AverageSettings):
             members = tuple(stage for other in settings.of if isinstance(stage := stages[other], TrainStage))
-            stages[name] = AverageStage(name, members, settings.shape_prior, settings.start_weight)
+            start = stages[settings.start] if settings.start else None
+            stages[name] = AverageStage(name, members, settings.shape_prior, settings.start_weight, start)
         else:
             stages[name] = _trained(recipe, name, settings, stages)
     return stages

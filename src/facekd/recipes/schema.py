@@ -19,6 +19,7 @@ from facekd.errors import nearest
 from facekd.files import expand
 from facekd.losses.distance import L1Settings
 from facekd.losses.registry import LossSettings
+from facekd.recipes.averages import AverageSettings
 from facekd.recipes.groups import Augment, Input, Network, Optimisation, Shape
 from facekd.runtime.names import bundled
 from facekd.settings import Integer, Number, Settings
@@ -176,29 +177,6 @@ class TrainSettings(Network, Optimisation):
         return [self.init, *(teacher.stage for teacher in self.teachers)]
 
 
-class AverageSettings(Settings):
-    """A stage that keeps the mean of the weights of earlier stages (model soup), which start from one network."""
-
-    kind: Literal["weight_average"]
-    of: tuple[str, ...] = Field(
-        min_length=1, description="earlier stages of one architecture, started from the same earlier stage"
-    )
-    start_weight: Number = Field(
-        0,
-        ge=0,
-        description="how much the network that they started from counts, each of them counting 1, be it a stage, a "
-        "bundled network or a file: fine-tuned networks keep the more of what it was good at; 0: it does not count",
-    )
-    shape_prior: bool = Field(False, description="as for a trained stage; fitted to the mean of those without val")
-
-    renamed: ClassVar[Mapping[str, str]] = {"with_start": "start_weight: 1"}
-
-    @property
-    def uses(self) -> list[str]:
-        """Return the names of the stages it averages."""
-        return list(self.of)
-
-
 def _kind(value: Any) -> Any:
     """Let a stage without a kind be one that trains."""
     return {"kind": "train"} | value if isinstance(value, dict) else value
@@ -317,6 +295,8 @@ class Recipe(Settings):
             raise ValueError(f"{name} is the mean of one network; give of another, or set start_weight to 1")
         trained = [self.trained(other) for other in stage.of]
         known = trained[0].init in self.stages or (stage.start_weight and trained[0].init not in ("none", "timm"))
+        if stage.start:
+            self._check_start(name, stage)
         if len({one.init for one in trained}) > 1 or not known:
             raise ValueError(
                 f"{name}: the mean of networks is none unless they start from one trained network; set init of "
@@ -324,7 +304,7 @@ class Recipe(Settings):
             )
         kinds = {
             (*network, one.size or self.input.size, bool(one.nll_weight), bool(one.visibility_weight))
-            for one in trained
+            for one in [*trained, *([self.trained(stage.start)] if stage.start else [])]
             for network in [(one.backbone, one.head, one.stride, one.standardise)]
         }
         if len(kinds) > 1:
@@ -336,6 +316,20 @@ class Recipe(Settings):
             raise ValueError(
                 f"{name}: one of {', '.join(stage.of)} must not have val in train_on, for what is fitted on those faces"
             )
+
+    def _check_start(self, name: str, stage: AverageSettings) -> None:
+        assert stage.start is not None
+        before, init = [], self.trained(stage.of[0]).init
+        while init in self.stages:
+            before.append(init)
+            init = self.trained(init).init
+        if stage.start not in before:
+            raise ValueError(
+                f"{name}: {stage.of[0]} does not come from {stage.start}; {nearest(stage.start, before)}, or leave "
+                "start out"
+            )
+        if not stage.start_weight:
+            raise ValueError(f"{name}: start = {stage.start} does not count; set start_weight to 1, or leave start out")
 
     def trained(self, name: str) -> TrainSettings:
         """Return the settings of a stage's network: of an average those of its first member.

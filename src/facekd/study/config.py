@@ -14,9 +14,10 @@ from pydantic import Field, model_validator
 
 from facekd.documents import read_text
 from facekd.errors import FacekdError, RecipeError, nearest
+from facekd.recipes.averages import AverageSettings
 from facekd.recipes.load import load as load_recipe
 from facekd.recipes.resolve import Stage, resolve
-from facekd.recipes.schema import AverageSettings, Recipe
+from facekd.recipes.schema import Recipe
 from facekd.settings import Settings, checked, read_yaml
 
 
