@@ -266,10 +266,10 @@ through `Landmarker` with its true tight box and all else by default, so `roll="
 
 What a network has learned flatters it, so training faces are left out but where it is said. The bundled
 `facekd-68-lite` has not learned the validation faces. `facekd-68` is the mean of three networks, [one of
-which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better. Half of
-`facekd-68-robust` is that mean; the other half has learned views that are hard in these ways, drawn by other code. Of
-all, settings were chosen, and the points' confidence and the shape prior fitted, on the validation faces as they are;
-the face confidence of `facekd-68-robust` also on hard views of them.
+which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better. A
+quarter of `facekd-68-robust` is that mean; the rest of it, and `facekd-68-lite`, have learned views that are hard in
+these ways, drawn by other code. Of all, settings were chosen, and the points' confidence and the shape prior fitted, on
+the validation faces as they are; the face confidence of those two also on hard views of them.
 
 **Above 10 %.** The inter-ocular distance shrinks as a face turns, and small errors look large. So one normaliser
 decides under all conditions: the geometric mean side of the tight box of the true points, the face turned upright. A

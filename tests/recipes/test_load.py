@@ -44,9 +44,9 @@ def test_bundled_recipes_are_valid_and_written_in_full(name: str, tmp_path: Path
     settings = load(name)
     last = "finetuned" if name == "demo" else "student"
     assert settings.name == name and settings.result == last == list(settings.stages)[-1]
-    # facekd-68 is on its own, no network here being better; finetune and its robust form take over what one knows.
+    # facekd-68 is on its own, no network here being better; finetune takes over what one knows.
     taught = [stage for stage in settings.stages.values() if not isinstance(stage, AverageSettings) and stage.teachers]
-    assert bool(taught) == (name not in ("facekd-68", "facekd-68-robust", "finetune"))
+    assert bool(taught) == (name not in ("facekd-68", "finetune"))
     path = tmp_path / "again.yaml"
     path.write_text(settings.to_yaml())
     assert load(path) == settings
@@ -73,6 +73,23 @@ def test_the_papers_recipe_is_the_papers() -> None:
     for stage in (tough, tolerant, baseline, student):
         assert (stage.head, stage.views, stage.ema, stage.clip_grad, stage.weight_decay) == ("coordinate", 0, 0, 0, 0)
         assert (stage.mean_start, stage.standardise, stage.warmup, stage.num_epochs) == (False, False, 0, 150)
+
+
+def test_facekd_68_robust_learns_hard_faces_twice() -> None:
+    """Alone first, then taught by facekd-68; each time the mean with what it was is kept."""
+    found = load("facekd-68-robust")
+    plain, hard, taught = (found.trained(name) for name in ("plain", "hard", "taught"))
+    assert (plain.init, plain.epochs) == ("facekd-68", 0)
+    assert (hard.init, hard.teachers, hard.epochs, hard.lr) == ("plain", (), 5, 5e-4)
+    assert (taught.init, taught.epochs, taught.lr) == ("robust", 5, 1e-3)
+    assert {each.stage for each in taught.teachers} == {"plain"} and taught.teacher_view == "plain"
+    assert hard.augment and taught.augment and hard.augment.occlusion > taught.augment.occlusion > 0
+    assert load("facekd-68-lite").trained("hard").augment == taught.augment
+    robust, student = found.stages["robust"], found.stages["student"]
+    assert isinstance(robust, AverageSettings) and isinstance(student, AverageSettings)
+    assert [(mean.of, mean.start, mean.start_weight) for mean in (robust, student)] == [
+        (("hard",), None, 1), (("taught",), None, 1),
+    ]  # fmt: skip
 
 
 def test_facekd_68_is_the_mean_of_three() -> None:
