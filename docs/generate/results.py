@@ -31,8 +31,13 @@ from facekd.study import config as plan
 from facekd.study import table as comparison
 
 DOCS = Path(__file__).parents[1]
-PAGES = {"kd-loss": "results/kd-loss.md", "spatial": "explanation/ablation.md", "bundled": "results/models.md"}
-PLOTS = {"kd-loss": "kd-loss/", "spatial": "../results/spatial/"}  # from the page
+PAGES = {
+    "kd-loss": "results/kd-loss.md",
+    "spatial": "explanation/ablation.md",
+    "backbones": "results/backbones.md",
+    "bundled": "results/models.md",
+}
+PLOTS = {"kd-loss": "kd-loss/", "spatial": "../results/spatial/", "backbones": "backbones/"}  # from the page
 SHOWN = {"kd-loss": "KD-Loss, as released", "spatial": "+ sigma"}  # the row whose faces are drawn
 
 
@@ -51,6 +56,8 @@ def take_over(name: str, study: Path, pack: Pack) -> None:
     folder_of(name).mkdir(parents=True, exist_ok=True)
     for path in sorted((study / "runs").glob("*.json")):
         shutil.copy(path, folder_of(name) / path.name)
+    if name not in SHOWN:
+        return
     record = next(record for record in records(name) if record["row"] == SHOWN[name])
     predicted = np.load(study / "networks" / record["id"] / "predicted.npy")
     with atomic(folder_of(name) / "faces.png") as temporary:
