@@ -258,7 +258,7 @@ def page(result: dict[str, Any], earlier: dict[str, Any] | None = None) -> str:
     """Return the figures as Markdown, beside those of an earlier run."""
     text = f"""# Hard faces
 
-`{result["command"]}`, {result["machine"]}, one thread; {result["seconds"]} s for {len(result["models"])} networks.
+`{result["command"]}`, {result["machine"]}, one thread.
 
 The {result["rows"][0]["faces"]} validation faces of 300W as they are and under corruptions, and synthetic faces: the
 landmarks are known. It is a validation, by which networks are chosen, and no test: no test face is used. Each face goes
