@@ -145,7 +145,7 @@ def test_shape_priors_know_whole_shapes(tmp_path: Path) -> None:
     settings = recipe({"a": STAGE})
     stage = resolve(settings)["a"]
     faces, partly = (
-        labelled_faces(context(pack, tmp_path / pack.path.stem, settings), stage.frame, ("train",))
+        labelled_faces(context(pack, tmp_path / pack.path.stem, settings), stage, stage.frame)
         for pack in (whole, lacking)
     )
     filled = _completed(partly, stage.frame)
