@@ -261,9 +261,8 @@ class AverageStage:
         """
         found = {"mean_of": [member.identity() for member in self.members], "shape_prior": self.shape_prior}
         start = {"start": self.start.identity()} if self.start else {}
-        return (
-            found | start | ({"start_weight": self.start_weight} if self.start_weight else {})
-        )  # older ones have none
+        weight = {"start_weight": self.start_weight} if self.start_weight else {}  # studies of before have none
+        return found | start | weight
 
 
 Stage = TrainStage | AverageStage
