@@ -106,6 +106,7 @@ def test_facekd_68_is_the_mean_of_three() -> None:
     differ = {"seed", "view_seed", "rare_shape_fraction", "nll_weight", "clip_grad", "train_on"}
     assert len({m.model_dump_json(exclude=differ) for m in members}) == 1
     assert [(m.init, m.size, m.epochs, m.num_epochs) for m in members] == [("grow", 240, 45, 28)] * 3
+    assert {found.trained(name).exclude_subsets for name in ("pretrain", "grow", *mean.of)} == {("rotated",)}
     sizes = [(found.trained(name).size, found.trained(name).num_epochs) for name in ("pretrain", "grow")]
     assert sizes == [(128, 60), (224, 30)] and found.trained("grow").init == "pretrain"
 
