@@ -1,5 +1,6 @@
 /** Finding faces: YuNet at several scales, and what a detector of one's own must be. */
 
+import { enhancePhoto } from './enhance.js';
 import { InputError } from './errors.js';
 import { area, type Box, cropMatrix, invert, iou, mapBox, shared, side } from './geometry.js';
 import { type Pixels, shrink, warp } from './pixels.js';
@@ -124,7 +125,7 @@ export class YuNet implements Detector {
     const back = invert(matrix);
     let best: Detection | undefined;
     let overlap = SAME;
-    for (const found of await this.network.detect(warp(image, matrix, CROP), HINT)) {
+    for (const found of await this.network.detect(enhancePhoto(warp(image, matrix, CROP)), HINT)) {
       const box = mapBox(back, found.box);
       if (iou(box, face.box) > overlap) {
         overlap = iou(box, face.box);
@@ -138,7 +139,7 @@ export class YuNet implements Detector {
   private async detectAt(image: Pixels, scale: number, threshold: number): Promise<Detection[]> {
     if (Math.min(image.width, image.height) * scale < SMALLEST - 0.5) return [];
     const { image: resized, step } = shrink(image, scale);
-    const found = await this.network.detect(resized, threshold);
+    const found = await this.network.detect(enhancePhoto(resized), threshold);
     // Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
     return found.map(({ box, score }) => {
       return { box: box.map((edge, index) => (edge + 0.5) * step[index % 2] - 0.5) as unknown as Box, score };

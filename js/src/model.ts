@@ -1,6 +1,7 @@
 /** A landmark network: crops in, points and confidence out. */
 
 import type { Engine, Network } from './engine.js';
+import { enhanceCrop } from './enhance.js';
 import { ModelError } from './errors.js';
 import { apply, type BoxTransform, cropMatrix, invert, type Point, uprightBox } from './geometry.js';
 import { type MarkUp, readMarkUp } from './markup.js';
@@ -96,12 +97,14 @@ export class LandmarkNetwork {
   }
 
   /**
-   * Find the landmarks in crops. Those of rotated faces are turned upright and seen again; the more confident result counts.
+   * Find the landmarks in crops: those that are pale, dark, noisy or blurred are enhanced first. Those of rotated faces are
+   * turned upright and seen again; the more confident result counts.
    *
-   * @param images of `card.size` pixels.
+   * @param crops of `card.size` pixels.
    */
-  async predict(images: readonly Pixels[]): Promise<Prediction[]> {
+  async predict(crops: readonly Pixels[]): Promise<Prediction[]> {
     const { markup, scale, size } = this.card;
+    const images = crops.map(enhanceCrop);
     const found = await this.predictOnce(images);
     const turned = found.map(() => 0); // degrees by which each face's crop was turned
     for (let pass = 1; pass < PASSES; pass++) {

@@ -18,7 +18,7 @@ export interface ExpectedFace {
 
 export interface Expected {
   keys: string[];
-  photos: { file: string; faces: ExpectedFace[]; boxes: number[][]; given: ExpectedFace[] }[];
+  photos: { file: string; faces: ExpectedFace[]; boxes: number[][]; given: ExpectedFace[]; enhanced: boolean }[];
   frames: { file: string; time: number; tracked: { id: number; points: [number, number][]; raw: [number, number][] }[] }[];
   networks: { file: string; boxes: number[][]; faces: { points: [number, number][]; confidence: number[] | null }[] }[];
   pixels: {
@@ -28,6 +28,7 @@ export interface Expected {
     warp: { file: string; size: number; matrix: number[] }[];
     thumbnail: string;
     chip: { file: string; box: number[]; roll: number };
+    enhance: { file: string; size: [number, number]; is_crop: boolean }[];
   };
   poses: { points: [number, number][]; pose: { yaw: number; pitch: number; roll: number } }[];
 }

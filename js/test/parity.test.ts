@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { faceChip, thumbnail } from '../src/cuts.js';
+import { enhanceCrop, enhancePhoto } from '../src/enhance.js';
 import type { Box, Matrix } from '../src/geometry.js';
 import type { MarkUp } from '../src/markup.js';
 import { type Pixels, shrink, warp } from '../src/pixels.js';
@@ -37,6 +38,16 @@ describe.skipIf(!FOLDER)('pixels are those of OpenCV (needs FACEKD_EXPECTED of t
     for (const { file, size, matrix } of pixels.warp) {
       const { mean } = differences(warp(photo(), matrix as unknown as Matrix, size).data, read(file));
       expect(mean, file).toBeLessThan(0.0001); // OpenCV's own ways of computing it differ by as much
+    }
+  });
+
+  it('enhanced', () => {
+    for (const { file, size: [width, height], is_crop: isCrop } of pixels.enhance) {
+      const before: Pixels = { data: read(`${file}.before.rgb`), width, height, channels: 3 };
+      const after = isCrop ? enhanceCrop(before) : enhancePhoto(before);
+      const { most, mean } = differences(after.data, read(`${file}.after.rgb`));
+      expect(most, file).toBeLessThanOrEqual(1);
+      expect(mean, file).toBeLessThan(0.001);
     }
   });
 

@@ -20,6 +20,7 @@ from facekd.markup import IBUG68
 from facekd.runtime import pose
 from facekd.runtime.cuts import face_chip, thumbnail
 from facekd.runtime.detector import shrink
+from facekd.runtime.enhance import enhance_crops, enhance_photo
 from facekd.runtime.face import Face
 from facekd.runtime.model import load
 
@@ -76,12 +77,15 @@ def test_chromium_finds_what_python_finds(package: Path, landmarker: facekd.Land
         "right": np.rot90(photo, 3)[:360],
         "rolled": warp(photo, rolled, 640),  # found by the network's second pass
     }
+    hard = {"pale": _pale(photo), "noisy": _noisy(photo), "blurred": cv2.GaussianBlur(photo, (0, 0), 5)}
     expected = {
         "keys": list(landmarker.detect(photo)[0].to_dict()),
-        "photos": [_photo(landmarker, tmp_path, name, photo) for name, photo in photos.items()],
+        "photos": [
+            _photo(landmarker, tmp_path, name, photo, enhanced=name in hard) for name, photo in (photos | hard).items()
+        ],
         "frames": _frames(landmarker, tmp_path, photo),
         "networks": [_network(name, photo) for name in ("tiny", "tiny-batch4", "tiny-points")],
-        "pixels": _pixels(tmp_path, photo),
+        "pixels": _pixels(tmp_path, photo) | {"enhance": _enhanced(tmp_path, photo)},
         "poses": _poses(),
     }
     shown = _vitest(["npm", "test", "--silent"], package, tmp_path, expected)
@@ -112,7 +116,9 @@ def _vitest(command: list[str], package: Path, folder: Path, expected: dict[str,
     return done.stdout
 
 
-def _photo(landmarker: facekd.Landmarker, folder: Path, name: str, photo: np.ndarray) -> dict[str, Any]:
+def _photo(
+    landmarker: facekd.Landmarker, folder: Path, name: str, photo: np.ndarray, enhanced: bool = False
+) -> dict[str, Any]:
     """Write a photo as PNG, so that both see the same pixels; returns what Python finds in it."""
     _write(folder / f"{name}.png", photo)
     faces = landmarker.detect(photo)
@@ -124,6 +130,7 @@ def _photo(landmarker: facekd.Landmarker, folder: Path, name: str, photo: np.nda
         "faces": [_face(face) for face in faces],
         "boxes": boxes.tolist(),
         "given": [_face(face) for face in given],
+        "enhanced": enhanced,
     }
 
 
@@ -184,6 +191,35 @@ def _pixels(folder: Path, photo: np.ndarray) -> dict[str, Any]:
     thumbnail(photo).astype(np.uint8).tofile(folder / "thumbnail.rgb")
     face_chip(photo, boxes[0], 20.0).tofile(folder / "chip.f32")
     return cases | {"thumbnail": "thumbnail.rgb", "chip": {"file": "chip.f32", "box": boxes[0].tolist(), "roll": 20.0}}
+
+
+def _pale(photo: np.ndarray) -> np.ndarray:
+    return np.rint(200 + 0.15 * (photo - 128.0)).astype(np.uint8)
+
+
+def _noisy(photo: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(3).normal(0, 40, photo.shape)
+    return np.clip(photo + noise, 0, 255).astype(np.uint8)
+
+
+def _enhanced(folder: Path, photo: np.ndarray) -> list[dict[str, Any]]:
+    """Write photos and crops of faces as they are and enhanced; returns what the files hold."""
+    blurred = cv2.GaussianBlur(photo, (0, 0), 5)
+    changed = {"as-it-is": photo, "pale": _pale(photo), "noisy": _noisy(photo), "blurred": blurred, "black": 0 * photo}
+    changed["pale-noisy"] = _pale(_noisy(photo))
+    box, cases = np.array([[60, 50, 210, 200]]), []
+    for name, image in changed.items():
+        small = image[100:260, 40:280]
+        views = {"photo": (small, enhance_photo(small))}
+        for size in (112, 240):
+            crops = crop_faces(image, box, size, 1.2).images
+            views[f"crop{size}"] = crops[0], enhance_crops(crops)[0]
+        for view, (before, after) in views.items():
+            file = f"{name}-{view}"
+            before.tofile(folder / f"{file}.before.rgb")
+            after.tofile(folder / f"{file}.after.rgb")
+            cases.append({"file": file, "size": [before.shape[1], before.shape[0]], "is_crop": view != "photo"})
+    return cases
 
 
 def _poses() -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def test_detector_boxes_are_moved_as_the_card_says(make_model: Callable[..., Pat
     moved = landmarker.detect(photo, boxes=[[40, 40, 60, 60]])[0]
     same = landmarker.detect(photo, boxes=[[40, 10, 80, 50]], box_type="landmarks")[0]
     np.testing.assert_allclose(moved.points, same.points, atol=1e-3)
-    np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.1)
+    np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.2)
     own = Landmarker(landmarker.model, detector=NoDetector(), box_transform=BoxTransform())
     assert own.detect(photo, boxes=[[40, 10, 80, 50]])[0].points == pytest.approx(same.points, abs=1e-3)
 

@@ -53,7 +53,7 @@ def test_points_are_the_centre_of_brightness() -> None:
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, 4, 7] = 200  # row 4, column 7
     images[1, 10:12, 20] = 100  # centre between rows 10 and 11
-    points, confidence, _ = model(images)
+    points, confidence, _ = model.predict(images)
     np.testing.assert_allclose(points[0], np.add([7, 4], OFFSETS), atol=1e-4)
     np.testing.assert_allclose(points[1], np.add([20, 10.5], OFFSETS), atol=1e-4)
     assert confidence is not None

@@ -68,7 +68,7 @@ def test_points_are_the_centre_of_brightness(make_model: MakeModel) -> None:
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, 4, 7] = 200  # row 4, column 7
     images[1, 10:12, 20] = 100  # centre between rows 10 and 11
-    points, confidence, _ = model(images)
+    points, confidence, _ = model.predict(images)
     np.testing.assert_allclose(points[0], np.add([7, 4], offsets), atol=1e-4)
     np.testing.assert_allclose(points[1], np.add([20, 10.5], offsets), atol=1e-4)
     np.testing.assert_allclose(confidence[:, 0], [200 / 1024 / 255, 200 / 1024 / 255], rtol=1e-5)

@@ -207,3 +207,22 @@ def test_a_given_yaw_turns_the_same_head() -> None:
     )
     left, right = (np.ptp(turned.points[list(eye), 0]) for eye in (range(36, 42), range(42, 48)))
     assert left < right  # it looks to the image's left, so that its eye there is the far one
+
+
+def test_a_given_tone_changes_the_skin_and_nothing_else() -> None:
+    dark, light = render(2, 7, SIZE, tone=0.0), render(2, 7, SIZE, tone=1.0)
+    assert np.array_equal(dark.points, light.points) and np.array_equal(dark.visible, light.visible)
+    assert dark.pose == light.pose == render(2, 7, SIZE).pose
+    left, top = dark.points.min(axis=0).astype(int)
+    right, bottom = dark.points.max(axis=0).astype(int)
+    faces = [face.image[top:bottom, left:right].astype(float) for face in (dark, light)]
+    assert faces[1].mean() - faces[0].mean() > 40
+    assert np.abs(dark.image[:8].astype(float) - light.image[:8]).max() <= 8  # above the head: JPEG at most
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_tone_leaves_hair_and_eyes_as_they_are(index: int) -> None:
+    dark, light = (sample_look(np.random.default_rng(index), tone) for tone in (0.0, 1.0))
+    for name in ("hair", "iris", "hairline", "freckles", "beard", "length"):
+        assert np.array_equal(getattr(dark, name), getattr(light, name)), name
+    assert (light.skin > dark.skin).all()

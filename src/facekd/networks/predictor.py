@@ -9,6 +9,7 @@ import torch
 
 from facekd.networks.checkpoint import ModelMetadata, load
 from facekd.networks.network import LandmarkNet, Prediction
+from facekd.runtime.enhance import enhance_crops
 from facekd.runtime.output import NetworkOutput, check_output
 from facekd.runtime.roll import predict_with_rotation
 
@@ -45,7 +46,7 @@ class TorchModel:
         return cls(*load(path), device=device)
 
     def __call__(self, images: np.ndarray) -> NetworkOutput:
-        """Find landmarks; faces with a large roll are rotated upright and predicted a second time.
+        """Find landmarks; pale, dark, noisy or blurred crops are enhanced, rotated faces turned upright and seen again.
 
         Args:
             images: (B, S, S, 3) uint8 RGB crops.
@@ -53,11 +54,11 @@ class TorchModel:
         Returns:
             Landmarks (B, N, 2) float32 in crop pixels; confidence and visibility (B, N) float32 in [0, 1], or None.
         """
-        return predict_with_rotation(self.predict, images, self.markup, self.scale)
+        return predict_with_rotation(self.predict, enhance_crops(images), self.markup, self.scale)
 
     @torch.inference_mode()
     def predict(self, images: np.ndarray) -> NetworkOutput:
-        """Find landmarks in one pass, whatever the roll.
+        """Find landmarks in crops as they are, in one pass, whatever the roll.
 
         Args:
             images: (B, S, S, 3) uint8 RGB crops.

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou, tight_box
+from facekd.runtime.enhance import enhance_photo
 from facekd.runtime.yunet import YuNetNetwork, without_repeats
 
 _SMALLEST = 8  # pixels; in narrower images YuNet finds no face but answers at random
@@ -52,7 +53,7 @@ class YuNet:
     """Face detector for faces from 20 px to the full frame. Calls from several threads are safe.
 
     A first pass over the shrunk photo finds most faces. Only if something in it may be a face that it shows too small,
-    or if it shows none, the photo is searched at `size` as well.
+    or if it shows none, the photo is searched at `size` as well. What is dark, pale or noisy is enhanced first.
 
     Args:
         threshold: lowest score that counts as a face, in [0, 1].
@@ -155,8 +156,9 @@ class YuNet:
         if not len(faces):
             return faces
         crops = crop_faces(image, faces[:, :4], _CROP, _CROP / _FACE_IN_CROP, rotation)
+        images = np.array([enhance_photo(crop) for crop in crops.images])
         better = faces.copy()
-        for index, found in enumerate(self._network(crops.images, _HINT)):
+        for index, found in enumerate(self._network(images, _HINT)):
             corners = found[:, :4].reshape(-1, 2, 2)
             boxes = tight_box(apply(invert(crops.matrices[index]), corners.astype(np.float64)))
             overlap = iou(boxes, faces[index, :4])
@@ -185,7 +187,7 @@ class YuNet:
         if min(image.shape[:2]) * scale < _SMALLEST - 0.5:
             return np.zeros((0, 5), np.float32)
         resized, step = shrink(image, scale)
-        (found,) = self._network(resized[None], threshold)
+        (found,) = self._network(enhance_photo(resized)[None], threshold)
         # Resizing keeps the edges of the pixels, and (0, 0) is the centre of one.
         found[:, :4] = (found[:, :4] + 0.5) * np.tile(step, 2) - 0.5
         return found

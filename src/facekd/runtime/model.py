@@ -15,6 +15,7 @@ from facekd.geometry import BoxTransform
 from facekd.markup import MarkUp
 from facekd.runtime import litert, onnx_file, ort
 from facekd.runtime.card import ModelCard
+from facekd.runtime.enhance import enhance_crops
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.names import DEFAULT, ENGINES, bundled, not_cpu, resolve
 from facekd.runtime.output import NetworkOutput, check_output
@@ -142,7 +143,7 @@ class NetworkModel(ABC):
         return self.card.face_calibration
 
     def __call__(self, images: np.ndarray) -> NetworkOutput:
-        """Find the landmarks in crops.
+        """Find the landmarks in crops: those that are pale, dark, noisy or blurred are enhanced first.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.
@@ -159,12 +160,13 @@ class NetworkModel(ABC):
                 f"model '{self.card.name}' takes (B, {self.size}, {self.size}, 3) uint8, "
                 f"got {images.shape} {images.dtype}"
             )
+        images = enhance_crops(images)
         if not self.second_pass:
             return self.predict(images)
         return predict_with_rotation(self.predict, images, self.markup, self.scale)
 
     def predict(self, images: np.ndarray) -> NetworkOutput:
-        """Find the landmarks in crops by one pass of the network, however the faces are rotated.
+        """Find the landmarks in crops as they are by one pass of the network, however the faces are rotated.
 
         Args:
             images: (B, size, size, 3) uint8 RGB; B may be 0.

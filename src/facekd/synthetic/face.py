@@ -34,7 +34,9 @@ class SyntheticFace:
     pose: tuple[float, float, float]
 
 
-def render(seed: int, index: int, size: int = 256, yaw: float | None = None) -> SyntheticFace:
+def render(
+    seed: int, index: int, size: int = 256, yaw: float | None = None, tone: float | None = None
+) -> SyntheticFace:
     """Render one face.
 
     Args:
@@ -42,12 +44,13 @@ def render(seed: int, index: int, size: int = 256, yaw: float | None = None) -> 
         index: the face's number in it, 0 or more.
         size: side of the image in pixels; the face is the same at every size, but for the sensor's noise.
         yaw: of the head in degrees, -70 to 70 (beyond, the head model has no profile); None: drawn, within 45.
+        tone: of the skin, from 0 (dark) to 1 (light), all else being the same at every tone; None: drawn.
 
     Returns:
         The image with its landmarks, their visibility and the head's pose.
     """
     rng = np.random.default_rng((seed, index))
-    head, camera, light, look = sample_head(rng), sample_camera(rng), sample_light(rng), sample_look(rng)
+    head, camera, light, look = sample_head(rng), sample_camera(rng), sample_light(rng), sample_look(rng, tone)
     if yaw is not None:
         camera = replace(camera, yaw=yaw)
     solid = landmarks(head, camera)

@@ -55,18 +55,21 @@ class Look:
     length: float
 
 
-def sample_look(rng: np.random.Generator) -> Look:
+def sample_look(rng: np.random.Generator, tone: float | None = None) -> Look:
     """Draw colours and habits.
 
     Args:
         rng: source of the randomness.
+        tone: of the skin, from 0 (dark) to 1 (light), all else being the same at every tone; None: drawn.
 
     Returns:
         The look.
     """
-    tone = rng.uniform(0, len(_SKIN) - 1)
-    skin = np.array([np.interp(tone, np.arange(len(_SKIN)), channel) for channel in _SKIN.T])
-    hair = _HAIR[rng.choice(len(_HAIR) if tone > 2.5 else 3)] * rng.uniform(0.7, 1.2)
+    drawn = rng.uniform(0, len(_SKIN) - 1)
+    any_colour = drawn > 2.5 and tone is None  # of hair and eyes
+    skin_tone = drawn if tone is None else tone * (len(_SKIN) - 1)
+    skin = np.array([np.interp(skin_tone, np.arange(len(_SKIN)), channel) for channel in _SKIN.T])
+    hair = _HAIR[rng.choice(len(_HAIR) if any_colour else 3)] * rng.uniform(0.7, 1.2)
     redder = np.array([0.93, 0.58, 0.64]) if rng.random() < 0.6 else rng.uniform((0.7, 0.3, 0.4), (0.95, 0.5, 0.65))
     bald = rng.random() < 0.08
     height = rng.uniform(-1.0, -0.66)
@@ -81,7 +84,7 @@ def sample_look(rng: np.random.Generator) -> Look:
     return Look(
         skin=skin * rng.uniform(0.95, 1.05, 3),
         hair=hair,
-        iris=_IRIS[rng.choice(len(_IRIS) if tone > 2.5 else 2)] * rng.uniform(0.8, 1.25),
+        iris=_IRIS[rng.choice(len(_IRIS) if any_colour else 2)] * rng.uniform(0.8, 1.25),
         lips=np.clip(skin * redder * rng.uniform(0.9, 1.1), 0, 255),
         blush=rng.uniform(0.0, 0.5),
         beard=rng.uniform(0.2, 0.8) if rng.random() < 0.25 else 0.0,

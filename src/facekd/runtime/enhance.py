@@ -1,0 +1,124 @@
+"""Image enhancement before a network: contrast stretched, noise smoothed, blur sharpened, each as far as it is there.
+
+Networks learn photos as they mostly are. Few are dark, pale, noisy or blurred, and networks fail on those, most on dark
+skin, which has the least contrast left. What is measured here changes little from one frame of a video to the next, and
+usual photos stay exactly as they are: docs/explanation/design/enhance.md.
+
+Noise is measured after Immerkaer, "Fast Noise Variance Estimation", 1996; sharpening is unsharp masking.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_CONTRAST, _CUT = 128, 0.01  # levels from the darkest to the lightest hundredth of a crop; fewer are stretched
+_MAX_GAIN = 16.0  # with less contrast than that needs there is nothing but noise
+_NOISE, _SIGMA_PER_LEVEL, _MAX_SIGMA = 3.0, 0.4, 1.4  # levels that are not smoothed; pixels per level beyond; pixels
+_MIN_SIGMA = 0.3  # pixels; a narrower Gaussian changes nothing
+_SIDE, _LARGE = 112, 160  # pixels of a crop, of which the sigmas below and _MAX_SIGMA are; from which on it is halved
+# Detail over structure: the deviation between the first two of these blurs over that between the last two. Of 300W's
+# validation faces 98 % have more than 0.52; blurred by 4 and 8 % of the inter-ocular distance 0.42 and 0.31 at most.
+_BANDS, _SHARP = (0.8, 1.6, 3.2), 0.5
+_BLURRED = 0.8  # levels of noise that a blurred crop does not have; the bands of most crops are not measured
+_UNSHARP_SIGMA, _UNSHARP_PER_RATIO = 4.0, 18.0
+_SECOND_DIFFERENCES = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+
+
+def enhance_photo(image: np.ndarray) -> np.ndarray:
+    """Stretch the contrast of an image in which faces are searched, and smooth its noise, as far as that is needed.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, at the size at which it is searched; black counts as no part of it.
+
+    Returns:
+        (H, W, 3) uint8; the image itself if nothing was.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    # A face may be a thousandth of a photo, so that all of it counts, but for single pixels.
+    levels, gain = _stretching(_halved(grey), cut=0)
+    return _smoothed(image if gain == 1 else cv2.LUT(image, levels), _sigma(gain * _noise(grey)))
+
+
+def enhance_crops(images: np.ndarray) -> np.ndarray:
+    """Stretch the contrast of crops of faces, smooth noise, and sharpen what is blurred, as far as that is needed.
+
+    Args:
+        images: (B, S, S, 3) uint8 RGB; black counts as no part of the photo.
+
+    Returns:
+        (B, S, S, 3) uint8; `images` itself if nothing was.
+    """
+    crops = list(images)
+    enhanced = [_enhanced(crop) for crop in crops]
+    if all(after is before for after, before in zip(enhanced, crops, strict=True)):
+        return images
+    return np.array(enhanced)
+
+
+def _enhanced(image: np.ndarray) -> np.ndarray:
+    """Return a crop (S, S, 3), enhanced; the array itself if nothing was needed."""
+    grey, unit = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), len(image) / _SIDE
+    while len(grey) >= _LARGE:
+        grey = _halved(grey)
+    levels, gain = _stretching(grey, _CUT)
+    noise = gain * _noise(grey)
+    if gain != 1:
+        image = cv2.LUT(image, levels)
+    if noise < _BLURRED and (amount := _unsharp_amount(grey)):
+        return _sharpened(image, unit * _UNSHARP_SIGMA, amount)
+    return _smoothed(image, unit * _sigma(noise))
+
+
+def _halved(grey: np.ndarray) -> np.ndarray:
+    """Return the means of blocks of two by two pixels; the image itself if it has none."""
+    if min(grey.shape) < 2:
+        return grey
+    height, width = (side // 2 for side in grey.shape)
+    return cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _stretching(grey: np.ndarray, cut: float) -> tuple[np.ndarray, float]:
+    """Return the levels (256,) uint8 that take the place of an image's, and the contrast's gain; 1 if it has enough.
+
+    Of its pixels the share `cut` that is darkest, and that is lightest, does not count.
+    """
+    count = np.bincount(grey.ravel(), minlength=256)
+    count[0] = 0  # outside the photo
+    below = np.cumsum(count)
+    low, high = np.searchsorted(below, [cut * below[-1] + 1, (1 - cut) * below[-1]])
+    gain = min(max(1.0, _CONTRAST / max(high - low, 1)), _MAX_GAIN)
+    middle = np.clip((low + high) / 2, _CONTRAST / 2, 255 - _CONTRAST / 2)
+    levels = np.rint(np.clip((np.arange(256) - (low + high) / 2) * gain + middle, 0, 255)).astype(np.uint8)
+    return levels, gain
+
+
+def _noise(grey: np.ndarray) -> float:
+    """Return the standard deviation of an image's noise, in levels; fine detail adds a little."""
+    differences = np.abs(cv2.filter2D(grey, cv2.CV_16S, _SECOND_DIFFERENCES))
+    return float(differences.mean()) * np.sqrt(np.pi / 2) / 6
+
+
+def _sigma(noise: float) -> float:
+    """Return the width of the Gaussian that smooths noise."""
+    return min(max(0.0, _SIGMA_PER_LEVEL * (noise - _NOISE)), _MAX_SIGMA)
+
+
+def _smoothed(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the image convolved with a Gaussian; the image itself if that is too narrow to matter."""
+    return image if sigma < _MIN_SIGMA else cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def _unsharp_amount(grey: np.ndarray) -> float:
+    """Return how much of its detail a crop needs on top; 0 if it is sharp."""
+    inner = slice(len(grey) // 6, -(len(grey) // 6))  # without what lies about the face
+    fine, middle, coarse = (
+        cv2.GaussianBlur(grey.astype(np.float32), (0, 0), sigma * len(grey) / _SIDE)[inner, inner] for sigma in _BANDS
+    )
+    ratio = (fine - middle).std() / max(float((middle - coarse).std()), 1e-6)
+    return max(0.0, _UNSHARP_PER_RATIO * (_SHARP - float(ratio)))
+
+
+def _sharpened(image: np.ndarray, sigma: float, amount: float) -> np.ndarray:
+    """Return the image plus so much of its difference from itself blurred."""
+    return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), sigma), -amount, 0)
