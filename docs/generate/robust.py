@@ -2,8 +2,8 @@
 
     python docs/generate/robust.py
 
-Reads docs/benchmarks/hard-faces.json and, from docs/results/robust/, what `benchmarks/hard_faces.py` wrote of each
-network that was fine-tuned: NAME.json.
+Reads, from docs/results/robust/, what `benchmarks/hard_faces.py` wrote before images were enhanced: bundled.json, and
+NAME.json of each network that was fine-tuned; and what it has written since, docs/benchmarks/hard-faces.json.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ KINDS = ("Occlusion", "Blur", "Resolution", "Image quality", "Combined", "Synthe
 
 def main() -> None:
     """Write the page."""
-    bundled = json.loads((DOCS / "benchmarks" / "hard-faces.json").read_text())
+    bundled = json.loads((FOLDER / "bundled.json").read_text())
+    enhanced = json.loads((DOCS / "benchmarks" / "hard-faces.json").read_text())
     found = {name: rows_of(bundled, name) for name in BUNDLED}
     for name, _ in NETWORKS:
         if (path := FOLDER / f"{name}.json").is_file():
             one = json.loads(path.read_text())
             if one["pack_sha256"] != bundled["pack_sha256"]:
-                raise SystemExit(f"{path} is of other faces than {DOCS / 'benchmarks' / 'hard-faces.json'}")
+                raise SystemExit(f"{path} is of other faces than {FOLDER / 'bundled.json'}")
             found[name] = rows_of(one, one["models"][0])
-    (DOCS / "results" / "robust.md").write_text(page(found))
+    (DOCS / "results" / "robust.md").write_text(page(found, {name: rows_of(enhanced, name) for name in BUNDLED}))
 
 
 def rows_of(result: dict[str, Any], model: str) -> list[dict[str, Any]]:
@@ -69,8 +70,8 @@ def rows_of(result: dict[str, Any], model: str) -> list[dict[str, Any]]:
     return [{"kind": row["kind"], "name": row["name"]} | row["models"][model] for row in result["rows"]]
 
 
-def page(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the page."""
+def page(found: dict[str, list[dict[str, Any]]], enhanced: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the page, from the rows of each network, and those of the bundled ones with image enhancement."""
     text = (FOLDER / "text.md").read_text()
     head = ["trained on", "plain, NME", *KINDS]
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -91,9 +92,21 @@ def page(found: dict[str, list[dict[str, Any]]]) -> str:
         if any(row["above_10"] or other["above_10"] for row, other in rows):
             each.append(f"| {rows[0][0]['name']} | {' | '.join(cells(*pair) for pair in rows)} |")
     parts = {"table": "\n".join(table), "each": "\n".join(each), "test": "\n".join(test_rows())}
+    parts["enhanced"] = "\n".join(enhanced_rows(found, enhanced))
     for name, part in parts.items():
         text = text.replace(f"{{{name}}}", part)
     return text
+
+
+def enhanced_rows(found: dict[str, list[dict[str, Any]]], enhanced: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the share above 10 % of each bundled network, without and with image enhancement."""
+    lines = ["| condition |" + "".join(f" {name} | enhanced | change |" for name in BUNDLED)]
+    lines.append("|---" * (1 + 3 * len(BUNDLED)) + "|")
+    for rows in zip(*(zip(found[name], enhanced[name], strict=True) for name in BUNDLED), strict=True):
+        if any(row["above_10"] or other["above_10"] for row, other in rows):
+            told = [cells(*pair).rsplit(" | ", 1)[0] for pair in rows]
+            lines.append(f"| {rows[0][0]['name']} | {' | '.join(told)} |")
+    return lines
 
 
 def test_rows() -> list[str]:

@@ -14,7 +14,7 @@ const MIN_SIGMA = 0.3; // pixels; a narrower Gaussian changes nothing
 const [SIDE, LARGE] = [112, 160]; // pixels of a crop, of which the sigmas are; from which on it is halved to be measured
 const [BANDS, SHARP] = [[0.8, 1.6, 3.2], 0.5]; // detail over structure: deviations between blurs, those of a sharp crop
 const BLURRED = 0.8; // levels of noise that a blurred crop does not have
-const [UNSHARP_SIGMA, UNSHARP_PER_RATIO] = [4, 18];
+const [UNSHARP_PER_RATIO, SIDE_PER_WIDTH] = [18, 12]; // a crop's side over the width of what it is blurred by, twice
 
 /** A grey image. */
 interface Plane {
@@ -50,7 +50,7 @@ export function enhanceCrop(image: Pixels): Pixels {
   const noise = gain * noiseOf(grey);
   const stretched = gain === 1 ? image : mapped(image, levels);
   const amount = noise < BLURRED ? unsharpAmount(grey) : 0;
-  return amount > 0 ? sharpened(stretched, unit * UNSHARP_SIGMA, amount) : smoothed(stretched, unit * sigmaOf(noise));
+  return amount > 0 ? sharpened(stretched, amount) : smoothed(stretched, unit * sigmaOf(noise));
 }
 
 function greyOf({ data, width, height, channels }: Pixels): Plane {
@@ -154,15 +154,27 @@ function smoothed(image: Pixels, sigma: number): Pixels {
   return sigma < MIN_SIGMA ? image : { ...image, data: blurred(image, sigma) };
 }
 
-/** Return the image plus so much of its difference from itself blurred. */
-function sharpened(image: Pixels, sigma: number, amount: number): Pixels {
+/** Return a crop plus so much of its difference from itself blurred. */
+function sharpened(image: Pixels, amount: number): Pixels {
   const { data } = image;
-  const found = blurred(image, sigma);
+  const width = Math.floor(image.width / SIDE_PER_WIDTH) | 1;
+  const found = means(means(image, width), width).data as Uint8Array;
   for (let index = 0; index < data.length; index++) {
     const value = roundEven((1 + amount) * data[index] - amount * found[index]);
     found[index] = Math.min(Math.max(value, 0), 255);
   }
   return { ...image, data: found };
+}
+
+/** Return the mean of the square around each pixel, of an odd number of pixels across. */
+function means(image: Pixels, across: number): Pixels {
+  const { data, width, height, channels } = image;
+  const weights = new Float64Array(across).fill(1);
+  const sums = new Float32Array(data.length);
+  convolve(data, sums, weights, [height, width * channels], [width, channels], channels);
+  const found = new Float32Array(data.length);
+  convolve(sums, found, weights, [width, channels], [height, width * channels], channels);
+  return { ...image, data: Uint8Array.from(found, (sum) => Math.round(sum / (across * across))) };
 }
 
 /** Convolve an image of 8 bits with a Gaussian, with weights of 8 bits as OpenCV has them. */

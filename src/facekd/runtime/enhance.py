@@ -16,13 +16,12 @@ _CONTRAST, _CUT = 128, 0.01  # levels from the darkest to the lightest hundredth
 _MAX_GAIN = 16.0  # with less contrast than that needs there is nothing but noise
 _NOISE, _SIGMA_PER_LEVEL, _MAX_SIGMA = 3.0, 0.4, 1.4  # levels that are not smoothed; pixels per level beyond; pixels
 _MIN_SIGMA = 0.3  # pixels; a narrower Gaussian changes nothing
-_SIDE, _LARGE = 112, 160  # pixels of a crop, of which the sigmas below and _MAX_SIGMA are; from which on it is halved
+_SIDE, _LARGE = 112, 160  # pixels of a crop, of which _BANDS and _MAX_SIGMA are; from which on it is halved
 # Detail over structure: the deviation between the first two of these blurs over that between the last two. Of 300W's
-# validation faces 98 % have more than 0.52; blurred by 4 and 8 % of the inter-ocular distance 0.42 and 0.31 at most.
+# validation faces 98 % have more than 0.52; blurred by 4 and 8 % of the inter-ocular distance 0.44 and 0.32 at most.
 _BANDS, _SHARP = (0.8, 1.6, 3.2), 0.5
 _BLURRED = 0.8  # levels of noise that a blurred crop does not have; the bands of most crops are not measured
-_UNSHARP_SIGMA, _UNSHARP_PER_RATIO = 4.0, 18.0
-_SECOND_DIFFERENCES = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_UNSHARP_PER_RATIO, _SIDE_PER_WIDTH = 18.0, 12  # a crop's side over the width of what it is blurred by, twice
 
 
 def enhance_photo(image: np.ndarray) -> np.ndarray:
@@ -66,7 +65,7 @@ def _enhanced(image: np.ndarray) -> np.ndarray:
     if gain != 1:
         image = cv2.LUT(image, levels)
     if noise < _BLURRED and (amount := _unsharp_amount(grey)):
-        return _sharpened(image, unit * _UNSHARP_SIGMA, amount)
+        return _sharpened(image, amount)
     return _smoothed(image, unit * _sigma(noise))
 
 
@@ -83,7 +82,7 @@ def _stretching(grey: np.ndarray, cut: float) -> tuple[np.ndarray, float]:
 
     Of its pixels the share `cut` that is darkest, and that is lightest, does not count.
     """
-    count = np.bincount(grey.ravel(), minlength=256)
+    count = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
     count[0] = 0  # outside the photo
     below = np.cumsum(count)
     low, high = np.searchsorted(below, [cut * below[-1] + 1, (1 - cut) * below[-1]])
@@ -95,8 +94,8 @@ def _stretching(grey: np.ndarray, cut: float) -> tuple[np.ndarray, float]:
 
 def _noise(grey: np.ndarray) -> float:
     """Return the standard deviation of an image's noise, in levels; fine detail adds a little."""
-    differences = np.abs(cv2.filter2D(grey, cv2.CV_16S, _SECOND_DIFFERENCES))
-    return float(differences.mean()) * np.sqrt(np.pi / 2) / 6
+    differences = cv2.Sobel(grey, cv2.CV_16S, 2, 2)  # (1, -2, 1) along both axes
+    return cv2.norm(differences, cv2.NORM_L1) / grey.size * np.sqrt(np.pi / 2) / 6
 
 
 def _sigma(noise: float) -> float:
@@ -119,6 +118,8 @@ def _unsharp_amount(grey: np.ndarray) -> float:
     return max(0.0, _UNSHARP_PER_RATIO * (_SHARP - float(ratio)))
 
 
-def _sharpened(image: np.ndarray, sigma: float, amount: float) -> np.ndarray:
-    """Return the image plus so much of its difference from itself blurred."""
-    return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), sigma), -amount, 0)
+def _sharpened(image: np.ndarray, amount: float) -> np.ndarray:
+    """Return a crop plus so much of its difference from itself blurred."""
+    width = len(image) // _SIDE_PER_WIDTH | 1
+    blurred = cv2.blur(cv2.blur(image, (width, width)), (width, width))  # nearly a Gaussian, in a tenth of its time
+    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
