@@ -269,7 +269,9 @@ What a network has learned flatters it, so training faces are left out but where
 which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better. A
 quarter of `facekd-68-robust` is that mean; the rest of it, and `facekd-68-lite`, have learned views that are hard in
 these ways, drawn by other code. Of all, settings were chosen, and the points' confidence and the shape prior fitted, on
-the validation faces as they are; the face confidence of those two also on hard views of them.
+the validation faces as they are; the face confidence of those two also on hard views of them. [Image
+enhancement](../explanation/design/enhance.md), which [does most](../results/robust.md#with-image-enhancement) for
+blur and image quality, was tuned under these very conditions, so that they flatter it.
 
 **Above 10 %.** The inter-ocular distance shrinks as a face turns, and small errors look large. So one normaliser
 decides under all conditions: the geometric mean side of the tight box of the true points, the face turned upright. A

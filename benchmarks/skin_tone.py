@@ -42,6 +42,7 @@ CHEEKS = ((2, 31, 41), (14, 35, 46))  # iBUG points about the middle of each che
 GREY = 2.0  # b* of L*a*b*: photos without colour, whose skin has no tone
 
 Example = tuple[np.ndarray, np.ndarray]  # photo (H, W, 3) uint8 RGB and its face's points (68, 2)
+Member = tuple[int, np.ndarray, np.ndarray]  # the same after the face's number
 
 
 def main() -> None:
@@ -60,15 +61,11 @@ def main() -> None:
     landmarkers = {model: Landmarker(model, threads=1, engine="onnx") for model in options.model}
     start, rows = time.perf_counter(), []
     for corruption in (each for each in CORRUPTIONS if each.name in CONDITIONS):
-        for tone in TONES:
-            faces = [render(SEED, index, SIZE, tone=tone) for index in range(options.faces)]
-            examples = [corruption(index, face.image, face.points) for index, face in enumerate(faces)]
-            rows.append(
-                {"faces": "synthetic", "group": tone, "name": corruption.name, **figures(landmarkers, examples)}
-            )
-        for group, members in real.items():
-            examples = [corruption(index, photo, points) for index, photo, points in members]
-            rows.append({"faces": "300W", "group": group, "name": corruption.name} | figures(landmarkers, examples))
+        drawn = {tone: synthetic(tone, options.faces) for tone in TONES}
+        for kind, faces in (("synthetic", drawn), ("300W", real)):
+            for group, members in faces.items():
+                examples = [corruption(*member) for member in members]
+                rows.append({"faces": kind, "group": group, "name": corruption.name} | figures(landmarkers, examples))
         print(f"{time.perf_counter() - start:5.0f} s  {corruption.name}", flush=True)
     result = {
         "command": "python benchmarks/skin_tone.py PACK",
@@ -85,7 +82,13 @@ def main() -> None:
     print(page(result))
 
 
-def groups(faces: Pack) -> tuple[dict[str, list[tuple[int, np.ndarray, np.ndarray]]], dict[str, list[float]]]:
+def synthetic(tone: float, count: int) -> list[Member]:
+    """Return synthetic faces of a tone, each with its number."""
+    faces = [render(SEED, index, SIZE, tone=tone) for index in range(count)]
+    return [(index, face.image, face.points.astype(np.float64)) for index, face in enumerate(faces)]
+
+
+def groups(faces: Pack) -> tuple[dict[str, list[Member]], dict[str, list[float]]]:
     """Return faces in thirds by their tone, each with its number, and the range of each third's typology angle."""
     members = [(index, faces.image(index), faces.points[index].astype(np.float64)) for index in range(len(faces))]
     tones = np.array([typology_angle(photo, points) for _, photo, points in members])

@@ -98,14 +98,19 @@ def test_the_largest_faces_alone(make_model: Callable[..., Path]) -> None:
         landmarker.detect_batch([photo], max_faces=-1)
 
 
-def test_detector_boxes_are_moved_as_the_card_says(make_model: Callable[..., Path]) -> None:
+def test_detector_boxes_are_moved_as_the_card_says(
+    make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "facekd.runtime.model.enhance_crops", lambda images: images
+    )  # it moves the spot's centre a little
     card = BoxTransform(scale=2.0, shift_x=0.5, shift_y=-1.0)
     landmarker = Landmarker(make_model(box_transform=card), detector=NoDetector(), threads=1)
     photo = photo_with((58, 28))  # box centre (50, 50), side 20: the crop's centre is (60, 30), its side 50
     moved = landmarker.detect(photo, boxes=[[40, 40, 60, 60]])[0]
     same = landmarker.detect(photo, boxes=[[40, 10, 80, 50]], box_type="landmarks")[0]
     np.testing.assert_allclose(moved.points, same.points, atol=1e-3)
-    np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.2)
+    np.testing.assert_allclose(moved.points, 59.5 * np.array([[1, 0]]) + [0, 29.5] + np.zeros((5, 1)), atol=0.1)
     own = Landmarker(landmarker.model, detector=NoDetector(), box_transform=BoxTransform())
     assert own.detect(photo, boxes=[[40, 10, 80, 50]])[0].points == pytest.approx(same.points, abs=1e-3)
 

@@ -2,7 +2,7 @@
 
 Networks learn photos as they mostly are. Few are dark, pale, noisy or blurred, and networks fail on those, most on dark
 skin, which has the least contrast left. What is measured here changes little from one frame of a video to the next, and
-usual photos stay exactly as they are: docs/explanation/design/enhance.md.
+most photos stay exactly as they are: docs/explanation/design/enhance.md.
 
 Noise is measured after Immerkaer, "Fast Noise Variance Estimation", 1996; sharpening is unsharp masking.
 """
@@ -35,8 +35,8 @@ def enhance_photo(image: np.ndarray) -> np.ndarray:
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     # A face may be a thousandth of a photo, so that all of it counts, but for single pixels.
-    levels, gain = _stretching(_halved(grey), cut=0)
-    return _smoothed(image if gain == 1 else cv2.LUT(image, levels), _sigma(gain * _noise(grey)))
+    middle, gain = _contrast(_halved(grey), cut=0)
+    return _smoothed(_stretched(image, middle, gain), _sigma(gain * _noise(grey)))
 
 
 def enhance_crops(images: np.ndarray) -> np.ndarray:
@@ -60,10 +60,9 @@ def _enhanced(image: np.ndarray) -> np.ndarray:
     grey, unit = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), len(image) / _SIDE
     while len(grey) >= _LARGE:
         grey = _halved(grey)
-    levels, gain = _stretching(grey, _CUT)
+    middle, gain = _contrast(grey, _CUT)
     noise = gain * _noise(grey)
-    if gain != 1:
-        image = cv2.LUT(image, levels)
+    image = _stretched(image, middle, gain)
     if noise < _BLURRED and (amount := _unsharp_amount(grey)):
         return _sharpened(image, amount)
     return _smoothed(image, unit * _sigma(noise))
@@ -77,19 +76,26 @@ def _halved(grey: np.ndarray) -> np.ndarray:
     return cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _stretching(grey: np.ndarray, cut: float) -> tuple[np.ndarray, float]:
-    """Return the levels (256,) uint8 that take the place of an image's, and the contrast's gain; 1 if it has enough.
+def _contrast(grey: np.ndarray, cut: float) -> tuple[float, float]:
+    """Return the middle of the levels that an image has, and by how much their range is to be stretched; 1: not at all.
 
     Of its pixels the share `cut` that is darkest, and that is lightest, does not count.
     """
     count = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
     count[0] = 0  # outside the photo
-    below = np.cumsum(count)
-    low, high = np.searchsorted(below, [cut * below[-1] + 1, (1 - cut) * below[-1]])
-    gain = min(max(1.0, _CONTRAST / max(high - low, 1)), _MAX_GAIN)
-    middle = np.clip((low + high) / 2, _CONTRAST / 2, 255 - _CONTRAST / 2)
-    levels = np.rint(np.clip((np.arange(256) - (low + high) / 2) * gain + middle, 0, 255)).astype(np.uint8)
-    return levels, gain
+    below = count.cumsum()
+    total = float(below[-1])
+    low, high = below.searchsorted([cut * total + 1, (1 - cut) * total]).tolist()
+    return (low + high) / 2, min(max(1.0, _CONTRAST / max(high - low, 1)), _MAX_GAIN)
+
+
+def _stretched(image: np.ndarray, middle: float, gain: float) -> np.ndarray:
+    """Return the image with its levels stretched about their middle; the image itself if the gain is 1."""
+    if gain == 1:
+        return image
+    to = min(max(middle, _CONTRAST / 2), 255 - _CONTRAST / 2)  # so that the range stays within what 8 bits hold
+    levels = ((np.arange(256) - middle) * gain + to).clip(0, 255)
+    return cv2.LUT(image, levels.round().astype(np.uint8))
 
 
 def _noise(grey: np.ndarray) -> float:
