@@ -37,7 +37,7 @@ from facekd.runtime.pose import head_pose
 from facekd.synthetic import render
 from runtime import processor
 
-MODELS = ("facekd-68", "facekd-68-lite", "facekd-68-robust")
+MODELS = ("facekd-68", "facekd-68-lite")
 TURNED = 0.2  # share of the validation faces that counts as turned
 LEARNED = 100  # most turned training faces
 SYNTHETIC, SYNTHETIC_SEED = 150, 1968  # faces of each range of yaw; no recipe trains on this seed
@@ -265,11 +265,10 @@ landmarks are known. It is a validation, by which networks are chosen, and no te
 through `Landmarker` with its true tight box and all else by default, so `roll="any"`; the engine is ONNX Runtime.
 
 What a network has learned flatters it, so training faces are left out but where it is said. The bundled
-`facekd-68-lite` has not learned the validation faces. `facekd-68` is the mean of three networks, [one of
-which](../results/models.md) has: it is flattered a little, and a network that comes near it may be better. A
-quarter of `facekd-68-robust` is that mean; the rest of it, and `facekd-68-lite`, have learned views that are hard in
-these ways, drawn by other code. Of all, settings were chosen, and the points' confidence and the shape prior fitted, on
-the validation faces as they are; the face confidence of those two also on hard views of them. [Image
+`facekd-68-lite` has not learned the validation faces. `facekd-68` comes from a mean of three networks for plain faces,
+[one of which](../results/models.md) has: it is flattered a little. Both have learned views that are hard in these ways,
+drawn by other code. Of both, settings were chosen, and the points' confidence and the shape prior fitted, on the
+validation faces as they are; the face confidence also on hard views of them. [Image
 enhancement](../explanation/design/enhance.md), which [does most](../results/robust.md#with-image-enhancement) for
 blur and image quality, was tuned under these very conditions, so that they flatter it.
 

@@ -18,7 +18,7 @@ PIXELS = (0.32, 0.64, 0.96, 1.28)  # 1, 2, 3 and 4 % of the inter-ocular distanc
 
 def test_bundled_models_are_listed_with_their_cards() -> None:
     found = {model.name: model for model in facekd.list_models()}
-    assert set(found) == {"facekd-68", "facekd-68-lite", "facekd-68-robust"}
+    assert set(found) == {"facekd-68", "facekd-68-lite"}
     assert found["facekd-68"].card.markup.name == "ibug68" and found["facekd-68"].path.suffix == ".onnx"
     assert isinstance(facekd.load_model("facekd-68-lite", threads=1, engine="onnx"), OnnxModel)
 

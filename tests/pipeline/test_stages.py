@@ -198,7 +198,7 @@ def test_a_member_that_learns_the_validation_faces_is_not_measured_on_them(
 
 @pytest.mark.slow
 def test_confidence_in_faces_is_fitted_on_varied_views_of_validation_faces(
-    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     augment = {name: 0 for name in ("brightness", "contrast", "saturation", "tint", "blur", "noise", "cutout")}
     member = SPATIAL | {"nll_weight": 0.1, "augment": {"rotation": 30, "scale": 0.1, "shift": 0.02} | augment}
@@ -207,6 +207,7 @@ def test_confidence_in_faces_is_fitted_on_varied_views_of_validation_faces(
         "all": member | {"init": "wise", "train_on": ["train", "val"]},
         "held_out": member | {"init": "wise"},
         "student": {"kind": "weight_average", "of": ["all", "held_out"]},
+        "later": member | {"init": "student", "epochs": 1},
     }
     given: list[LabelledCrops] = []
     monkeypatch.setattr(finish, "TELLING", 6)
@@ -222,6 +223,9 @@ def test_confidence_in_faces_is_fitted_on_varied_views_of_validation_faces(
     for image, points in zip(views.images, views.points, strict=True):  # white dots on a grey ground
         x, y = points.round().astype(int).clip(0, 31).T
         assert np.median(image[y, x]) > 150 > np.median(image)
+    assert "validation faces: confidence" not in caplog.text
+    train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["later"])
+    assert "later comes from student, which has learned the validation faces: confidence and shape prior" in caplog.text
 
 
 def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: Pack, tmp_path: Path) -> None:

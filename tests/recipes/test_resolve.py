@@ -129,6 +129,29 @@ def test_an_average_is_of_its_members() -> None:
     assert found["n"].sees_val and found["next"].needs == (mean,)
 
 
+def test_a_network_that_comes_from_one_that_learned_validation_faces_has_learned_them() -> None:
+    """The mean of such a network and others is fair: what is fitted is fitted to the others. What follows is not."""
+    both, after = {"train_on": ["train", "val"]}, {"init": "mean"}
+    stages = SOUP | {
+        "n": SOUP["n"] | both,
+        "next": NET | after,
+        "last": NET | {"init": "next"},
+        "taught": NET | {"teachers": [{"stage": "next", "how": "landmarks"}]},
+        "near": {"kind": "weight_average", "of": ["next"], "start_weight": 1},
+        "far": {"kind": "weight_average", "of": ["last"], "start": "base", "start_weight": 1},
+        "all": NET | both,
+        "of_all": NET | {"init": "all"},
+        "beside": NET | {"init": "base"},
+        "fair": {"kind": "weight_average", "of": ["m", "beside"], "start_weight": 1},
+    }
+    found = {name: stage.val_seen_before for name, stage in stages_of(stages).items()}
+    told = {name: stage.name if stage else None for name, stage in found.items()}
+    clean = dict.fromkeys(["base", "m", "n", "mean", "taught", "all", "beside", "fair"])
+    assert told == clean | dict.fromkeys(["next", "last", "near", "far"], "mean") | {"of_all": "all"}
+    plain = resolve(load("facekd-68"))
+    assert plain["plain"].val_seen_before is None and plain["student"].val_seen_before is plain["plain"]
+
+
 @pytest.mark.parametrize("name", bundled())
 def test_bundled_recipes_resolve_in_their_order(name: str) -> None:
     recipe = load(name)
@@ -149,7 +172,8 @@ def test_what_a_stage_needs_comes_before_it_and_each_once() -> None:
     ]
     facekd = resolve(load("facekd-68"))["student"]
     assert [stage.name for stage in closure(facekd)] == [
-        *("pretrain", "grow", "finish", "finish-rare", "finish-all", "student"),
+        *("pretrain", "grow", "finish", "finish-rare", "finish-all", "plain"),
+        *("hard", "robust", "taught", "taught-again", "student"),
     ]
     alone = stages_of(STAGES | {"student": STAGES["student"] | {"teachers": ["tolerant"]}})["student"]
     assert [stage.name for stage in alone.needs] == ["tolerant"]

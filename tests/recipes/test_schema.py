@@ -108,12 +108,11 @@ def test_the_result_is_the_last_stage_or_the_one_that_is_named() -> None:
         ),
         (
             {"tough": NET, "b": NET | {"init": "toug"}},
-            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, facekd-68-lite, "
-            "facekd-68-robust, facekd-68, or",
+            "no earlier stage 'toug'; did you mean 'tough'? allowed: tough, none, timm, facekd-68-lite, facekd-68, or",
         ),
         (
             {"a": NET | {"init": "tim"}},
-            "no earlier stage 'tim'; did you mean 'timm'? allowed: none, timm, facekd-68-lite, facekd-68-robust",
+            "no earlier stage 'tim'; did you mean 'timm'? allowed: none, timm, facekd-68-lite, facekd-68",
         ),
         ({"base": NET, "m": FROM_BASE, "nn": FROM_BASE, "mean": MEAN}, "no earlier stage 'n'; did you mean 'nn'?"),
         # A file is a start, and no teacher.

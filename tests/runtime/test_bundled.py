@@ -24,7 +24,7 @@ def landmarker(request: pytest.FixtureRequest) -> Landmarker:
 
 
 def test_the_default_is_there_and_the_detector_is_no_landmark_model() -> None:
-    assert set(bundled()) == {DEFAULT, "facekd-68-lite", "facekd-68-robust"}
+    assert set(bundled()) == {DEFAULT, "facekd-68-lite"}
     assert yunet_weights().parent == bundled()[DEFAULT].parent
     licence = yunet_weights().with_name("YUNET_LICENSE.txt").read_text()
     assert "MIT License" in licence and "Shiqi Yu" in licence

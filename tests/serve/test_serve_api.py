@@ -185,7 +185,7 @@ def test_request_ids_are_the_client_s_if_they_are_sane(served: Served) -> None:
 def test_models_and_mark_ups(served: Served) -> None:
     answer = ModelsAnswer.model_validate(served.get("/v1/models").json())
     found = [(model.name, model.default) for model in answer.models]
-    assert found == [("facekd-68", True), (LITE, False), ("facekd-68-robust", False)]
+    assert found == [("facekd-68", True), (LITE, False)]
     assert answer.models[0].markups == ["ibug68", "five5"]
     ibug, five = answer.markups
     assert (ibug.count, five.count) == (68, 5)

@@ -21,8 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     recipe: str = typer.Argument(
-        help="A bundled recipe (demo, quick, finetune, facekd-68, facekd-68-lite, facekd-68-robust, paper) or a "
-        "YAML file."
+        help="A bundled recipe (demo, quick, finetune, facekd-68, facekd-68-lite, paper) or a YAML file."
     ),
     data: Path = typer.Option(help="The pack to train and test on; facekd prepare makes it."),
     out: Path = typer.Option(help="Folder of the run; the same command goes on where it stopped."),

@@ -74,6 +74,7 @@ def fitted(context: Context, stage: Stage, net: LandmarkNet, meta: ModelMetadata
     _say_too_few(context, stage, net.architecture.sigma, faces)
     if not faces or not (stage.shape_prior or net.architecture.sigma):
         return meta
+    _say_seen(context, stage)
     predictions, truth = _on_validation_faces(context, net, meta)
     if stage.shape_prior:
         trained, size = _trained(stage), net.architecture.size
@@ -100,6 +101,15 @@ def _say_too_few(context: Context, stage: Stage, sigma: bool, faces: int) -> Non
         if is_wanted and faces < needed and context.is_global_zero:
             text = f"{stage.name}: {faces} validation faces, and {needed} are needed to fit {what}"
             logging.getLogger(__name__).warning(text)
+
+
+def _say_seen(context: Context, stage: Stage) -> None:
+    """Say that a network has learned the faces that its confidence and shape prior are fitted on."""
+    if stage.val_seen_before and context.is_global_zero:
+        logging.getLogger(__name__).warning(
+            f"{stage.name} comes from {stage.val_seen_before.name}, which has learned the validation faces: confidence "
+            "and shape prior are fitted on them all the same, and its validation error flatters it"
+        )
 
 
 def _trained(stage: Stage) -> TrainStage:

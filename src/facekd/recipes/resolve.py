@@ -139,6 +139,11 @@ class TrainStage:
         """Return whether it learns from the validation faces too, so that nothing is left to choose by them."""
         return "val" in self.train_on
 
+    @property
+    def val_seen_before(self) -> Stage | None:
+        """Return the stage, of those that it starts from, whose network has learned the validation faces."""
+        return _with_val(self.start) if isinstance(self.start, TrainStage | AverageStage) else None
+
     def describe(self) -> str:
         """Describe the network for a report.
 
@@ -235,6 +240,13 @@ class AverageStage:
     def sees_val(self) -> bool:
         """Return False: what is fitted on those faces is fitted to the mean of members that do not see them."""
         return False
+
+    @property
+    def val_seen_before(self) -> Stage | None:
+        """Return the stage, of those that it or such members start from, that has learned the validation faces."""
+        before = [_with_val(self.start)] if self.start else []
+        before += [member.val_seen_before for member in self.members if not member.sees_val]
+        return next((stage for stage in before if stage), None)
 
     @property
     def precision(self) -> str:
@@ -364,6 +376,12 @@ def _start(name: str, init: str, before: dict[str, Stage]) -> Start:
     if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; correct its path: --set {name}.init=FILE")
     return WeightFile(path)
+
+
+def _with_val(stage: Stage) -> Stage | None:
+    """Return the stage if its network has learned the validation faces, or else the one before it that has."""
+    own = stage.members if isinstance(stage, AverageStage) else (stage,)
+    return stage if any(one.sees_val for one in own) else stage.val_seen_before
 
 
 def _identity_of(start: Start) -> Any:
