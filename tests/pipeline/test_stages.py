@@ -223,9 +223,9 @@ def test_confidence_in_faces_is_fitted_on_varied_views_of_validation_faces(
     for image, points in zip(views.images, views.points, strict=True):  # white dots on a grey ground
         x, y = points.round().astype(int).clip(0, 31).T
         assert np.median(image[y, x]) > 150 > np.median(image)
-    assert "validation faces: confidence" not in caplog.text
+    assert "has learned the validation faces" not in caplog.text
     train_stage(context(tiny_pack, tmp_path, settings), resolve(settings)["later"])
-    assert "later comes from student, which has learned the validation faces: confidence and shape prior" in caplog.text
+    assert "later comes from student, which has learned the validation faces: its validation error flatters it" in caplog.text
 
 
 def test_the_confidence_radius_is_a_share_of_the_primary_normaliser(tiny_pack: Pack, tmp_path: Path) -> None:
