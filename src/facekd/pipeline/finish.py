@@ -107,8 +107,8 @@ def _say_seen(context: Context, stage: Stage) -> None:
     """Say that a network has learned the faces that it is measured on, and that confidence and shape prior are for."""
     if stage.val_seen_before and context.is_global_zero:
         logging.getLogger(__name__).warning(
-            f"{stage.name} comes from {stage.val_seen_before.name}, which has learned the validation faces: its validation "
-            "error flatters it, and what is fitted on those faces (confidence, shape prior) is too sure of it"
+            f"{stage.name} comes from {stage.val_seen_before.name}, which has learned the validation faces: its "
+            "validation error flatters it, and what is fitted on those faces (confidence, shape prior) is too sure"
         )
 
 
