@@ -25,7 +25,7 @@ NETWORKS = (  # file, what it is
     ("photo-views-rotated", "photo views, rotated faces"),
     ("photo-views-rotated-synthetic", "photo views, rotated faces, a fifth synthetic ones"),
     ("photo-views-halved", "half as many photo views, rotated faces"),
-    ("facekd-68-lite", "the same; 2,600 steps at a rate of 0.002, taught by the start of 240 px: facekd-68-lite as bundled"),
+    ("facekd-68-lite", "the same; 2,600 steps at 0.002, taught by the start of 240 px: facekd-68-lite as bundled"),
     ("start-facekd-68", "the start: a network of 240 px for plain faces"),
     ("facekd-68-views-rotated", "hard views, 1,377 of the rotated faces; 400 steps at a rate of 0.0005"),
     ("facekd-68-views-rotated-all", "hard views, all rotated faces; 450 steps at a rate of 0.0005"),
