@@ -164,7 +164,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['faces']} test faces of 300W (full = common + challenge); YuNet missed {result['missed_by_yunet']},",
         "and the others have the same YuNet boxes in every row, mapped to what each library's own detector would draw.",
         "",
-        "- Time: median per face, from a decoded photo and a box to points;",
+        "- Time: mean per face, from a decoded photo and a box to points, with the second crop of boxes that are off;",
         f"  1 x = {first['ms_per_face']:.2f} ms ({first['name']}, one thread).",
         "- Photos/s: from file to points with each library's own detector, by the photos' median and mean time;",
         f"  1 x = {1e3 / first['ms_per_photo_median']:.1f} and {1e3 / first['ms_per_photo_mean']:.1f} photos/s "

@@ -77,6 +77,23 @@ def test_tight_box_and_square() -> None:
     np.testing.assert_array_equal(geometry.square(np.array([1, 2, 5, 10]), 1.5), [-3, 0, 9, 12])
 
 
+def test_boxes_are_rounded_by_their_size() -> None:
+    # Sides of 400 and 801.2: steps of 1 (2^-0.36 -> 2^0) and 2 (2^0.65 -> 2^1); of 12: 2^-5.
+    rounded = geometry.snap(np.array([[10.3, 20.4, 410.2, 60], [0.0, 0, 801.2, 100], [5.005, 5, 17.005, 9]]))
+    centres, sides = geometry.centre_and_side(rounded)
+    np.testing.assert_array_equal(sides, [400, 802, 12])
+    np.testing.assert_array_equal(centres, [[210, 40], [400, 50], [11, 7]])
+
+
+@given(boxes(), st.floats(-1e-4, 1e-4))
+def test_rounded_boxes_are_nearly_those_given_and_stay_as_they_are(box: np.ndarray, little: float) -> None:
+    once, (centre, side) = geometry.snap(box), geometry.centre_and_side(box)
+    moved = np.abs(geometry.centre_and_side(once)[0] - centre).max()
+    assert moved <= side / 512 * 2**0.5 / 2 + 1e-9
+    assert abs(geometry.centre_and_side(once)[1] / side - 1) <= 2**0.5 / 1024 + 1e-9
+    np.testing.assert_array_equal(geometry.snap(once + little * np.ptp(once) / 1e4), once)
+
+
 @pytest.mark.parametrize("scale", [1.7, 1.0, 0.45, 0.2])
 def test_warp_puts_pixels_where_the_matrix_says(scale: float) -> None:
     """A blob's centre of mass lands on the mapped point, whether the photo grows or shrinks."""
@@ -169,6 +186,16 @@ def test_points_in_one_spot_have_no_direction() -> None:
     np.testing.assert_array_equal(geometry.fit_similarity(np.full((3, 2), 7.0), target), [[0, 0, 2], [0, 0, 2]])
     many = geometry.fit_similarity(target, np.stack([target, 2 * target]))  # one source, several targets
     np.testing.assert_allclose(many[:, 0, 0], [1, 2])
+
+
+def test_composed_transforms_do_one_after_the_other() -> None:
+    points = np.array([[3.0, 4], [10, -2]])
+    inner = geometry.crop_matrix(np.array([[0.0, 0, 10, 10], [5, 5, 9, 9]]), 32, 1.2, np.array([0.0, 30]))
+    outer = geometry.crop_matrix(np.array([[2.0, 3, 20, 21], [1, 1, 8, 8]]), 64, 1.0, np.array([90.0, -10]))
+    one_after_the_other = geometry.apply(outer, geometry.apply(inner, np.stack([points, points])))
+    np.testing.assert_allclose(
+        geometry.apply(geometry.compose(outer, inner), np.stack([points, points])), one_after_the_other
+    )
 
 
 def test_crops_lead_back_to_the_photo() -> None:

@@ -42,13 +42,13 @@ TESTED = (
     ("robust/start-facekd-68-lite", "the start, 112 px"),
     ("robust/test", "the same on hard views and rotated faces"),
     ("robust/test-photo", "the same on photo views and rotated faces"),
-    ("bundled/facekd-68-lite", "`facekd-68-lite`"),
+    ("robust/test-bundled-facekd-68-lite", "`facekd-68-lite`"),
     ("robust/start-facekd-68", "the start, 240 px"),
     ("robust/test-facekd-68", "the same on hard views and rotated faces"),
     ("robust/test-facekd-68-photo", "the same on photo views and rotated faces"),
     ("robust/test-facekd-68-taught", "then half as many, taught; mean with the network before"),
     ("robust/test-facekd-68-taught-start", "the same, mean with the start"),
-    ("bundled/facekd-68", "`facekd-68`"),
+    ("robust/test-bundled-facekd-68", "`facekd-68`"),
 )
 KINDS = ("Occlusion", "Blur", "Resolution", "Image quality", "Combined", "Synthetic")
 

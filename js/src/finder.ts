@@ -13,13 +13,16 @@ import {
   mapBox,
   type Matrix,
   rotateBox,
+  roundEven,
   side,
+  snap,
   square,
   transformBox,
   uprightBox,
 } from './geometry.js';
 import { calibrated, type LandmarkNetwork } from './model.js';
 import { beside, type Pixels, turn, warp } from './pixels.js';
+import { recrop } from './recrop.js';
 import { rollAngle } from './roll.js';
 import { better, FAR_ROLL, faceConfidence, withoutParts, withTurned } from './selection.js';
 import type { Detection } from './yunet.js';
@@ -45,6 +48,8 @@ interface Place extends Detection {
   readonly tight: Box;
   /** Degrees by which it is rotated, clockwise as seen. */
   readonly roll: number;
+  /** Whether `tight` says where the landmarks are; other boxes may be off, as a detector's are. */
+  readonly exact: boolean;
 }
 
 /** Finds faces and their landmarks in pixels. */
@@ -71,7 +76,7 @@ export class FaceFinder {
   async find(image: Pixels, maxFaces = Infinity): Promise<Face[]> {
     let detections = await this.detector.detect(image);
     if (maxFaces < Infinity) detections = [...detections].sort((first, second) => area(second.box) - area(first.box));
-    const places = detections.map((found) => ({ ...found, tight: this.tight(found.box), roll: 0 }));
+    const places = detections.map((found) => ({ ...found, tight: this.tight(found.box), roll: 0, exact: false }));
     let faces = await this.predict(image, places.slice(0, maxFaces));
     if (places.length > maxFaces && !faces.every((face) => face.ok)) {
       faces.push(...(await this.predict(image, places.slice(maxFaces))));
@@ -92,8 +97,9 @@ export class FaceFinder {
    *   tried in the other quarters of the circle.
    */
   async findIn(image: Pixels, boxes: readonly Box[], boxType: BoxType, rolls: readonly number[] | null): Promise<Face[]> {
+    const exact = boxType === 'landmarks';
     const places = boxes.map((box, index) => {
-      return { box, score: 1, tight: this.tight(box, boxType), roll: rolls ? rolls[index] : 0 };
+      return { box, score: 1, tight: this.tight(box, boxType), roll: rolls ? rolls[index] : 0, exact };
     });
     const faces = await this.predict(image, places);
     if (rolls || !this.anyRoll) return faces;
@@ -109,15 +115,17 @@ export class FaceFinder {
     return rotateBox(transformBox(rotateBox(box, -quarters), this.boxTransform), quarters);
   }
 
-  /** Cut faces out, turned upright, and run the network. */
+  /** Cut faces out, turned upright, and run the network, once more where boxes were off. */
   private async predict(image: Pixels, places: readonly Place[]): Promise<Face[]> {
     const { size, scale, markup, faceCalibration } = this.model.card;
-    const matrices = places.map(({ tight, roll }) => cropMatrix(tight, size, scale, -roll));
+    const matrices = places.map(({ tight, roll, exact }) => cropMatrix(exact ? tight : snap(tight), size, scale, -roll));
     const found = await this.model.predict(matrices.map((matrix) => warp(image, matrix, size)));
-    return found.map(({ points, confidence, visible }, index) => {
+    const seen = places.map(({ exact }, index) => ({ matrix: matrices[index], exact, found: found[index] }));
+    const crops = await recrop(this.model, image, seen);
+    return crops.map(({ matrix, found: { points, confidence, visible } }, index) => {
       const { box, score } = places[index];
       const level = confidence && faceCalibration ? calibrated(faceCalibration, confidence) : null;
-      const inPhoto = apply(invert(matrices[index]), points);
+      const inPhoto = apply(invert(matrix), points);
       return new Face({ box, score, points: inPhoto, confidence, markup, faceConfidence: level, visible });
     });
   }
@@ -170,7 +178,7 @@ export class FaceFinder {
       const box = mapBox(back, inTile);
       const tight = mapBox(back, transformBox(inTile, this.boxTransform));
       if (trusted.some((other) => iou(box, other) >= APART)) continue;
-      found.push({ quarters, place: { box, score, tight, roll: 90 * quarters } });
+      found.push({ quarters, place: { box, score, tight, roll: 90 * quarters, exact: false } });
     }
     const faces = await this.predict(image, found.map(({ place }) => place));
     return faces.map((face, index) => ({ quarters: found[index].quarters, face }));
@@ -178,14 +186,17 @@ export class FaceFinder {
 
   /** Try a face of a given box that is not surely upright in the other quarters of the circle. */
   private async inOtherRolls(image: Pixels, face: Face, boxType: BoxType): Promise<Face> {
-    const { box } = face;
+    const { box, markup } = face;
+    const exact = boxType === 'landmarks';
     const places = QUARTERS.map((quarters) => {
-      return { box, score: 1, tight: this.tight(box, boxType, quarters), roll: 90 * quarters };
+      return { box, score: 1, tight: this.tight(box, boxType, quarters), roll: 90 * quarters, exact };
     });
     const tries = await this.predict(image, places);
     const best = tries.reduce((first, second) => (faceConfidence(second) > faceConfidence(first) ? second : first));
-    const roll = rollAngle(best.points, best.markup); // cut out once more by the landmarks that were found
-    const again = await this.predict(image, [{ box, score: 1, tight: uprightBox(best.points, roll), roll }]);
+    if (markup.crop === 'face') return better(face, [best]);
+    const roll = roundEven(rollAngle(best.points, markup)); // cut out once more by the landmarks that were found
+    const place = { box, score: 1, tight: snap(uprightBox(best.points, roll)), roll, exact: true };
+    const again = await this.predict(image, [place]);
     return better(face, [best, ...again]);
   }
 }

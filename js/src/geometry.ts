@@ -12,6 +12,8 @@ export type Box = readonly [number, number, number, number];
 /** Rows of a 2x3 matrix, one after the other: (x, y) becomes (m0 x + m1 y + m2, m3 x + m4 y + m5). */
 export type Matrix = readonly [number, number, number, number, number, number];
 
+const SNAPS = 512; // steps of a box's side: `snap`
+
 export const radians = (degrees: number): number => (degrees * Math.PI) / 180;
 export const degrees = (angle: number): number => (angle * 180) / Math.PI;
 
@@ -56,6 +58,21 @@ function squareAt([x, y]: Point, length: number): Box {
 }
 
 /**
+ * Round a box a little, so that what is cut by it does not depend on the last digits of what it comes from.
+ *
+ * Networks of 8 bits answer to pixels that differ by one level, and what is cut by their answers differs the more.
+ *
+ * @returns A square box about nearly the same centre, its side and centre rounded to the power of two that is nearest to a
+ *   512th of the side.
+ */
+export function snap(box: Box): Box {
+  const length = side(box);
+  const step = 2 ** roundEven(Math.log2(Math.max(length, 1e-6) / SNAPS));
+  const [x, y] = centre(box);
+  return squareAt([roundEven(x / step) * step, roundEven(y / step) * step], roundEven(length / step) * step);
+}
+
+/**
  * Compute the square box that holds rotated points tightly once the rotation is undone about their centre.
  *
  * @param roll degrees by which the points are rotated, clockwise as seen.
@@ -94,6 +111,21 @@ export function invert([a, b, c, d, e, f]: Matrix): Matrix {
   const determinant = a * e - b * d;
   const [p, q, r, s] = [e / determinant, -b / determinant, -d / determinant, a / determinant];
   return [p, q, -(p * c + q * f), r, s, -(r * c + s * f)];
+}
+
+/** Compute the transform that does one after the other: `inner` comes first, `outer` second. */
+export function compose([a, b, c, d, e, f]: Matrix, [p, q, r, s, t, u]: Matrix): Matrix {
+  return [a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f];
+}
+
+/**
+ * Return the square box that a frame was cut by, in the frame itself.
+ *
+ * @param size side of the frame in pixels.
+ * @param scale side of the frame, in units of the box's.
+ */
+export function frameBox(size: number, scale = 1): Box {
+  return square([-0.5, -0.5, size - 0.5, size - 0.5], 1 / scale);
 }
 
 /** Compute how many frame pixels one photo pixel becomes. */

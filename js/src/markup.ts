@@ -26,6 +26,11 @@ export interface MarkUp {
   readonly interOcular: readonly [readonly number[], readonly number[]] | null;
   /** The same for the pupils. */
   readonly interPupil: readonly [readonly number[], readonly number[]] | null;
+  /**
+   * What faces are cut out by: "points", their tight box; or "face", the box of the whole face, for points too few or
+   * too near to each other to say where the face is.
+   */
+  readonly crop: 'points' | 'face';
 }
 
 /**
@@ -40,7 +45,8 @@ export function readMarkUp(values: unknown): MarkUp {
     throw new ModelError('the model card has no mark-up; export the network again');
   }
   const { name, count, mirror, inter_ocular: interOcular = null, inter_pupil: interPupil = null } = card;
-  return { name, count, mirror, contours, interOcular, interPupil };
+  const crop = card.crop ?? 'points'; // cards say it only where it is not that
+  return { name, count, mirror, contours, interOcular, interPupil, crop };
 }
 
 /**

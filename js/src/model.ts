@@ -3,14 +3,13 @@
 import type { Engine, Network } from './engine.js';
 import { enhanceCrop } from './enhance.js';
 import { ModelError } from './errors.js';
-import { apply, type BoxTransform, cropMatrix, invert, type Point, uprightBox } from './geometry.js';
+import { apply, type BoxTransform, cropMatrix, invert, type Point, roundEven, snap, uprightBox } from './geometry.js';
 import { type MarkUp, readMarkUp } from './markup.js';
 import { type Pixels, warp } from './pixels.js';
-import { rollAngle } from './roll.js';
+import { MAX_ROLL, rollAngle } from './roll.js';
 import { split } from './tflite.js';
 
 const PASSES = 3; // at most: the roll that the first one finds of a face rotated by 60 degrees can be 20 degrees off
-const MAX_ROLL = 15; // degrees, by validation faces; beyond, the crop is turned upright and the network runs again
 
 /** How the mean confidence of a face's points becomes the probability that they are right: a logistic curve. */
 export interface FaceCalibration {
@@ -113,11 +112,12 @@ export class LandmarkNetwork {
         const roll = rollAngle(points, markup);
         const rest = (((roll - turned[row] + 180) % 360) + 360) % 360 - 180;
         if (!(Math.abs(rest) > MAX_ROLL)) return;
-        turned[row] = roll;
+        turned[row] = roundEven(roll);
         rows.push(row);
       });
       if (!rows.length) break;
-      const matrices = rows.map((row) => cropMatrix(uprightBox(found[row].points, turned[row]), size, scale, -turned[row]));
+      const boxes = rows.map((row) => snap(uprightBox(found[row].points, turned[row])));
+      const matrices = rows.map((row, index) => cropMatrix(boxes[index], size, scale, -turned[row]));
       const again = await this.predictOnce(rows.map((row, index) => warp(images[row], matrices[index], size)));
       rows.forEach((row, index) => {
         const { confidence } = again[index];

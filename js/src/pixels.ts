@@ -5,6 +5,7 @@ import { apply, invert, type Matrix, roundEven, tightBox, zoom } from './geometr
 
 // Below this scale bilinear sampling skips pixels, so that an area average has to come first.
 const SHRINKS = 0.6;
+const A_LITTLE = 1e-6; // of a pixel
 const ONE = 1 << 11; // the sum of two weights of bilinear resizing
 const IMAGES = 'give an <img>, <video>, <canvas>, ImageBitmap or ImageData';
 
@@ -210,7 +211,8 @@ export function warp(image: Pixels, matrix: Matrix, size: number): Pixels {
   const factor = roundEven(1 / scale);
   const [low, high] = [-0.5, size - 0.5];
   const corners = apply(invert(matrix), [[low, low], [high, low], [low, high], [high, high]]);
-  const [x0, y0, x1, y1] = tightBox(corners).map(Math.trunc);
+  // Rounded boxes end on pixels: not the last digit says on which side.
+  const [x0, y0, x1, y1] = tightBox(corners).map((end) => Math.trunc(end - A_LITTLE));
   const [left, top] = [Math.max(0, x0 - 1), Math.max(0, y0 - 1)];
   const width = Math.min(image.width, x1 + 2 + factor) - left;
   const height = Math.min(image.height, y1 + 2 + factor) - top;
@@ -231,7 +233,8 @@ export function warp(image: Pixels, matrix: Matrix, size: number): Pixels {
  */
 export function sample(image: Pixels, matrix: Matrix, size: number): Pixels {
   const { data, width, height, channels } = image;
-  // OpenCV computes with 32 bits; one level more or less than its own can move a landmark by tenths of a pixel.
+  // OpenCV computes with 32 bits, products and sums in one step (FMA): one level more or less than its own can move a
+  // landmark by tenths of a pixel.
   const { fround } = Math;
   const [a, b, c, d, e, f] = invert(matrix).map(fround);
   const found = new Uint8Array(size * size * 3);
@@ -259,7 +262,7 @@ export function sample(image: Pixels, matrix: Matrix, size: number): Pixels {
         const s = inLower && inRight ? data[channel + row + next] : 0;
         const upper = fround(p + across * (q - p));
         const lower = fround(r + across * (s - r));
-        found[to + channel - from] = roundEven(fround(upper + fround(down * fround(lower - upper))));
+        found[to + channel - from] = roundEven(fround(upper + down * fround(lower - upper)));
       }
     }
   }

@@ -3,6 +3,8 @@
 import { degrees, type Point } from './geometry.js';
 import { convert, type MarkUp } from './markup.js';
 
+/** Degrees, by validation faces; beyond, a face's crop is turned upright and the network runs again. */
+export const MAX_ROLL = 15;
 // Eyes, nose tip and mouth corners of a face that looks into the camera, about their centre.
 const UPRIGHT: readonly Point[] = [[-48, -44], [48, -44], [0, 8], [-37, 40], [37, 40]];
 const EXTENT = UPRIGHT.reduce((sum, [x, y]) => sum + x * x + y * y, 0);

@@ -96,7 +96,8 @@ export class Tracker {
     const followed = this.tracks.filter((track) => track.face);
     await this.findLandmarks(frame, time, followed);
     if (this.sinceDetection >= this.every || !followed.length || !followed.every((track) => track.face)) {
-      await this.findLandmarks(frame, time, await this.detect(frame, time));
+      const { tracks, boxes } = await this.detect(frame, time);
+      await this.findLandmarks(frame, time, tracks, boxes);
     }
     const lost = !this.tracks.some((track) => track.face);
     if (lost && this.landmarker.roll === 'any' && this.sinceSearch >= this.every) {
@@ -124,13 +125,19 @@ export class Tracker {
     [track.chip, track.cut] = [chip, false];
   }
 
-  /** Find the landmarks of tracks where their boxes are. */
-  private async findLandmarks(frame: Pixels, time: number, tracks: readonly Track[]): Promise<void> {
+  /** Find the landmarks of tracks where their boxes are, or in a detector's boxes, which may be off. */
+  private async findLandmarks(
+    frame: Pixels,
+    time: number,
+    tracks: readonly Track[],
+    detected: readonly Box[] | null = null,
+  ): Promise<void> {
     if (!tracks.length) return;
+    const boxes = detected ?? tracks.map((track) => track.box);
     // Each face is turned upright by its roll of a frame ago: one pass is enough, and two do not flicker.
-    const boxes = tracks.map((track) => track.box);
     const rolls = tracks.map((track) => track.roll);
-    const faces = await this.landmarker.detect(frame, { boxes, boxType: 'landmarks', roll: rolls });
+    const boxType = detected ? 'detector' : 'landmarks';
+    const faces = await this.landmarker.detect(frame, { boxes, boxType, roll: rolls });
     tracks.forEach((track, index) => {
       const face = faces[index];
       const roll = rollAngle(face.points, face.markup);
@@ -140,20 +147,24 @@ export class Tracker {
     });
   }
 
-  /** Run the detector on the whole frame; returns the tracks whose landmarks are to be found in its boxes. */
-  private async detect(frame: Pixels, time: number): Promise<Track[]> {
+  /** Run the detector on the whole frame; returns tracks whose landmarks are to be found, and its boxes of them. */
+  private async detect(frame: Pixels, time: number): Promise<{ tracks: Track[]; boxes: Box[] }> {
     this.sinceDetection = 0;
     const found = await this.landmarker.detectBoxes(frame);
     const boxes = found.map(({ box }) => transformBox(box, this.landmarker.boxTransform));
     const owners = this.owners(boxes);
+    const lost: { tracks: Track[]; boxes: Box[] } = { tracks: [], boxes: [] };
     for (const track of this.tracks) track.misses++;
     boxes.forEach((box, index) => {
       const track = owners.get(index) ?? this.started(box);
       Object.assign(track, { score: found[index].score, seen: time, misses: 0 });
-      if (!track.face) Object.assign(track, { box, roll: 0 });
+      if (track.face) return;
+      Object.assign(track, { box, roll: 0 });
+      lost.tracks.push(track);
+      lost.boxes.push(found[index].box);
     });
     for (const track of this.tracks) if (track.misses >= MISSES && Math.abs(track.roll) < ROLLED) track.face = null;
-    return this.tracks.filter((track) => !track.face && !track.misses);
+    return lost;
   }
 
   /** Search the frame for faces of any roll; returns their tracks, whose landmarks are to be found. */

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { InputError, ModelError } from '../src/errors.js';
 import { Face } from '../src/face.js';
 import { apply, type Box, cropMatrix, type Point } from '../src/geometry.js';
-import { convert, type MarkUp } from '../src/markup.js';
+import { convert, type MarkUp, readMarkUp } from '../src/markup.js';
 import { calibrated, readCard } from '../src/model.js';
 import { rollAngle } from '../src/roll.js';
 import { better, withoutParts, withTurned } from '../src/selection.js';
@@ -30,6 +30,8 @@ describe('files', () => {
     expect([markup.name, markup.count, size, scale]).toEqual(['ibug68', 68, 112, 1.2]);
     expect(boxTransform!.shiftY).toBeGreaterThan(0.1);
     expect(markup.interOcular).toEqual([[36], [45]]);
+    expect(markup.crop).toBe('points');
+    expect(readMarkUp({ name: 'pupil', count: 1, mirror: [0], crop: 'face' }).crop).toBe('face');
   });
 
   it('are refused without a card, or with another', async () => {

@@ -16,6 +16,7 @@ class Fake {
   roll = 'upright';
   boxes: Box[] = [];
   detections = 0;
+  given: DetectOptions[] = [];
   look: (box: Box) => { box: Box; sure?: number } = (box) => ({ box });
 
   async detectBoxes() {
@@ -23,7 +24,9 @@ class Fake {
     return this.boxes.map((box) => ({ box, score: 0.9 }));
   }
 
-  async detect(_: Pixels, { boxes = [] }: DetectOptions) {
+  async detect(_: Pixels, options: DetectOptions) {
+    this.given.push(options);
+    const { boxes = [] } = options;
     return boxes.map((given) => {
       const { box, sure = 1 } = this.look(given);
       const points: Point[] = [[box[0], box[1]], [box[2], box[3]]];
@@ -49,6 +52,20 @@ it('a face is followed without the detector, which runs every ten frames', async
   fake.boxes = [];
   await next(0.4);
   expect(fake.detections).toBe(2);
+});
+
+it("a detector's boxes are given as such, those of the last frame's landmarks as landmarks'", async () => {
+  const [older, newer]: Box[] = [[25, 25, 75, 75], [125, 125, 175, 175]];
+  const { fake, next } = start([older]);
+  fake.boxTransform = { scale: 2, shiftX: 0, shiftY: 0 };
+  const twice = ([x0, y0, x1, y1]: Box): Box => [x0 - 25, y0 - 25, x1 + 25, y1 + 25];
+  fake.look = (box) => ({ box: box[2] - box[0] === 50 ? twice(box) : box });
+  await next(0);
+  expect(fake.given).toEqual([{ boxes: [older], boxType: 'detector', roll: [0] }]);
+  fake.boxes = [newer, older];
+  for (let frame = 1; frame <= 10; frame++) await next(frame / 25);
+  expect(fake.given.at(-2)).toEqual({ boxes: [twice(older)], boxType: 'landmarks', roll: [0] });
+  expect(fake.given.at(-1)).toEqual({ boxes: [newer], boxType: 'detector', roll: [0] }); // of the face that is new
 });
 
 it('a track that runs onto the face of an older one ends', async () => {

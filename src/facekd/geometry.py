@@ -19,6 +19,8 @@ Points = TypeVar("Points", bound=Any)  # an array, or a tensor: both compute ali
 
 # Below this scale bilinear sampling skips pixels, so that an area average has to come first.
 _SHRINKS = 0.6
+_SNAPS = 512  # steps of a box's side: `snap`
+_A_LITTLE = 1e-6  # of a pixel
 
 
 def tight_box(points: np.ndarray) -> np.ndarray:
@@ -64,6 +66,23 @@ def _square(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Return the boxes (..., 4) with those centres (..., 2) and sides (...)."""
     half = (side / 2)[..., None]
     return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def snap(box: np.ndarray) -> np.ndarray:
+    """Round boxes a little, so that what is cut by them does not depend on the last digits of what they come from.
+
+    Networks of 8 bits answer to pixels that differ by one level, and what is cut by their answers differs the more.
+
+    Args:
+        box: (..., 4).
+
+    Returns:
+        Square boxes (..., 4) about nearly the same centres, their sides and centres rounded to the power of two that is
+        nearest to a 512th of the side.
+    """
+    centre, side = centre_and_side(box)
+    step = 2.0 ** np.rint(np.log2(np.maximum(side, 1e-6) / _SNAPS))
+    return _square(np.rint(centre / step[..., None]) * step[..., None], np.rint(side / step) * step)
 
 
 def upright_box(points: np.ndarray, roll: np.ndarray | float) -> np.ndarray:
@@ -130,6 +149,20 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, -(linear @ matrix[..., 2:])], axis=-1)
 
 
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Compute the transforms that do one after the other.
+
+    Args:
+        outer: (..., 2, 3), what comes second.
+        inner: (..., 2, 3), what comes first.
+
+    Returns:
+        The matrices (..., 2, 3).
+    """
+    shift = (outer[..., :2] @ inner[..., 2:])[..., 0] + outer[..., 2]
+    return np.concatenate([outer[..., :2] @ inner[..., :2], shift[..., None]], axis=-1)
+
+
 def frame_box(size: int, scale: float = 1.0) -> np.ndarray:
     """Return the square box that a frame was cut by, in the frame itself.
 
@@ -175,7 +208,8 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         factor = round(1 / scale)
         back = cv2.invertAffineTransform(matrix)
         middle, half = back @ [(size - 1) / 2, (size - 1) / 2, 1], np.abs(back[:, :2]).sum(axis=1) * size / 2
-        (x0, y0), (x1, y1) = middle - half, middle + half  # what the frame shows of the image
+        # What the frame shows of the image. Rounded boxes end on pixels: not the last digit says on which side.
+        (x0, y0), (x1, y1) = middle - half - _A_LITTLE, middle + half - _A_LITTLE
         left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
         part = image[top : max(0, int(y1) + 2 + factor), left : max(0, int(x1) + 2 + factor)]
         if part.size == 0:

@@ -15,6 +15,7 @@ from tiny_faces import POINTS, TRIANGLE, Detects, Oracle, write_pack
 
 # 0.32 px of an inter-ocular distance of 32 px is 1 %: errors of 1, 2, 3 and 9 %.
 PIXELS = (0.32, 0.64, 0.96, 2.88)
+NEAR = (0.32, 0.64, 0.96, 2.24)  # 1, 2, 3 and 7 %: so near that no face is cut again
 TRUE_BOX = square(tight_box(POINTS))  # 30, 36, 62, 68
 FAR_BOX = np.array([0.0, 0.0, 20.0, 20.0])
 
@@ -94,17 +95,17 @@ def test_occlusion_splits_the_points(tmp_path: Path) -> None:
 def test_the_detector_box_goes_through_the_models_transform(pack: Pack) -> None:
     # The detector's box is twice as large and 8 px (1/8 of its side) higher than the tight square.
     detected = square(TRUE_BOX, 2.0) - [0, 8, 0, 8]
-    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform(scale=0.5, shift_y=0.125))
+    oracle = Oracle(pack, NEAR, box_transform=BoxTransform(scale=0.5, shift_y=0.125))
     result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(detected)))
     assert result.subsets["full"]["missed"] == 0
-    assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
+    assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(13 / 4, abs=2e-3)
 
 
 def test_of_two_faces_the_one_on_the_truth_counts(pack: Pack) -> None:
-    oracle = Oracle(pack, PIXELS, box_transform=BoxTransform())
+    oracle = Oracle(pack, NEAR, box_transform=BoxTransform())
     result = evaluate(oracle, pack, "detector", Detects(lambda image: detections(FAR_BOX, TRUE_BOX)))
     assert result.subsets["full"]["missed"] == 0
-    assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(15 / 4, abs=2e-3)
+    assert result.subsets["full"]["nme_inter_ocular"] == pytest.approx(13 / 4, abs=2e-3)
 
 
 @pytest.mark.parametrize("found_on_last", [detections(), detections(FAR_BOX)], ids=["no face", "another face"])
@@ -145,19 +146,40 @@ class Blobs:
         return (weight * place).sum(axis=(1, 2)) / weight.sum(axis=(1, 2)), None
 
 
-@pytest.mark.parametrize("boxes", ["truth", "detector"])
-def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) -> None:
+def spots(folder: Path) -> Pack:
+    """Write a pack of one face: a red, a green and a blue spot."""
     image = np.zeros((96, 96, 3), np.uint8)
     for channel, (x, y) in enumerate(POINTS.astype(int)):
         image[y - 3 : y + 4, x - 3 : x + 4, channel] = 255
     with PackWriter(
-        tmp_path / "p.parquet", TRIANGLE, dataset="spots", margin=3.0, size=96, jpeg_quality=100, terms="Made up."
+        folder / "p.parquet", TRIANGLE, dataset="spots", margin=3.0, size=96, jpeg_quality=100, terms="Made up."
     ) as writer:
         writer.add(LabelledFace(image, POINTS, "spots.jpg", split="test"))
-    pack = Pack.open(tmp_path / "p.parquet")
+    return Pack.open(folder / "p.parquet")
+
+
+@pytest.mark.parametrize("boxes", ["truth", "detector"])
+def test_points_seen_in_the_frame_land_on_the_photo(tmp_path: Path, boxes: str) -> None:
+    pack = spots(tmp_path)
     shifted = np.add(TRUE_BOX, [5, -3, 5, -3])
     result = evaluate(Blobs(), pack, boxes, Detects(lambda image: detections(shifted)))
     np.testing.assert_allclose(result.predicted[0], POINTS, atol=0.2)  # JPEG smears colour; half a pixel would show
+
+
+class Shy(Blobs):
+    """Finds the spots 3 px too far to the right of the frame unless they fill the box that it is cut by."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        points, _ = super().__call__(images)
+        fills = np.abs(np.ptp(points, axis=1).max(axis=1) * self.scale / self.size - 1) < 0.05
+        points[~fills, :, 0] += 3
+        return points, None
+
+
+def test_a_face_whose_detected_box_was_off_is_cut_again(tmp_path: Path) -> None:
+    pack, large = spots(tmp_path), square(TRUE_BOX, 1.3)
+    found = evaluate(Shy(), pack, "detector", Detects(lambda image: detections(large))).predicted[0]
+    np.testing.assert_allclose(found, POINTS, atol=0.2)  # 3 px of the frame are 2 of the photo
 
 
 class Fixed:

@@ -53,7 +53,7 @@ def landmarker(make_model: Callable[..., Path]) -> Landmarker:
 
 def test_points_are_in_photo_pixels(landmarker: Landmarker) -> None:
     # The crop's side is 1.25 x 40 = 50 photo px for 32 px of the network, so an offset of 8 px is 12.5 photo px.
-    face = landmarker.detect(photo_with((60, 50)), boxes=[[40, 30, 80, 70]])[0]
+    face = landmarker.detect(photo_with((60, 50)), boxes=[[40, 30, 80, 70]], box_type="landmarks")[0]
     np.testing.assert_allclose(face.points, [61.5, 51.5] + OFFSETS * 50 / 32, atol=0.1)
     np.testing.assert_array_equal(face.box, [40, 30, 80, 70])
     assert face.score == 1 and face.markup == FIVE
@@ -262,7 +262,7 @@ class Red:
 def test_bgr_arrays_are_seen_as_rgb(make_model: Callable[..., Path]) -> None:
     photo = np.zeros((120, 160, 3), np.uint8)
     photo[50:54, 60:64] = (200, 40, 0)
-    model = make_model(offsets=OFFSETS)
+    model = make_model(offsets=1.6 * OFFSETS)  # they fill the crop's box of 32 / 1.25 px
     rgb, bgr = (Landmarker(model, Red(), threads=1, color=color) for color in ("rgb", "bgr"))
     truth = rgb.detect(photo)[0].points
     for faces in (bgr.detect(photo[..., ::-1]), *bgr.detect_batch([photo[..., ::-1], Image.fromarray(photo)])):

@@ -2,7 +2,8 @@
 
 Boxes: "truth" cuts each face by the tight box of its true landmarks, as most papers do. "detector" cuts it by what a
 face detector finds, mapped by the model's own box transform, as a user would. A face that the detector misses counts as
-a failure in FR, AUC and CED, is left out of NME, and is counted in "missed".
+a failure in FR, AUC and CED, is left out of NME, and is counted in "missed". As for a user, a face whose box was off is
+cut once more, by the landmarks that were found.
 
 Points whose label is missing do not count. A face that lacks a point that the primary normaliser is measured at has no
 error: it is left out of all figures, and counted in "left_out".
@@ -21,11 +22,12 @@ from facekd.data.pack import Pack
 from facekd.errors import InputError, ModelError, nearest
 from facekd.evaluation import metrics
 from facekd.evaluation.visibility import visibility_figures
-from facekd.geometry import Crops, crop_faces, iou, square
+from facekd.geometry import crop_faces, iou, square
 from facekd.markup import convert, convertible
 from facekd.runtime.detector import Detector, holding
 from facekd.runtime.model import Predictor
 from facekd.runtime.output import NetworkOutput
+from facekd.runtime.recrop import recrop
 
 BOXES = ("truth", "detector")
 THRESHOLDS = (0.08, 0.10)  # FR and AUC of the 300W and the WFLW leaderboards
@@ -127,7 +129,7 @@ def evaluate(
     primary, given = metrics.primary_normaliser_name(pack.markup), len(pack)
     pack, normalisers = _measured(pack)
     find = _finder(predictor, pack, boxes, detector, model)
-    output = _predict(predictor, pack, find, model, batch, progress)
+    output = _predict(predictor, pack, find, boxes == "detector", model, batch, progress)
     predicted, there = output.points, ~np.isnan(pack.points).any(axis=2)
     missed = np.isnan(predicted[:, 0, 0])
     points = metrics.point_errors(predicted, pack.points)
@@ -280,11 +282,12 @@ def _predict(
     predictor: Predictor,
     pack: Pack,
     find: FindBox,
+    detected: bool,
     model: str,
     batch: int,
     progress: Callable[[int], object] | None,
 ) -> NetworkOutput:
-    """Return what a model gives in stored-crop pixels, NaN where no box was found."""
+    """Return what a model gives in stored-crop pixels, NaN where no box was found; `detected` ones may be off."""
     predicted = np.full(pack.points.shape, np.nan)
     confidences, seen = np.full((2, *pack.points.shape[:2]), np.nan)
     same, start = predictor.markup.name == pack.markup.name, 0
@@ -293,10 +296,13 @@ def _predict(
         if boxes:
             rows = list(boxes)
             cut = [crop_faces(images[row - start], box, predictor.size, predictor.scale) for row, box in boxes.items()]
-            crops = Crops(np.concatenate([c.images for c in cut]), np.concatenate([c.matrices for c in cut]))
-            output = NetworkOutput(*predictor(crops.images))
+            output = NetworkOutput(*predictor(np.concatenate([crops.images for crops in cut])))
             _check_points(output.points, predictor, pack.names[rows], model)
-            predicted[rows] = crops.to_photo(convert(output.points, predictor.markup, pack.markup))
+            photos = [images[row - start] if detected else None for row in rows]
+            cut, output = recrop(predictor, photos, cut, output)
+            _check_points(output.points, predictor, pack.names[rows], model)
+            points = convert(output.points, predictor.markup, pack.markup)
+            predicted[rows] = [crops.to_photo(own[None])[0] for crops, own in zip(cut, points, strict=True)]
             for all_faces, some in ((confidences, output.confidence), (seen, output.visible)):
                 if some is not None and same:
                     all_faces[rows] = some

@@ -9,12 +9,23 @@ from typing import Any
 import numpy as np
 
 from facekd.errors import InputError, ModelError, nearest
-from facekd.geometry import BoxTransform, Crops, centre_and_side, crop_faces, crop_matrix, iou, square, upright_box
+from facekd.geometry import (
+    BoxTransform,
+    Crops,
+    centre_and_side,
+    crop_faces,
+    crop_matrix,
+    iou,
+    snap,
+    square,
+    upright_box,
+)
 from facekd.runtime.detector import Detector, whole
 from facekd.runtime.face import Face
 from facekd.runtime.face_confidence import FaceCalibration
 from facekd.runtime.model import Predictor
 from facekd.runtime.output import NetworkOutput
+from facekd.runtime.recrop import recrop
 from facekd.runtime.roll import roll_angle, rotate_boxes
 from facekd.runtime.selection import FAR_ROLL, better, face_confidence, with_turned, without_parts
 
@@ -40,11 +51,14 @@ class Cut:
         boxes: (k, 4) float32, as the detector drew them or the caller gave them.
         scores: (k,) the detector's.
         crops: of the faces.
+        photo: what they were cut out of, (H, W, 3) uint8, by boxes that may be off, as a detector's are; None: by boxes
+            that say where the landmarks are.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     crops: Crops
+    photo: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,8 @@ class FaceFinder:
         if boxes is not None:
             boxes = _checked(boxes)
             scores = np.ones(len(boxes), np.float32)
-            cut = self._cut_out(photo, boxes, scores, self._tight(boxes, box_type), 0.0 if roll is None else roll)
+            tight, angle = self._tight(boxes, box_type), 0.0 if roll is None else roll
+            cut = self._cut_out(photo, boxes, scores, tight, angle, exact=box_type == "landmarks")
             return Found(photo, cut, given_as=box_type, roll_known=roll is not None)
         boxes, scores = self.detect(photo)
         if max_faces is None:
@@ -185,20 +200,24 @@ class FaceFinder:
         scores: np.ndarray,
         tight: np.ndarray,
         roll: np.ndarray | float = 0.0,
+        exact: bool = False,
     ) -> Cut:
-        """Cut faces out by their tight boxes (k, 4), turned upright."""
+        """Cut faces out by their tight boxes (k, 4), turned upright; `exact` ones are those of the landmarks."""
+        tight = tight if exact else snap(tight)
         crops = crop_faces(photo, tight, self.model.size, self.model.scale, -np.asarray(roll))
-        return Cut(boxes, scores, crops)
+        return Cut(boxes, scores, crops, None if exact else photo)
 
     def _predicted(self, cuts: Sequence[Cut]) -> list[list[Face]]:
-        """Run the network once for all that was cut out, and share the points out."""
-        points, confidence, visible = NetworkOutput(*self.model(np.concatenate([cut.crops.images for cut in cuts])))
+        """Run the network for all that was cut out, once more where boxes were off, and share the points out."""
+        output = NetworkOutput(*self.model(np.concatenate([cut.crops.images for cut in cuts])))
+        photos = [cut.photo for cut in cuts]
+        all_crops, (points, confidence, visible) = recrop(self.model, photos, [cut.crops for cut in cuts], output)
         levels = None if confidence is None or self._calibration is None else self._calibration.apply(confidence)
         faces, start = [], 0
-        for cut in cuts:
+        for cut, crops in zip(cuts, all_crops, strict=True):
             rows = range(start, start + len(cut.boxes))
             start = rows.stop
-            in_photo = cut.crops.to_photo(points[rows.start : rows.stop]).astype(np.float32)
+            in_photo = crops.to_photo(points[rows.start : rows.stop]).astype(np.float32)
             faces.append(
                 [
                     Face(
@@ -292,10 +311,11 @@ class FaceFinder:
             return faces
         for index, face in enumerate(faces):
             if _doubtful(face):
-                box, score = face.box[None], np.ones(1, np.float32)
+                box, score, exact = face.box[None], np.ones(1, np.float32), found.given_as == "landmarks"
+                tights = [self._tight(box, found.given_as, quarters) for quarters in _QUARTERS]
                 tries = [
-                    self._cut_out(found.photo, box, score, self._tight(box, found.given_as, quarters), 90.0 * quarters)
-                    for quarters in _QUARTERS
+                    self._cut_out(found.photo, box, score, tight, 90.0 * quarters, exact)
+                    for tight, quarters in zip(tights, _QUARTERS, strict=True)
                 ]
                 best = max((again for (again,) in self._predicted(tries)), key=face_confidence)
                 again = [self._cut_again(found.photo, best)] if self.model.markup.crop == "points" else []
@@ -304,9 +324,10 @@ class FaceFinder:
 
     def _cut_again(self, photo: np.ndarray, face: Face) -> Face:
         """Find the landmarks of a face once more, cut out by those that were found."""
-        roll = float(roll_angle(face.points, face.markup))
-        box = upright_box(face.points.astype(np.float64), roll)[None]
-        ((again,),) = self._predicted([self._cut_out(photo, face.box[None], np.array([face.score]), box, roll)])
+        roll = float(np.rint(roll_angle(face.points, face.markup)))
+        box = snap(upright_box(face.points.astype(np.float64), roll))[None]
+        cut = self._cut_out(photo, face.box[None], np.array([face.score]), box, roll, exact=True)
+        ((again,),) = self._predicted([cut])
         return again
 
 

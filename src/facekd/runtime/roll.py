@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facekd.geometry import crop_faces, upright_box
+from facekd.geometry import crop_faces, snap, upright_box
 from facekd.markup import FIVE, MarkUp, conversion
 from facekd.runtime.output import NetworkOutput
 
@@ -65,11 +65,11 @@ def predict_with_rotation(predict: PredictFn, images: np.ndarray, markup: MarkUp
         rows = np.flatnonzero(np.abs((roll - turned + 180) % 360 - 180) > MAX_ROLL)
         if not len(rows):
             break
-        turned[rows] = roll[rows]
-        boxes = upright_box(points[rows], roll[rows])
+        turned[rows] = np.rint(roll[rows])
+        boxes = snap(upright_box(points[rows], turned[rows]))
         crops = [
             crop_faces(image, box, images.shape[1], scale, -angle)
-            for image, box, angle in zip(images[rows], boxes, roll[rows], strict=True)
+            for image, box, angle in zip(images[rows], boxes, turned[rows], strict=True)
         ]
         again = NetworkOutput(*predict(np.concatenate([crop.images for crop in crops])))
         back = np.concatenate([crop.to_photo(each[None]) for crop, each in zip(crops, again.points, strict=True)])

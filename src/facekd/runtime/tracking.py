@@ -113,7 +113,7 @@ class Tracker:
         followed = [track for track in self._tracks if track.face]
         self._find_landmarks(frame, time, followed)
         if self._since_detection >= self.every or not followed or not all(track.face for track in followed):
-            self._find_landmarks(frame, time, self._detect(frame, time))
+            self._find_landmarks(frame, time, *self._detect(frame, time))
         lost = not any(track.face for track in self._tracks)
         if lost and self.landmarker.roll == "any" and self._since_search >= self.every:
             self._find_landmarks(frame, time, self._search(frame, time))
@@ -140,13 +140,16 @@ class Tracker:
         self._ids += 1
         return self._ids - 1
 
-    def _find_landmarks(self, frame: np.ndarray, time: float, tracks: list[_Track]) -> None:
-        """Find the landmarks of tracks where their boxes are."""
+    def _find_landmarks(
+        self, frame: np.ndarray, time: float, tracks: list[_Track], detected: list[np.ndarray] | None = None
+    ) -> None:
+        """Find the landmarks of tracks where their boxes are, or in a detector's boxes (4,), which may be off."""
         if not tracks:
             return
+        boxes, kind = ([track.box for track in tracks], "landmarks") if detected is None else (detected, "detector")
         # Each face is turned upright by its roll of a frame ago: one pass is enough, and two do not flicker.
         rolls = np.array([track.roll for track in tracks])
-        faces = self.landmarker.detect(frame, [track.box for track in tracks], box_type="landmarks", roll=rolls)
+        faces = self.landmarker.detect(frame, boxes, box_type=kind, roll=rolls)
         for track, face in zip(tracks, faces, strict=True):
             roll = float(roll_angle(face.points, face.markup))
             box = upright_box(face.points, roll)
@@ -154,12 +157,12 @@ class Tracker:
             if self._accepted(track, face, box):
                 track.face, track.box, track.roll, track.seen = face, box, roll, time
 
-    def _detect(self, frame: np.ndarray, time: float) -> list[_Track]:
-        """Run the detector on the whole frame; returns the tracks whose landmarks are to be found in its boxes."""
+    def _detect(self, frame: np.ndarray, time: float) -> tuple[list[_Track], list[np.ndarray]]:
+        """Run the detector on the whole frame; returns tracks whose landmarks are to be found, and their boxes."""
         self._since_detection = 0
-        boxes, scores = self.landmarker.detect_boxes(frame)
-        boxes = self._transform.apply(boxes)
-        owners = self._owners(boxes)
+        detected, scores = self.landmarker.detect_boxes(frame)
+        boxes = self._transform.apply(detected)
+        owners, new = self._owners(boxes), []
         for track in self._tracks:
             track.misses += 1
         for index, box in enumerate(boxes):
@@ -167,10 +170,11 @@ class Tracker:
             track.score, track.seen, track.misses = float(scores[index]), time, 0
             if not track.face:
                 track.box, track.roll = box, 0.0
+                new.append((track, detected[index]))
         for track in self._tracks:
             if track.misses >= _MISSES and abs(track.roll) < _ROLLED:
                 track.face = None
-        return [track for track in self._tracks if not track.face and not track.misses]
+        return [track for track, _ in new], [box for _, box in new]
 
     def _search(self, frame: np.ndarray, time: float) -> list[_Track]:
         """Search the frame for faces of any roll; returns their tracks, whose landmarks are to be found."""
