@@ -48,6 +48,18 @@ for does in ("nothing", "detects"):
     print(does, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 assert len(landmarker.detect({sample!r})) == 6
 """
+RESTS = """
+import time, numpy as np
+from facekd.runtime import ort
+from facekd.runtime.yunet import yunet_weights
+session, idle = ort.Session(yunet_weights(), threads=2), []
+for _ in range(5):
+    session.run(["maps"], {"image": np.zeros((1, 640, 640, 3), np.uint8)})
+    start = time.process_time()
+    time.sleep(0.1)
+    idle.append(time.process_time() - start)
+print(sorted(idle)[2])
+"""
 DETECTS = f"""
 import facekd
 print(len(facekd.Landmarker().detect({str(SAMPLE)!r})))
@@ -189,3 +201,7 @@ def test_a_run_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(Exception, match=r"(?i)invalid"):
         session.run(["maps"], {"image": np.zeros((1, 3), np.uint8)})
     assert capfd.readouterr().out == ""
+
+
+def test_threads_rest_between_two_runs(tmp_path: Path) -> None:
+    assert float(run(RESTS, tmp_path)) < 0.01  # seconds of a tenth; that spin take half of it and more

@@ -127,7 +127,8 @@ class Landmarker:
         Args:
             photo: a path, the bytes of a file, a file object, an array (H, W, 3) uint8, or a PIL image.
             boxes: (k, 4) x0, y0, x1, y1 in photo pixels; skips detection, one face per box in the same order.
-            box_type: what `boxes` are: "detector", like a face detector's; or "landmarks", tight about the landmarks.
+            box_type: what `boxes` are: "detector", like a face detector's, so that a face that does not fit is cut once
+                more by its landmarks; or "landmarks", tight about the landmarks, and taken as they are.
             roll: degrees, one or (k,), by which the faces in `boxes` are rotated, clockwise as seen; they are turned
                 upright about the centres of their boxes, which hold them tightly then (`facekd.geometry.upright_box`).
                 None: not known; those that cannot be trusted upright are tried in the other three quarters.

@@ -103,6 +103,9 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: they come as exceptions as well
         options.enable_mem_pattern = self._plan_memory
+        # Else threads wait for the next run by spinning: for tens of milliseconds a core is busy with nothing, and kept
+        # from the other network, as detector and landmark network take turns.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         wanted = provider_names(self._providers)
