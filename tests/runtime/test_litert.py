@@ -107,6 +107,21 @@ def test_what_was_found_is_no_memory_of_the_interpreter() -> None:
 
 
 @needs_litert
+def test_as_many_threads_run_as_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = [], litert._interpreter()
+
+    def interpreter(path: str, num_threads: int) -> object:
+        asked.append(num_threads)
+        return real(path, num_threads=num_threads)
+
+    monkeypatch.setattr(litert, "usable_cores", lambda: 2)
+    monkeypatch.setattr(litert, "_interpreter", lambda: interpreter)
+    litert.Session(TINY)
+    litert.Session(TINY, 3)
+    assert asked == [2, 3]
+
+
+@needs_litert
 def test_loading_prints_nothing() -> None:
     """LiteRT writes a line of its own when a network is run the first time, and commands must not at their start."""
     code = "from facekd.runtime.model import LiteRTModel; LiteRTModel('facekd-68-lite', threads=1)"

@@ -196,6 +196,17 @@ def test_options_reach_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu.asked == [("CUDAExecutionProvider", {"device_id": 1})] and session.providers == ("cuda", "cpu")
 
 
+@pytest.mark.parametrize(("given", "usable", "threads"), [(None, 2, 2), (None, 8, 0), (3, 2, 3)])
+def test_where_fewer_cores_may_be_used_than_there_are_so_many_threads_run(
+    monkeypatch: pytest.MonkeyPatch, given: int | None, usable: int, threads: int
+) -> None:
+    """0: ONNX Runtime decides."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(ort, "usable_cores", lambda: usable)
+    options = ort.Session(yunet_weights(), given).session.get_session_options()
+    assert options.intra_op_num_threads == threads
+
+
 def test_a_run_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     session = ort.Session(yunet_weights())
     with pytest.raises(Exception, match=r"(?i)invalid"):

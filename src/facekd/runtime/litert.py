@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facekd.cores import usable_cores
 from facekd.errors import ModelError
 
 # OpenCV's numbers of instructions that multiply 8-bit numbers and add the products up: AVX-512 VNNI, Arm's dot product.
@@ -45,7 +46,7 @@ class Session:
 
     Args:
         path: the .tflite file.
-        threads: CPU threads per call; None: as many as there are cores.
+        threads: CPU threads per call; None: as many as there are cores that this process may use.
 
     Raises:
         ModelError: LiteRT is not installed, the file cannot be loaded, or `threads` is below 1.
@@ -54,7 +55,7 @@ class Session:
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ModelError(f"threads must be 1 or more, got {threads}")
-        self._path, self._threads = path, threads or os.cpu_count() or 1
+        self._path, self._threads = path, threads or usable_cores()
         self._idle: list[Any] = []
         interpreter = self._opened()
         runner = interpreter.get_signature_runner()

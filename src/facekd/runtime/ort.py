@@ -20,6 +20,7 @@ os.environ.setdefault(TELEMETRY, "1")
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 
+from facekd.cores import usable_cores  # noqa: E402
 from facekd.errors import ModelError  # noqa: E402
 
 Provider = str | tuple[str, Mapping[str, Any]]  # a name, or a name and options
@@ -44,7 +45,7 @@ class Session:
 
     Args:
         path: the .onnx file.
-        threads: CPU threads per call; None: as many as there are cores.
+        threads: CPU threads per call; None: as many as there are cores that this process may use.
         providers: where it runs, first choice first: "cpu", "cuda", "coreml", ... or ONNX Runtime's own names; each
             alone or with options, as ("cuda", {"device_id": 1}).
         plan_memory: keep a plan of the memory for every shape of input; of use where they are few.
@@ -108,6 +109,8 @@ class Session:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
+        elif (usable := usable_cores()) < (os.cpu_count() or 1):  # ONNX Runtime does not know a container's quota
+            options.intra_op_num_threads = usable
         wanted = provider_names(self._providers)
         with _quiet(wanted):
             try:
