@@ -31,7 +31,8 @@ import numpy as np
 
 from facekd.errors import InputError
 from facekd.files import atomic
-from facekd.geometry import apply, fit_similarity, invert, zoom
+from facekd.geometry import apply, invert, zoom
+from facekd.similarity import fit_similarity
 
 Array = np.ndarray[Any, Any]
 

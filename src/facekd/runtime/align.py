@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from facekd.errors import InputError
-from facekd.geometry import fit_similarity, warp
+from facekd.geometry import warp
 from facekd.images import Photo, read_image
 from facekd.markup import FIVE, MarkUp, convert
+from facekd.similarity import fit_similarity
 
 CHIP = 112  # pixels, the side of the chips that ArcFace and InsightFace are trained on
 # Eyes, nose tip and mouth corners in a chip of 112 px. Source: `arcface_dst` of InsightFace (utils/face_align.py);

@@ -41,7 +41,7 @@ def roll_angle(points: np.ndarray, markup: MarkUp) -> np.ndarray:
     five = conversion(markup, FIVE)
     if five is None:
         return np.zeros(points.shape[:-2])
-    # What `facekd.geometry.fit_similarity` finds, as a complex number: its length is the scale, its angle the roll.
+    # What `facekd.similarity.fit_similarity` finds, as a complex number: its length is the scale, its angle the roll.
     fit = np.ascontiguousarray(points, np.float64).view(np.complex128)[..., 0] @ (_FIT @ five)
     return np.where(abs(fit) < _SMALLEST, 0.0, np.degrees(np.angle(fit)))
 
