@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from facekd.drawing import draw, draw_contours, draw_points, polylines
+from facekd.errors import InputError
 from facekd.markup import FIVE, IBUG68, Contour, MarkUp
 from facekd.runtime.face import Face
 
@@ -66,6 +70,20 @@ def test_bgr_pictures_get_the_same_colours() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
     face = face_at(FIVE_POINTS, np.array([0, 1, 0.5, 1, 1]))
     np.testing.assert_array_equal(draw(photo[..., ::-1], [face], color="bgr")[..., ::-1], draw(photo, [face]))
+
+
+def test_photos_are_whatever_a_landmarker_takes(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (120, 140), np.uint8)
+    face = face_at(FIVE_POINTS)
+    wanted = draw(np.dstack([grey] * 3), [face])
+    turned, exif = Image.fromarray(np.rot90(grey)), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    for photo in (grey, Image.fromarray(grey), tmp_path / "turned.png", (tmp_path / "turned.png").read_bytes()):
+        np.testing.assert_array_equal(draw(photo, [face]), wanted)
+    np.testing.assert_array_equal(draw(tmp_path / "turned.png", [face], color="bgr"), wanted[..., ::-1])
+    with pytest.raises(InputError, match="8 bits"):
+        draw(grey / 255, [face])
 
 
 def test_polylines_are_the_contours_and_the_rest() -> None:

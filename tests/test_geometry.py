@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekd import geometry
+from facekd.errors import InputError
 from facekd.geometry import BoxTransform
 
 numbers = st.floats(-500, 500)
@@ -155,6 +156,12 @@ def test_box_transform_is_recovered(box: np.ndarray, scale: float, x: float, y: 
     np.testing.assert_allclose([fitted.scale, fitted.shift_x, fitted.shift_y], [scale, x, y], atol=1e-6)
     np.testing.assert_allclose(fitted.residuals(detected, true.apply(detected)), 0, atol=1e-6)
     assert BoxTransform.from_dict(fitted.to_dict()) == fitted
+
+
+@pytest.mark.parametrize("values", [(0,), (-1,), (np.nan,), (np.inf,), (1, np.nan), (1, 0, np.inf)], ids=str)
+def test_a_box_transform_that_makes_no_box_is_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"^a box transform needs a scale above 0 and finite shifts, got "):
+        BoxTransform(*values)
 
 
 def test_composed_transforms_do_one_after_the_other() -> None:

@@ -1,6 +1,7 @@
 /** From an image and boxes to faces: cutting out, the network, and the search for rolled faces. */
 
 import { type Detector, whole } from './detector.js';
+import { ModelError } from './errors.js';
 import { Face } from './face.js';
 import {
   apply,
@@ -60,7 +61,7 @@ export class FaceFinder {
   constructor(
     readonly model: LandmarkNetwork,
     readonly detector: Detector,
-    readonly boxTransform: BoxTransform,
+    private readonly transform: BoxTransform | null,
     anyRoll: boolean,
     readonly minConfidence: number,
   ) {
@@ -68,15 +69,30 @@ export class FaceFinder {
   }
 
   /**
+   * How the detector's box becomes the network's.
+   *
+   * @throws ModelError if that is not known.
+   */
+  get boxTransform(): BoxTransform {
+    if (this.transform) return this.transform;
+    throw new ModelError(
+      `this network of '${this.model.card.markup.name}' has no transform for a face detector's boxes, so it takes boxes of ` +
+        "its own kind alone: give boxes and boxType: 'landmarks', or a boxTransform",
+    );
+  }
+
+  /**
    * Find the faces of an image.
    *
    * @param maxFaces most faces to return, the largest.
    * @returns The faces whose landmarks can be trusted, best score first, or with `maxFaces` largest first.
+   * @throws ModelError if how the detector's boxes become the network's is not known.
    */
   async find(image: Pixels, maxFaces = Infinity): Promise<Face[]> {
+    const transform = this.boxTransform; // not known is an error in images without faces, too
     let detections = await this.detector.detect(image);
     if (maxFaces < Infinity) detections = [...detections].sort((first, second) => area(second.box) - area(first.box));
-    const places = detections.map((found) => ({ ...found, tight: this.tight(found.box), roll: 0, exact: false }));
+    const places = detections.map((found) => ({ ...found, tight: transformBox(found.box, transform), roll: 0, exact: false }));
     let faces = await this.predict(image, places.slice(0, maxFaces));
     if (places.length > maxFaces && !faces.every((face) => face.ok)) {
       faces.push(...(await this.predict(image, places.slice(maxFaces))));
@@ -110,7 +126,7 @@ export class FaceFinder {
   }
 
   /** Return the tight landmark box of a face that is rolled by quarters of a circle. */
-  private tight(box: Box, boxType: BoxType = 'detector', quarters = 0): Box {
+  private tight(box: Box, boxType: BoxType, quarters = 0): Box {
     if (boxType === 'landmarks') return box;
     return rotateBox(transformBox(rotateBox(box, -quarters), this.boxTransform), quarters);
   }

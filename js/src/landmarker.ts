@@ -37,7 +37,10 @@ export interface LandmarkerOptions {
   roll?: Roll;
   /** Lowest `Face.faceConfidence` of faces that are returned, in [0, 1]; default 0.5. It does not count for given boxes. */
   minConfidence?: number;
-  /** How a detector's box becomes the tight landmark box. Default: the model card's, which was fitted to YuNet. */
+  /**
+   * How a detector's box becomes the tight landmark box, or with a mark-up of `crop: face` the box of the face. Default: the
+   * model card's, which was fitted to YuNet. Without one only boxes that are given can be used.
+   */
   boxTransform?: BoxTransform;
 }
 
@@ -89,7 +92,7 @@ export class Landmarker {
     ]);
     const detector = own instanceof Uint8Array ? new YuNet(await YuNetNetwork.load(engine, own), yunet) : own;
     const model = await LandmarkNetwork.load(engine, file, nameOf(modelFile));
-    const boxTransform = options.boxTransform ?? model.card.boxTransform ?? { scale: 1, shiftX: 0, shiftY: 0 };
+    const boxTransform = options.boxTransform ?? model.card.boxTransform;
     return new Landmarker(new FaceFinder(model, detector, boxTransform, roll === 'any', minConfidence), engine.threads);
   }
 
@@ -103,7 +106,11 @@ export class Landmarker {
     return this.finder.anyRoll ? 'any' : 'upright';
   }
 
-  /** How a detector's box becomes the tight landmark box. */
+  /**
+   * How a detector's box becomes the network's.
+   *
+   * @throws ModelError if that is not known, so that boxes have to be given.
+   */
   get boxTransform(): BoxTransform {
     return this.finder.boxTransform;
   }
@@ -114,7 +121,7 @@ export class Landmarker {
    * @returns The faces whose landmarks can be trusted (`minConfidence`), best score first, or with `maxFaces` largest first; an
    *   empty list if there are none.
    * @throws InputError if the image cannot be read, a box is not a box, or a setting is not what it may be.
-   * @throws ModelError if the landmarker was deleted.
+   * @throws ModelError if the landmarker was deleted, or how boxes of a detector become the network's is not known.
    */
   async detect(image: ImageSource, options: DetectOptions = {}): Promise<Face[]> {
     this.checkLoaded();
@@ -126,7 +133,10 @@ export class Landmarker {
       throw new InputError(`boxType '${boxType}' is neither 'detector' nor 'landmarks'`);
     }
     const pixels = readPixels(image);
-    if (!boxes) return this.finder.find(pixels, maxFaces);
+    if (!boxes) {
+      if (roll === undefined) return this.finder.find(pixels, maxFaces);
+      throw new InputError('roll says how the faces in given boxes are rotated; give boxes with it, or leave it out');
+    }
     boxes.forEach(check);
     if (typeof roll === 'object' && roll.length !== boxes.length) {
       throw new InputError(`there are ${boxes.length} boxes but ${roll.length} rolls; give one number, or one for each box`);

@@ -1,5 +1,6 @@
 /** The One-Euro filter: still points stay still, moving points are followed without lag. */
 
+import { InputError } from './errors.js';
 import type { Point } from './geometry.js';
 
 /** Settings of the One-Euro filter, in units of the face, so that they hold at every size and frame rate. */
@@ -18,7 +19,13 @@ export const SMOOTHING: Smoothing = { cutoff: 1, beta: 30, speedCutoff: 2 };
 export class OneEuro {
   private state: { points: readonly Point[]; speed: readonly Point[]; seen: readonly Point[]; time: number } | null = null;
 
-  constructor(readonly settings: Smoothing = SMOOTHING) {}
+  /** @throws InputError if a cutoff is not above 0, beta is below 0, or a value is not finite. */
+  constructor(readonly settings: Smoothing = SMOOTHING) {
+    const { cutoff, beta, speedCutoff } = settings;
+    if ([cutoff, beta, speedCutoff].every(Number.isFinite) && cutoff > 0 && speedCutoff > 0 && beta >= 0) return;
+    const given = `cutoff ${cutoff}, beta ${beta}, speedCutoff ${speedCutoff}`;
+    throw new InputError(`smoothing needs cutoffs above 0 and a beta of 0 or more, all finite; got ${given}`);
+  }
 
   /**
    * Smooth the points of the next frame.

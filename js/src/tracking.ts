@@ -1,8 +1,9 @@
 /** Faces over time: stable ids, boxes from the last frame's landmarks, points that do not shake. */
 
 import { faceChip, isCut, lookAlike, thumbnail } from './cuts.js';
+import { InputError, ModelError } from './errors.js';
 import type { Face } from './face.js';
-import { type Box, iou, type Point, side, square, transformBox, uprightBox } from './geometry.js';
+import { type Box, type BoxTransform, iou, type Point, side, square, transformBox, uprightBox } from './geometry.js';
 import type { Landmarker } from './landmarker.js';
 import { mean } from './model.js';
 import { type ImageSource, type Pixels, readPixels } from './pixels.js';
@@ -65,17 +66,34 @@ export class Tracker {
   readonly confidence: number;
   readonly patience: number;
   readonly smoothing: Smoothing | null;
+  private readonly transform: BoxTransform;
   private tracks: Track[] = [];
   private ids = 0;
   private sinceDetection: number;
   private sinceSearch: number;
   private thumbnail: Uint8Array | null = null; // of the last frame
 
-  /** @param landmarker finds landmarks; its detector finds faces. For video `yunet: { size: 640 }` is enough. */
+  /**
+   * @param landmarker finds landmarks; its detector finds faces. For video `yunet: { size: 640 }` is enough.
+   * @throws InputError if a setting is out of range.
+   * @throws ModelError if the network's mark-up says `crop: face`, or its transform of detected boxes is not known.
+   */
   constructor(
     private readonly landmarker: Landmarker,
     { every = 10, confidence = 0.3, patience = 1, smoothing = SMOOTHING }: TrackerOptions = {},
   ) {
+    if (!(every >= 1)) throw new InputError(`every must be 1 or more, got ${every}`);
+    if (!(confidence >= 0 && confidence <= 1)) throw new InputError(`confidence must be within 0 and 1, got ${confidence}`);
+    if (!(patience >= 0)) throw new InputError(`patience must be 0 seconds or more, got ${patience}`);
+    if (smoothing) new OneEuro(smoothing); // it knows what they may be
+    const { markup } = landmarker.card;
+    if (markup.crop === 'face') {
+      throw new ModelError(
+        `a network of '${markup.name}' cannot follow faces: it cuts them out by the face's box (crop: face), which its points ` +
+          'do not give; run Landmarker.detect on each frame',
+      );
+    }
+    this.transform = landmarker.boxTransform;
     [this.every, this.confidence, this.patience, this.smoothing] = [every, confidence, patience, smoothing];
     this.sinceDetection = this.sinceSearch = every;
   }
@@ -85,9 +103,10 @@ export class Tracker {
    *
    * @param time of the frame in seconds; later than the last one's.
    * @returns The faces in view, oldest first.
-   * @throws InputError if the frame cannot be read.
+   * @throws InputError if the frame cannot be read, or `time` is not a number of seconds.
    */
   async update(image: ImageSource, time: number): Promise<TrackedFace[]> {
+    if (!Number.isFinite(time)) throw new InputError(`the time of a frame must be a number of seconds, got ${time}`);
     const frame = readPixels(image);
     this.sinceDetection++;
     this.sinceSearch++;
@@ -151,7 +170,7 @@ export class Tracker {
   private async detect(frame: Pixels, time: number): Promise<{ tracks: Track[]; boxes: Box[] }> {
     this.sinceDetection = 0;
     const found = await this.landmarker.detectBoxes(frame);
-    const boxes = found.map(({ box }) => transformBox(box, this.landmarker.boxTransform));
+    const boxes = found.map(({ box }) => transformBox(box, this.transform));
     const owners = this.owners(boxes);
     const lost: { tracks: Track[]; boxes: Box[] } = { tracks: [], boxes: [] };
     for (const track of this.tracks) track.misses++;

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 
+import { ModelError } from '../src/errors.js';
 import { FaceFinder } from '../src/finder.js';
 import { apply, type Box, cropMatrix, type Point } from '../src/geometry.js';
 import type { MarkUp } from '../src/markup.js';
 import type { LandmarkNetwork } from '../src/model.js';
 import type { Pixels } from '../src/pixels.js';
+import type { Detection } from '../src/yunet.js';
 
 const SIDE = 200;
 const BOX: Box = [50, 50, 150, 150];
@@ -57,6 +59,16 @@ function finder(level: number): { find: FaceFinder; searched: string[]; asked: n
   const transform = { scale: 1, shiftX: 0, shiftY: 0 };
   return { find: new FaceFinder(model, { detect }, transform, true, 0), searched, asked };
 }
+
+it('without a transform, boxes of a detector are refused, and faces of none are not found', async () => {
+  const { model, asked } = network(0.85);
+  const detect = (): Promise<Detection[]> => Promise.resolve([]);
+  const find = new FaceFinder(model, { detect }, null, true, 0);
+  await expect(find.find(photo())).rejects.toThrow(/^this network of 'five5' has no transform for a face detector's boxes.*boxType/);
+  await expect(find.findIn(photo(), [BOX], 'detector', null)).rejects.toThrow(ModelError);
+  expect(asked).toEqual([]);
+  expect(await find.findIn(photo(), [BOX], 'landmarks', null)).toHaveLength(1);
+});
 
 describe('rolled faces', () => {
   it('of given boxes are tried in other rolls unless they are surely upright', async () => {

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 
+import { InputError, ModelError } from '../src/errors.js';
 import { Face } from '../src/face.js';
 import type { Box, Point } from '../src/geometry.js';
 import type { DetectOptions, Landmarker } from '../src/landmarker.js';
@@ -12,6 +13,7 @@ const FRAME: Pixels = { data: new Uint8Array(200 * 200 * 3), width: 200, height:
 
 /** A landmarker that sees what the test lets it see: `boxes` by the detector, and in a box the face that `look` makes of it. */
 class Fake {
+  card = { markup: CORNERS };
   boxTransform = { scale: 1, shiftX: 0, shiftY: 0 };
   roll = 'upright';
   boxes: Box[] = [];
@@ -35,14 +37,48 @@ class Fake {
   }
 }
 
-function start(boxes: Box[]) {
-  const fake = Object.assign(new Fake(), { boxes });
+function start(boxes: Box[], boxTransform = new Fake().boxTransform) {
+  const fake = Object.assign(new Fake(), { boxes, boxTransform });
   const tracker = new Tracker(fake as unknown as Landmarker, { smoothing: null });
   const next = async (time: number): Promise<Record<number, number[]>> => {
     return Object.fromEntries((await tracker.update(FRAME, time)).map(({ id, face }) => [id, [...face.box]]));
   };
   return { fake, next };
 }
+
+it.each([
+  [{ every: 0 }, 'every must be 1 or more, got 0'],
+  [{ confidence: 30 }, 'confidence must be within 0 and 1, got 30'],
+  [{ patience: -1 }, 'patience must be 0 seconds or more, got -1'],
+  [{ patience: NaN }, 'patience must be 0 seconds or more, got NaN'],
+  [{ smoothing: { cutoff: 0, beta: 30, speedCutoff: 2 } }, 'smoothing needs cutoffs above 0'],
+])('settings out of range are refused: %o', (options, why) => {
+  expect(() => new Tracker(new Fake() as unknown as Landmarker, options)).toThrow(InputError);
+  expect(() => new Tracker(new Fake() as unknown as Landmarker, options)).toThrow(why);
+});
+
+it.each([NaN, undefined as unknown as number])('a frame at the time %s is refused, and changes nothing', async (time) => {
+  const { fake, next } = start([[0, 0, 100, 100]]);
+  await expect(next(time)).rejects.toThrow(`the time of a frame must be a number of seconds, got ${time}`);
+  expect(fake.detections).toBe(0);
+  expect(Object.keys(await next(0))).toEqual(['0']);
+});
+
+it('networks whose points do not give the box of the next frame are refused', () => {
+  const fake = Object.assign(new Fake(), { card: { markup: { ...CORNERS, crop: 'face' } } });
+  expect(() => new Tracker(fake as unknown as Landmarker)).toThrow(ModelError);
+  expect(() => new Tracker(fake as unknown as Landmarker)).toThrow(/^a network of 'corners' cannot follow faces.*crop: face/);
+});
+
+it('networks whose transform of detected boxes is not known are refused', () => {
+  const unknown = {
+    get boxTransform() {
+      throw new ModelError('not known');
+    },
+  };
+  const fake = Object.create(new Fake(), Object.getOwnPropertyDescriptors(unknown));
+  expect(() => new Tracker(fake as Landmarker)).toThrow('not known');
+});
 
 it('a face is followed without the detector, which runs every ten frames', async () => {
   const { fake, next } = start([[0, 0, 100, 100]]);
@@ -56,8 +92,7 @@ it('a face is followed without the detector, which runs every ten frames', async
 
 it("a detector's boxes are given as such, those of the last frame's landmarks as landmarks'", async () => {
   const [older, newer]: Box[] = [[25, 25, 75, 75], [125, 125, 175, 175]];
-  const { fake, next } = start([older]);
-  fake.boxTransform = { scale: 2, shiftX: 0, shiftY: 0 };
+  const { fake, next } = start([older], { scale: 2, shiftX: 0, shiftY: 0 });
   const twice = ([x0, y0, x1, y1]: Box): Box => [x0 - 25, y0 - 25, x1 + 25, y1 + 25];
   fake.look = (box) => ({ box: box[2] - box[0] === 50 ? twice(box) : box });
   await next(0);

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from facekd.geometry import centre_and_side, tight_box
-from facekd.images import check_color, swap_colors
+from facekd.images import Photo, read_image, swap_colors
 from facekd.markup import MarkUp
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def draw_points(
 
 
 def draw(
-    photo: np.ndarray,
+    photo: Photo,
     faces: Iterable[Face],
     contours: bool = True,
     confidence: bool = True,
@@ -92,28 +92,25 @@ def draw(
     """Draw faces into a copy of a photo; widths follow the size of each face.
 
     Args:
-        photo: (H, W, 3) uint8.
+        photo: a path, the bytes of a file, a file object, an array (H, W, 3) uint8, or a PIL image.
         faces: as `Landmarker` found them.
         contours: join the points along the mark-up's contours.
         confidence: colour the points by their confidence, from red (0) over yellow to blue (1).
         numbers: write each point's number, counted from 0, beside it.
         boxes: draw the face boxes.
         labels: a word per face, written above it.
-        color: order of the photo's channels, "rgb" or "bgr".
+        color: order of the channels of what is returned, and of a photo that is given as an array: "rgb" or "bgr".
 
     Returns:
-        The copy (H, W, 3) uint8, its channels in the order of the photo's.
+        The copy (H, W, 3) uint8.
 
     Raises:
-        InputError: `color` is neither "rgb" nor "bgr".
+        InputError: the photo cannot be read, or `color` is neither "rgb" nor "bgr".
     """
-    if check_color(color) == "bgr":
-        picture = draw(swap_colors(photo), faces, contours, confidence, numbers, boxes, labels)
-        return np.ascontiguousarray(swap_colors(picture))
-    picture = np.array(photo, order="C")
+    picture = np.array(read_image(photo, color=color), order="C")
     for face, word in zip(faces, chain(labels, repeat("")), strict=False):
         _, side = centre_and_side(tight_box(face.points))
-        unit = float(np.clip(side / 100, 0.4, 0.02 * max(photo.shape[:2]))) if np.isfinite(side) else 0.4
+        unit = float(np.clip(side / 100, 0.4, 0.02 * max(picture.shape[:2]))) if np.isfinite(side) else 0.4
         if not np.isfinite(face.points).all():
             continue
         if contours:
@@ -128,7 +125,7 @@ def draw(
         if word:
             top = tight_box(face.points)[:2] if not boxes else face.box[:2]
             _write(picture, word, top - (0, 3 * unit), max(7 * unit, 9))
-    return picture
+    return np.ascontiguousarray(swap_colors(picture)) if color == "bgr" else picture
 
 
 def _blend_contours(picture: np.ndarray, face: Face, unit: float) -> None:

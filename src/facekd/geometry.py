@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from facekd.documents import Fields
+from facekd.errors import InputError
 
 Points = TypeVar("Points", bound=Any)  # an array, or a tensor: both compute alike, and torch is not imported here
 
@@ -321,11 +322,18 @@ class BoxTransform:
         scale: side of the network's square box, in units of the detector box's larger side.
         shift_x: by how much the centre moves to the right, in the same units.
         shift_y: by how much it moves down.
+
+    Raises:
+        InputError: `scale` is not above 0, or a value is not finite.
     """
 
     scale: float = 1.0
     shift_x: float = 0.0
     shift_y: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and all(math.isfinite(value) for value in asdict(self).values())):
+            raise InputError(f"a box transform needs a scale above 0 and finite shifts, got {asdict(self)}")
 
     def apply(self, boxes: np.ndarray) -> np.ndarray:
         """Transform a detector's boxes.
@@ -351,7 +359,9 @@ class BoxTransform:
         Returns:
             The transform.
         """
-        return cls(*(float(value) for value in np.median(_relative(detected, tight), axis=0)))
+        (centre, side), (wanted, wanted_side) = centre_and_side(detected), centre_and_side(tight)
+        relative = np.column_stack([wanted_side / side, (wanted - centre) / side[:, None]])
+        return cls(*(float(value) for value in np.median(relative, axis=0)))
 
     def residuals(self, detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
         """Compute by how much transformed boxes miss the tight ones.
@@ -363,8 +373,7 @@ class BoxTransform:
         Returns:
             (n, 3): the logarithm of the ratio of sides; x and y of the centre, in units of the tight box's larger side.
         """
-        centre, side = centre_and_side(self.apply(detected))
-        wanted, wanted_side = centre_and_side(tight)
+        (centre, side), (wanted, wanted_side) = centre_and_side(self.apply(detected)), centre_and_side(tight)
         return np.column_stack([np.log(side / wanted_side), (centre - wanted) / wanted_side[:, None]])
 
     def to_dict(self) -> dict[str, float]:
@@ -388,10 +397,3 @@ class BoxTransform:
         """
         fields = Fields(values, where, path="box_transform")
         return cls(fields.number("scale", 1e-6, 1e3), *(fields.number(f"shift_{axis}", -1e3, 1e3) for axis in "xy"))
-
-
-def _relative(detected: np.ndarray, tight: np.ndarray) -> np.ndarray:
-    """Return (n, 3): scale, x and y of the tight boxes, in units of the detected boxes' larger sides."""
-    centre, side = centre_and_side(detected)
-    wanted, wanted_side = centre_and_side(tight)
-    return np.column_stack([wanted_side / side, (wanted - centre) / side[:, None]])

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facekd.errors import InputError
 from facekd.images import read_image
 from facekd.runtime.detector import YuNet, shrink, whole
 
@@ -67,6 +68,21 @@ def test_the_whole_photo_is_searched_where_the_first_pass_says_so(
     boxes, _ = yunet.detect(np.zeros((*PHOTO[::-1], 3), np.uint8))
     assert yunet._network.sizes == sizes
     np.testing.assert_allclose(boxes[0], (np.array([60, 30, 110, 90]) + 0.5) * 4 - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"threshold": 60}, "threshold must be within 0 and 1, got 60"),
+        ({"threshold": -0.1}, "threshold must be within 0 and 1, got -0.1"),
+        ({"threshold": np.nan}, "threshold must be within 0 and 1, got nan"),
+        ({"size": 0}, "size must be 8 or more, got 0"),
+        ({"size": np.nan}, "size must be 8 or more, got nan"),
+    ],
+)
+def test_settings_by_which_no_face_could_be_found_are_refused(settings: dict[str, float], why: str) -> None:
+    with pytest.raises(InputError, match=f"^{why}$"):
+        YuNet(**settings)
 
 
 def test_a_photo_without_faces_is_searched_enlarged_too() -> None:

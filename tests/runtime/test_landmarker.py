@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,6 +274,29 @@ def test_bgr_arrays_are_seen_as_rgb(make_model: Callable[..., Path]) -> None:
     np.testing.assert_allclose(tracked.raw, truth, atol=1e-3)
     with pytest.raises(InputError, match="did you mean 'bgr'"):
         Landmarker(model, Red(), color="BGR".lower() + "r")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "roll", "sentence"),
+    [
+        ([[0, 0, 9, 9]], np.nan, "roll must be a finite number of degrees"),
+        ([[0, 0, 9, 9]], [1, 2], r"there are 1 boxes but rolls of shape \(2,\)"),
+        ([[0, 0, 9, 9], [0, 0, 8, 8]], [0, np.inf], "roll must be a finite number of degrees"),
+        ([[0, 0, 9, 9]], "right", "roll must be degrees"),
+        (None, 30, "roll says how the faces in given boxes are rotated; give boxes with it"),
+    ],
+    ids=str,
+)
+def test_rolls_that_tell_nothing_are_refused(landmarker: Landmarker, boxes: Any, roll: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        landmarker.detect(photo_with((60, 50)), boxes=boxes, roll=roll)
+
+
+def test_a_roll_for_all_is_one_for_each(landmarker: Landmarker) -> None:
+    boxes = [[40, 30, 80, 70], [44, 30, 84, 70]]
+    one, each = (landmarker.detect(photo_with((60, 50)), boxes, "landmarks", roll) for roll in (30, [30, 30]))
+    np.testing.assert_array_equal([face.points for face in one], [face.points for face in each])
+    assert landmarker.detect(photo_with((60, 50)), [], roll=30) == []
 
 
 def test_unknown_box_types_are_refused(landmarker: Landmarker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facekd.errors import InputError
 from facekd.runtime.smoothing import OneEuro, Smoothing
 
 
@@ -19,6 +20,16 @@ def test_first_point_passes_and_second_is_the_low_pass_of_the_paper() -> None:
     found = run(np.array([[[0.0, 0.0]], [[10.0, 20.0]]]), settings)
     weight = 1 / (1 + 30 / (2 * np.pi * 2.0))  # alpha = 1 / (1 + tau / Te), tau = 1 / (2 pi cutoff)
     np.testing.assert_allclose(found, [[[0, 0]], [[10 * weight, 20 * weight]]])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cutoff": 0}, {"cutoff": -1}, {"cutoff": np.nan}, {"beta": -1}, {"beta": np.inf}, {"speed_cutoff": 0}],
+    ids=str,
+)
+def test_settings_that_freeze_or_lose_points_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"^smoothing needs cutoffs above 0 and a beta of 0 or more, all finite; got "):
+        Smoothing(**settings)
 
 
 def test_speed_raises_the_cutoff() -> None:

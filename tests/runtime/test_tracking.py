@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekd.errors import ModelError
+from facekd.errors import InputError, ModelError
 from facekd.geometry import BoxTransform, iou
 from facekd.images import read_image
 from facekd.markup import MarkUp
@@ -141,7 +141,7 @@ def test_lost_faces_that_could_be_one_another_get_new_ids(landmarker: Landmarker
 
 def test_landmarks_that_jump_are_not_believed(landmarker: Landmarker, detector: CountingDetector) -> None:
     # 11 px aside a part of the spot is still in the crop, and moves the points by 10.25 px: IoU with before 0.32.
-    found = follow(Tracker(landmarker, every=1000, confidence=0), [frame_with((60, 60)), frame_with((71, 60))])
+    found = follow(Tracker(landmarker, every=1000, confidence=0), [frame_with((60, 50)), frame_with((71, 60))])
     np.testing.assert_allclose(found[1][0].raw[2], [70.5, 59.5], atol=0.1)
     assert detector.calls == 2 and found[1][0].id == 0
 
@@ -174,7 +174,7 @@ def test_landmarks_that_the_detector_never_confirms_are_dropped(
 
 def test_two_tracks_never_follow_one_face(landmarker: Landmarker) -> None:
     # The second face walks into the first and vanishes there.
-    frames = [frame_with((60, 60), (100 - 2 * t, 60)) for t in range(17)] + [frame_with((60, 60))] * 10
+    frames = [frame_with((60, 60), (100 - 2 * t, 60)) for t in range(17)] + [frame_with((60, 50))] * 10
     found = follow(Tracker(landmarker, confidence=0), frames)
     assert [face.id for face in found[0]] == [0, 1] or [face.id for face in found[0]] == [1, 0]
     assert len(found[-1]) == 1
@@ -256,6 +256,32 @@ def test_faces_whose_points_do_not_say_where_they_are_are_not_followed(make_mode
         Tracker(Landmarker(make_model(markup=tip), threads=1))
     with pytest.raises(ModelError, match="no transform for a face detector's boxes"):
         Tracker(Landmarker(make_model("other", box_transform=None), threads=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"every": 0}, "every must be 1 or more, got 0"),
+        ({"confidence": 30}, "confidence must be within 0 and 1, got 30"),
+        ({"patience": -1}, "patience must be 0 seconds or more, got -1"),
+        ({"patience": np.nan}, "patience must be 0 seconds or more, got nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused(landmarker: Landmarker, settings: dict[str, float], why: str) -> None:
+    with pytest.raises(InputError, match=f"^{why}$"):
+        Tracker(landmarker, **settings)
+
+
+@pytest.mark.parametrize("time", [np.nan, np.inf])
+def test_a_frame_of_no_time_is_refused_and_changes_nothing(
+    landmarker: Landmarker, detector: CountingDetector, time: float
+) -> None:
+    tracker = Tracker(landmarker, confidence=0)
+    with pytest.raises(InputError, match=f"^the time of a frame must be a number of seconds, got {time}$"):
+        tracker.update(frame_with((60, 50)), time)
+    assert detector.calls == 0
+    (face,) = tracker.update(frame_with((60, 50)), 0.0)
+    assert face.id == 0
 
 
 class Grid:

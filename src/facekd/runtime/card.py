@@ -58,7 +58,7 @@ class ModelCard:
         markup: what its points mean.
         size: side of the network's square input, in pixels.
         scale: side of the square crop, in units of the larger side of the tight landmark box.
-        box_transform: how a face detector's box becomes the tight landmark box; None: boxes are taken as they are.
+        box_transform: how a face detector's box becomes the network's; None: not known, so that boxes have to be given.
         confidence: one sentence on what the per-point confidence means; None: the network gives none.
         confidence_radius: a point's confidence is the probability that it lies within this distance of the truth; in
             units of the larger side of the tight landmark box.

@@ -9,6 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from facekd.errors import InputError
 from facekd.geometry import apply, centre_and_side, crop_faces, invert, iou, tight_box
 from facekd.runtime.enhance import enhance_photo
 from facekd.runtime.yunet import YuNetNetwork, without_repeats
@@ -67,6 +68,7 @@ class YuNet:
 
     Raises:
         ModelError: the weights are missing or damaged, or `threads` is below 1.
+        InputError: `threshold` is outside [0, 1], or `size` below 8.
     """
 
     def __init__(
@@ -77,6 +79,10 @@ class YuNet:
         threads: int | None = None,
         thorough: bool = False,
     ) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold must be within 0 and 1, got {threshold}")
+        if not size >= _SMALLEST:
+            raise InputError(f"size must be {_SMALLEST} or more, got {size}")
         self.threshold, self.size, self.small_faces, self.thorough = threshold, size, small_faces, thorough
         self._network = YuNetNetwork(threads)
 

@@ -162,9 +162,11 @@ class FaceFinder:
         if boxes is not None:
             boxes = _checked(boxes)
             scores = np.ones(len(boxes), np.float32)
-            tight, angle = self._tight(boxes, box_type), 0.0 if roll is None else roll
-            cut = self._cut_out(photo, boxes, scores, tight, angle, exact=box_type == "landmarks")
+            tight, angles = self._tight(boxes, box_type), _angles(roll, len(boxes))
+            cut = self._cut_out(photo, boxes, scores, tight, angles, exact=box_type == "landmarks")
             return Found(photo, cut, given_as=box_type, roll_known=roll is not None)
+        if roll is not None:
+            raise InputError("roll says how the faces in given boxes are rotated; give boxes with it, or leave it out")
         boxes, scores = self.detect(photo)
         if max_faces is None:
             return Found(photo, self._cut_out(photo, boxes, scores, self._tight(boxes)))
@@ -370,3 +372,16 @@ def _checked(boxes: Any) -> np.ndarray:
         index = int(np.flatnonzero(wrong)[0])
         raise InputError(f"box {index} is {array[index].tolist()}; it needs finite numbers with x0 < x1 and y0 < y1")
     return array
+
+
+def _angles(roll: Any, count: int) -> np.ndarray:
+    """Return the caller's degrees as (count,) float64; None: 0."""
+    try:
+        angles = np.asarray(0.0 if roll is None else roll, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("roll must be degrees: one number, or one for each box") from error
+    if angles.ndim and angles.shape != (count,):
+        raise InputError(f"there are {count} boxes but rolls of shape {angles.shape}; give one number, or one per box")
+    if not np.isfinite(angles).all():
+        raise InputError("roll must be a finite number of degrees, or one for each box")
+    return np.broadcast_to(angles, count)

@@ -139,8 +139,8 @@ class Landmarker:
             first; an empty list if there are none.
 
         Raises:
-            InputError: the photo cannot be read, a box is not a box, there is no such `box_type`, or `max_faces` is
-                below 1.
+            InputError: the photo cannot be read, a box is not a box, there is no such `box_type`, `roll` is no number,
+                or given without boxes, or `max_faces` is below 1.
         """
         image = read_image(photo, color=self.color)
         (faces,) = self._finder.faces([self._finder.cut(image, boxes, box_type, roll, max_faces)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from facekd.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,19 @@ class Smoothing:
         cutoff: Hz that pass when a point rests; lower is stiller.
         beta: by how many Hz the cutoff rises per face side per second; higher lags less.
         speed_cutoff: Hz at which the speed itself is smoothed.
+
+    Raises:
+        InputError: a cutoff is not above 0, `beta` is below 0, or a value is not finite.
     """
 
     cutoff: float = 1.0
     beta: float = 30.0
     speed_cutoff: float = 2.0
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(value) for value in asdict(self).values())
+        if not (finite and self.cutoff > 0 and self.speed_cutoff > 0 and self.beta >= 0):
+            raise InputError(f"smoothing needs cutoffs above 0 and a beta of 0 or more, all finite; got {asdict(self)}")
 
 
 class OneEuro:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facekd.errors import ModelError
+from facekd.errors import InputError, ModelError
 from facekd.geometry import centre_and_side, iou, square, upright_box
 from facekd.runtime.cuts import face_chip, is_cut, look_alike, thumbnail
 from facekd.runtime.detector import YuNet
@@ -72,6 +73,7 @@ class Tracker:
 
     Raises:
         ModelError: the network's mark-up says `crop: face`, or its transform of detected boxes is not known.
+        InputError: `every` is below 1, `confidence` outside [0, 1], or `patience` below 0.
     """
 
     def __init__(
@@ -82,6 +84,12 @@ class Tracker:
         patience: float = 1.0,
         smoothing: Smoothing | None = _SMOOTHING,
     ) -> None:
+        if not every >= 1:
+            raise InputError(f"every must be 1 or more, got {every}")
+        if not 0 <= confidence <= 1:
+            raise InputError(f"confidence must be within 0 and 1, got {confidence}")
+        if not patience >= 0:
+            raise InputError(f"patience must be 0 seconds or more, got {patience}")
         self.landmarker = landmarker or Landmarker(detector=YuNet(size=640))
         markup = self.landmarker.model.markup
         if markup.crop == "face":
@@ -105,7 +113,12 @@ class Tracker:
 
         Returns:
             The faces in view, oldest first.
+
+        Raises:
+            InputError: the frame cannot be read, or `time` is not finite.
         """
+        if not math.isfinite(time):
+            raise InputError(f"the time of a frame must be a number of seconds, got {time}")
         self._since_detection += 1
         self._since_search += 1
         self._notice_cut(frame)
