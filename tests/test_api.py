@@ -33,6 +33,12 @@ def test_evaluate_takes_a_predictor_and_a_pack(tmp_path: Path) -> None:
         facekd.evaluate(Oracle(pack), pack, split="val")
 
 
+@pytest.mark.parametrize("setting", ["batch", "bootstrap"])
+def test_evaluate_refuses_what_measures_nothing(tiny_pack: Pack, setting: str) -> None:
+    with pytest.raises(InputError, match=f"^{setting} must be 1 or more, got 0$"):
+        facekd.evaluate(Oracle(tiny_pack), tiny_pack, **{setting: 0})
+
+
 def test_evaluate_takes_names_files_and_runs(run_folder: Path, tiny_pack: Pack, tmp_path: Path) -> None:
     seen: list[int] = []
     by_run = facekd.evaluate(run_folder, tiny_pack, bootstrap=100, batch=4, progress=seen.append)

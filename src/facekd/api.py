@@ -171,12 +171,15 @@ def evaluate(
         The figures, and what they were computed from: `Result.to_json()`, `facekd.evaluation.report.write`.
 
     Raises:
-        InputError: no faces, unknown boxes, or mark-ups that cannot be converted.
+        InputError: no faces, unknown boxes, mark-ups that cannot be converted, or `batch` or `bootstrap` below 1.
         ModelError: the model cannot be used, or has no box transform for a detector's boxes.
     """
     from facekd.evaluation import protocol
     from facekd.runtime.detector import YuNet
 
+    for setting, value in {"batch": batch, "bootstrap": bootstrap}.items():
+        if value < 1:
+            raise InputError(f"{setting} must be 1 or more, got {value}")
     faces = _pack(data) if split is None else _pack(data).select(split)
     if isinstance(model, str | Path):
         predictor, shown = load_model(model), _shown(Path(model or DEFAULT).resolve())

@@ -77,6 +77,24 @@ def test_each_photo_is_told_in_order_and_nothing_is_written_without_a_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "tiny.json", "tiny.onnx"]
 
 
+def test_one_path_is_a_list_of_one(landmarker: Landmarker, photos: Path) -> None:
+    for one in (photos / "a.png", str(photos / "a.png")):
+        (result,) = PhotoBatch(one, landmarker).run()
+        assert result.photo == photos / "a.png" and not result.error
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "why"),
+    [([], {}, "no photos were given"), (["a.png"], {"max_faces": 0}, "max_faces must be 1 or more, got 0")],
+)
+def test_what_finds_no_face_is_refused_before_it_runs(
+    landmarker: Landmarker, tmp_path: Path, given: list[str], settings: dict[str, int], why: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{why}"):
+        PhotoBatch(given, landmarker, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stopped_run_keeps_what_is_done(landmarker: Landmarker, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with closing(PhotoBatch([photos], landmarker, out, format="jsonl").run()) as results:

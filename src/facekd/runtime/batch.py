@@ -32,6 +32,7 @@ from facekd.markup import MarkUp, convert
 from facekd.pts import write_pts
 from facekd.runtime.detector import YuNet
 from facekd.runtime.face import Face
+from facekd.runtime.finder import check_count
 from facekd.runtime.landmarker import Landmarker
 from facekd.runtime.results import Log, RecordWriter, ResumeLog, check_record, read_log, stamp
 
@@ -99,7 +100,8 @@ class PhotoBatch:
     Making one finds the photos and refuses what cannot be; nothing is written before `run`.
 
     Args:
-        photos: files, folders with all below them, or patterns (`*.jpg`). Drawings (`*.landmarks.jpg`) are left out.
+        photos: files, folders with all below them, or patterns (`*.jpg`); or one of these alone. Drawings
+            (`*.landmarks.jpg`) are left out.
         landmarker: finds the faces.
         out: folder for the results; None: nothing is written.
         format: one of FORMATS; without `out` it does not matter.
@@ -114,13 +116,13 @@ class PhotoBatch:
         skipped: files in the folders that are no photos by their suffix, results of earlier runs left out.
 
     Raises:
-        InputError: there is no photo, no such format or conversion, `draw` has no `out`, or `out` holds results of
-            other settings, or files that this would write and that are not known as its results.
+        InputError: there is no photo, no such format or conversion, `draw` has no `out`, `max_faces` is below 1, or
+            `out` holds results of other settings, or files that this would write and that are not known as its results.
     """
 
     def __init__(
         self,
-        photos: Iterable[str | os.PathLike[str]],
+        photos: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
         landmarker: Landmarker,
         out: str | os.PathLike[str] | None = None,
         *,
@@ -134,6 +136,7 @@ class PhotoBatch:
             raise InputError(f"no format '{format}' of results; {nearest(format, FORMATS)}")
         if out is None and draw:
             raise InputError("drawings are files; give a folder for the results")
+        check_count(max_faces)
         own = landmarker.model.markup
         self.landmarker, self.format, self.draw, self.max_faces = landmarker, format, draw, max_faces
         self.markup = markup or own
@@ -142,7 +145,10 @@ class PhotoBatch:
         self.settings = settings or _settings(landmarker, self.markup)
         if max_faces is not None:  # only then, so that folders of earlier versions go on
             self.settings = {**self.settings, "max_faces": max_faces}
-        self._arguments = [str(expand(photo)) for photo in photos]
+        given = [photos] if isinstance(photos, str | os.PathLike) else photos
+        self._arguments = [str(expand(photo)) for photo in given]
+        if not self._arguments:
+            raise InputError("no photos were given; give files, folders or patterns (*.jpg)")
         self._plan()
 
     def _plan(self) -> None:
@@ -245,7 +251,7 @@ class PhotoBatch:
 
 
 def detect_files(
-    photos: Iterable[str | os.PathLike[str]],
+    photos: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
     landmarker: Landmarker,
     out: str | os.PathLike[str],
     *,
