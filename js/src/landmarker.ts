@@ -81,6 +81,7 @@ export class Landmarker {
     if (!(minConfidence >= 0 && minConfidence <= 1)) {
       throw new InputError(`minConfidence must be within 0 and 1, got ${minConfidence}`);
     }
+    if (options.boxTransform) checkTransform(options.boxTransform);
     const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, MOST_THREADS);
     if (!(threads >= 1)) throw new InputError(`threads must be 1 or more, got ${threads}`);
     const { model: modelFile = new URL('models/facekd-68-lite.tflite', HERE) } = options;
@@ -194,6 +195,12 @@ async function bytes(file: string | URL | Uint8Array<ArrayBuffer>): Promise<Uint
   }
   if (!response.ok) throw new ModelError(`${file} cannot be fetched (status ${response.status}); serve it with the page`);
   return new Uint8Array(await response.arrayBuffer());
+}
+
+function checkTransform({ scale, shiftX, shiftY }: BoxTransform): void {
+  if (scale > 0 && [scale, shiftX, shiftY].every(Number.isFinite)) return;
+  const given = `scale ${scale}, shiftX ${shiftX}, shiftY ${shiftY}`;
+  throw new InputError(`a box transform needs a scale above 0 and finite shifts, got ${given}`);
 }
 
 function check(box: Box, index: number): void {

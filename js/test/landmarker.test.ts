@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 
 import { InputError } from '../src/errors.js';
 import type { FaceFinder } from '../src/finder.js';
-import { type DetectOptions, Landmarker } from '../src/landmarker.js';
+import { type DetectOptions, Landmarker, type LandmarkerOptions } from '../src/landmarker.js';
 import type { Pixels } from '../src/pixels.js';
 
 const PHOTO: Pixels = { data: new Uint8Array(9 * 9 * 3), width: 9, height: 9, channels: 3 };
@@ -16,6 +16,18 @@ function start() {
   const create = Landmarker as unknown as new (finder: FaceFinder, threads: number) => Landmarker; // it is private
   return { landmarker: new create(finder, 1), asked };
 }
+
+it.each([
+  [{ roll: 'sideways' }, "roll 'sideways' is neither 'any' nor 'upright'"],
+  [{ minConfidence: 50 }, 'minConfidence must be within 0 and 1, got 50'],
+  [{ threads: 0 }, 'threads must be 1 or more, got 0'],
+  [{ boxTransform: { scale: 0, shiftX: 0, shiftY: 0 } }, 'a box transform needs a scale above 0 and finite shifts, got scale 0'],
+  [{ boxTransform: { scale: 1, shiftX: 0 } }, 'shiftY undefined'],
+])('is not created with settings out of range: %j', async (options, why) => {
+  const created = Landmarker.create(options as unknown as LandmarkerOptions);
+  await expect(created).rejects.toThrow(InputError);
+  await expect(created).rejects.toThrow(why);
+});
 
 it.each([
   [{ maxFaces: 0 }, 'maxFaces must be 1 or more, got 0; leave it out for all faces'],

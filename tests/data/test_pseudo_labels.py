@@ -98,7 +98,7 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has points of ibug68, a network those of five5"):
         pseudo_label(pack, tmp_path / "out.parquet", [DotFinder()])
     pack = pack_of(tmp_path / "five.parquet", POINTS)
-    for wrong in ({"max_spread": 0.0}, {"min_points": 1.5}):
+    for wrong in ({"max_spread": 0.0}, {"max_spread": np.nan}, {"min_points": 1.5}):
         with pytest.raises(InputError, match="max_spread above 0"):
             pseudo_label(pack, tmp_path / "out.parquet", [DotFinder()], **wrong)
     with pytest.raises(InputError, match="need a network"):

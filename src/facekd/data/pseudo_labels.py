@@ -101,7 +101,7 @@ def pseudo_label(
     for model in models:
         if (model.markup.name, model.markup.count) != (pack.markup.name, pack.markup.count):
             raise InputError(f"{pack.path} has points of {pack.markup.name}, a network those of {model.markup.name}")
-    if not models or max_spread <= 0 or not 0 <= min_points <= 1:
+    if not models or not max_spread > 0 or not 0 <= min_points <= 1:
         raise InputError("pseudo-labels need a network, a max_spread above 0 and a min_points from 0 to 1")
     meta, written, missing = pack.meta, 0, 0
     with claim(out):
