@@ -277,6 +277,29 @@ def test_bgr_arrays_are_seen_as_rgb(make_model: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
+    "photo",
+    [
+        np.zeros((9, 9, 3), np.uint8),
+        np.zeros((9, 9), np.uint8),
+        "photo.jpg",
+        Path("photo.jpg"),
+        b"\xff\xd8",
+        io.BytesIO(),
+    ],
+    ids=lambda photo: type(photo).__name__,
+)
+def test_one_photo_where_several_are_taken_is_refused(landmarker: Landmarker, photo: Any) -> None:
+    for call in (landmarker.detect_batch, landmarker.stream, landmarker.stream_sized):
+        with pytest.raises(InputError, match=r"^this is one photo where several are taken"):
+            list(call(photo))
+
+
+def test_an_array_of_photos_is_several(landmarker: Landmarker) -> None:
+    photo = photo_with((60, 50))
+    assert [len(faces) for faces in landmarker.detect_batch(np.stack([photo, photo]))] == [1, 1]
+
+
+@pytest.mark.parametrize(
     ("boxes", "roll", "sentence"),
     [
         ([[0, 0, 9, 9]], np.nan, "roll must be a finite number of degrees"),

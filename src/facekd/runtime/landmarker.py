@@ -8,6 +8,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from facekd.errors import InputError, nearest
 from facekd.geometry import BoxTransform
@@ -181,8 +182,9 @@ class Landmarker:
             Per photo what `detect` returns, within 0.001 px.
 
         Raises:
-            InputError: the first photo or box that cannot be used; or `max_faces` is below 1.
+            InputError: the first photo or box that cannot be used; `photos` is a single one; or `max_faces` is below 1.
         """
+        _check_several(photos)
         if boxes is not None and len(boxes) != len(photos):
             raise InputError(f"got {len(photos)} photos but boxes for {len(boxes)}; give one entry per photo")
         found = []
@@ -239,6 +241,7 @@ class Landmarker:
     ) -> Iterator[tuple[tuple[int, int], list[Face]] | InputError]:
         """Yield width, height and faces of each photo, or why there are none."""
         check_count(max_faces)
+        _check_several(photos)
         waiting: list[Found | InputError] = []
         read = read_ahead(photos, color=self.color)
         pairs = zip(read, repeat(None)) if boxes is None else zip_longest(read, boxes, fillvalue=_NOTHING)
@@ -269,3 +272,11 @@ class Landmarker:
             else:
                 height, width = photo.photo.shape[:2]
                 yield (width, height), next(found)
+
+
+def _check_several(photos: Any) -> None:
+    """Refuse one photo in place of several: its letters, bytes or rows would be taken for photos."""
+    single = str | bytes | bytearray | memoryview | PathLike | Image.Image
+    rows = isinstance(photos, np.ndarray) and photos.ndim < 4
+    if rows or isinstance(photos, single) or hasattr(photos, "read"):
+        raise InputError("this is one photo where several are taken; give a list of photos, or call detect")
