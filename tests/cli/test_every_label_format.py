@@ -1,4 +1,4 @@
-"""Every label format as a person uses it: prepare, inspect, fine-tune a bundled network, export, detect."""
+"""Every label format as a person uses it: prepare, inspect; of two of them on to fine-tuning, export and detection."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facekd.geometry import apply, centre_and_side, tight_box
 from label_files import WRITERS, faces, write_photos
 
 MARKUP = "{name: corners and nose, count: 5, mirror: [[0, 1], [3, 4]], inter_ocular: [0, 1]}\n"
+TO_THE_END = ("pts", "coco")  # without and with occlusion, beside which packs of all formats are alike
 PHOTOS = 13  # 0.jpg is the test set, the last one validates; between them are the 11 faces to train on
 FINETUNE = ("precision=32", "input.size=64", "input.scale=1.5", "student.epochs=1", "student.lr=1e-5")
 
@@ -64,6 +65,8 @@ def test_from_label_files_to_landmarks_in_a_photo(name: str, facekd: Callable[..
     seen = json.loads((tmp_path / "mine.inspect" / "inspect.json").read_text())
     assert seen["split"] == {"test": 1, "train": PHOTOS - 2, "val": 1 + several} and seen["missing_percent"] > 1
 
+    if name not in TO_THE_END:
+        return
     changes = [word for change in FINETUNE for word in ("--set", change)]
     facekd("distill", "finetune", "--data", pack, "--out", run, "--accelerator", "cpu", *changes)
     facekd("export", run, tmp_path / "mine.onnx")
