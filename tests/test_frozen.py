@@ -28,7 +28,8 @@ NOT_IN_APPS = (
         "onnx",
         "ray",
     ),
-    *("fastapi", "pydantic", "h5py", "safetensors", "ai_edge_litert", "IPython"),
+    *("fastapi", "pydantic", "h5py", "safetensors", "ai_edge_litert", "IPython", "starlette", "uvicorn", "anyio"),
+    *("pytest", "setuptools", "jinja2", "huggingface_hub", "fsspec", "supervision", "ml_dtypes"),
 )
 APP = """
 import json, sys
